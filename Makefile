@@ -1,0 +1,80 @@
+# `make` lists the targets. PYTHON picks the interpreter; TORCH_INDEX holds extra pip arguments for the
+# installation of torch, so that a build for CPU or for another CUDA version can be chosen.
+PYTHON ?= python3
+TORCH_INDEX ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PACKAGES := behemoth_data behemoth_models behemoth_editing
+
+RECIPE := scripts/recipes/tiny.yaml
+DATA := behemoth/README.md
+MODEL := runs/tiny-nested/model.safetensors
+RESULTS := results/demo.done
+REPORT := report/index.html
+OFFLINE := HF_HUB_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1
+# Every default is spelled out so that accelerate does not print a page about it. The threads most of all:
+# unasked, it gives each process one.
+LAUNCH := $(BIN)/accelerate launch --num_machines 1 --num_processes 1 --mixed_precision no \
+	--dynamo_backend no --num_cpu_threads_per_process $(shell getconf _NPROCESSORS_ONLN)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint types check constraints clean FORCE
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+
+setup: $(STAMP)  ## create .venv and install what constraints.txt pins (PYTHON=..., TORCH_INDEX=...)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Behemoth needs Python 3.11 or \
+	newer, and $(PYTHON) is $$($(PYTHON) --version 2>&1): try make setup PYTHON=python3.11" >&2; exit 1; }
+	@$(BIN)/python -c 'import pip' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV) || { echo "$(PYTHON) cannot \
+	create a virtual environment: install its venv module (on Debian: python3-venv)" >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet $(TORCH_INDEX) "$$(grep '^torch==' constraints.txt)"
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	@touch $@
+
+# Each file is what its command writes last, so an interrupted demo goes on where it stopped.
+demo: $(REPORT)  ## run the main job on a tiny nested world: data, training, editing, report
+	@echo "The demo is complete: open $(REPORT)"
+
+$(DATA): | $(STAMP)
+	$(OFFLINE) $(BIN)/python scripts/make_data.py $(RECIPE) --output behemoth
+
+$(MODEL): $(DATA) | $(STAMP)
+	$(OFFLINE) $(LAUNCH) scripts/train.py $(RECIPE) --config nested --output_dir runs/tiny-nested
+
+# results.jsonl grows by a row per cell, so its presence does not say that the sweep is complete.
+$(RESULTS): $(MODEL) $(if $(wildcard results/demo/results.jsonl),,FORCE) | $(STAMP)
+	$(OFFLINE) $(LAUNCH) scripts/edit.py --model runs/tiny-nested --methods finetune lora rome \
+	  --scenarios single different --num_edits 10 --seeds 0 1 --output_dir results/demo
+	@touch $@
+
+$(REPORT): $(RESULTS) | $(STAMP)
+	$(OFFLINE) $(BIN)/python scripts/report.py results/demo --output_dir report
+
+test: $(STAMP)  ## run the tests
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)  ## ruff: rules and layout
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)  ## mypy --strict on the packages
+	$(BIN)/mypy --strict
+
+check: lint types test  ## lint, types and tests
+
+constraints: $(STAMP)  ## rewrite constraints.txt from what .venv holds now
+	@sed -n '/^#/p' constraints.txt > $(VENV)/constraints.txt
+	@$(BIN)/python -m pip freeze --exclude-editable | sed 's/+[a-z0-9.]*$$//' > $(VENV)/frozen.txt
+	@grep '^torch==' $(VENV)/frozen.txt >> $(VENV)/constraints.txt
+	@grep -v '^torch==' $(VENV)/frozen.txt >> $(VENV)/constraints.txt
+	@mv $(VENV)/constraints.txt constraints.txt
+
+clean:  ## remove what the demo, the tests and the build wrote; .venv stays
+	rm -rf behemoth runs/tiny-nested results/demo results/demo.done report build dist *.egg-info \
+	  .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find $(PACKAGES) scripts tests -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,184 @@
+"""An invented word of one or two tokens for every id of every role. No sentences here.
+
+A token is seven letters, such as "tavomil", read off a seeded permutation of all such strings, so no two
+tokens are equal whatever the world, and roles share none. Axis letters: n ids; W tokens of a word.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from behemoth_data.rng import Permutation
+from behemoth_data.settings import check, conform, setting
+from behemoth_data.world import Edge, WorldConfig
+
+Int64 = NDArray[np.int64]
+
+END, PADDING, UNKNOWN = "<|endoftext|>", "<|padding|>", "<|unknown|>"
+SPECIAL_TOKENS = (END, PADDING, UNKNOWN)
+GRAMMAR_TOKENS = (
+    *(".", "SS", "RR", "OO", "QQ", "AA"),
+    *(f"W{i}" for i in range(10)),
+    *(f"Q{i}" for i in range(1, 5)),
+    *(f"F{i}" for i in range(1, 4)),
+)
+
+_CONSONANTS, _VOWELS, _ENDINGS = "bdfhjklmnprstvwz", "aeiou", "klmnrstv"
+_NUM_TOKENS = (len(_CONSONANTS) * len(_VOWELS)) ** 3 * len(_ENDINGS)  # 4,096,000 seven-letter tokens
+_POOL = 1000  # tokens of one pool; a word takes each of its tokens from a pool of its own
+
+
+class Role(enum.IntEnum):
+    """What a word stands for. Objects and nested objects have words of their own in each relation."""
+
+    SUBJECT = 0
+    RELATION = 1
+    SUBJECT_NESTED_RELATION = 2
+    OBJECT_NESTED_RELATION = 3
+    OBJECT = 4
+    NESTED = 5
+
+
+# The roles of head, relation and tail in each table.
+EDGE_ROLES: dict[Edge, tuple[Role, Role, Role]] = {
+    Edge.SUBJECT_OBJECT: (Role.SUBJECT, Role.RELATION, Role.OBJECT),
+    Edge.SUBJECT_NESTED: (Role.SUBJECT, Role.SUBJECT_NESTED_RELATION, Role.NESTED),
+    Edge.OBJECT_NESTED: (Role.OBJECT, Role.OBJECT_NESTED_RELATION, Role.NESTED),
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LexiconConfig:
+    """How ids are written."""
+
+    one_token_limit: int = setting(
+        1000, "a role with more ids than this gets words of two tokens, the second one of this many"
+    )
+
+    def __post_init__(self) -> None:
+        """Raises: ValueError that names the field, the bound and the value."""
+        conform(self)
+        limit = self.one_token_limit
+        check(2 <= limit <= _POOL, f"one_token_limit must lie between 2 and {_POOL}, got {limit}")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Words:
+    """Where the tokens of one role lie in the vocabulary; with groups, one such range after the other."""
+
+    start: int  # token id of the first token
+    num_first: int  # tokens of the first pool
+    num_second: int  # tokens of the second pool; 0 for one-token words
+
+    @property
+    def num_tokens(self) -> int:
+        return self.num_first + self.num_second
+
+
+class Lexicon:
+    """The words of a world, and the vocabulary that all its sentences are made of."""
+
+    def __init__(self, world: WorldConfig, config: LexiconConfig | None = None) -> None:
+        """Raises: ValueError for a world with more ids in a role than there are words for."""
+        self.world, self.config = world, config or LexiconConfig()
+        most = (_NUM_TOKENS // _POOL - 10) // 4
+        check(
+            world.num_relations <= most,
+            f"num_relations must be at most {most} so that no two roles share a token, got {world.num_relations}",
+        )
+        self._permutation = Permutation(_NUM_TOKENS, world.seed, "lexicon/tokens")
+        vocabulary = [*SPECIAL_TOKENS, *GRAMMAR_TOKENS]
+        self._words: dict[Role, _Words] = {}
+        for role in Role:
+            words = self._words[role] = self._plan(role, start=len(vocabulary))
+            for group in range(self._num_groups(role)):
+                vocabulary += self._invent(self._pool(role, group), words.num_first)
+                vocabulary += self._invent(self._pool(role, group) + 1, words.num_second)
+        self.vocabulary: tuple[str, ...] = tuple(vocabulary)
+        self.token_ids: dict[str, int] = {token: i for i, token in enumerate(vocabulary)}
+
+    def width(self, role: Role) -> int:
+        """Tokens in a word of this role, W."""
+        return 2 if self._words[role].num_second else 1
+
+    def encode(self, role: Role, ids: ArrayLike, groups: ArrayLike = 0) -> Int64:
+        """Token ids [n, W] of the words of the ids [n]; groups [n] are relations where each has its own words.
+
+        Raises: ValueError for an id that the role does not have.
+        """
+        words = self._words[role]
+        ids, groups = np.broadcast_arrays(np.asarray(ids, np.int64), np.asarray(groups, np.int64))
+        bound = self._num_ids(role)
+        if ids.size and (int(ids.min()) < 0 or int(ids.max()) >= bound):
+            raise ValueError(
+                f"{role.name.lower()} id must lie in [0, {bound}), got {int(ids.min())} to {int(ids.max())}"
+            )
+        if role not in (Role.OBJECT, Role.NESTED):
+            groups = np.zeros_like(ids)
+        start = words.start + groups * words.num_tokens
+        tokens = [start + ids]
+        if words.num_second:
+            first, second = np.divmod(ids, words.num_second)
+            tokens = [start + first, start + words.num_first + second]
+        return np.stack(tokens, axis=-1)
+
+    def decode(self, tokens: ArrayLike) -> str:
+        """The text of token ids [W], words joined by spaces."""
+        return " ".join(self.vocabulary[token] for token in np.asarray(tokens).tolist())
+
+    def word(self, role: Role, id: int, group: int = 0) -> str:
+        """The word of one id."""
+        return self.decode(self.encode(role, id, group))
+
+    def _plan(self, role: Role, start: int) -> _Words:
+        count, limit = self._num_ids(role), self.config.one_token_limit
+        if count <= limit:
+            return _Words(start, count, 0)
+        first = -(-count // limit)
+        check(
+            first <= _POOL,
+            f"{role.name.lower()} ids must number at most {limit * _POOL} (one_token_limit x {_POOL}), got {count}",
+        )
+        return _Words(start, first, limit)
+
+    def _num_ids(self, role: Role) -> int:
+        world, nested = self.world, bool(self.world.num_nested_objects)
+        return {
+            Role.SUBJECT: world.num_subjects,
+            Role.RELATION: world.num_relations,
+            Role.SUBJECT_NESTED_RELATION: world.num_relations * nested,
+            Role.OBJECT_NESTED_RELATION: world.num_relations * nested,
+            Role.OBJECT: world.num_objects,
+            Role.NESTED: world.num_nested_objects,
+        }[role]
+
+    def _num_groups(self, role: Role) -> int:
+        return self.world.num_relations if role in (Role.OBJECT, Role.NESTED) else 1
+
+    @staticmethod
+    def _pool(role: Role, group: int) -> int:
+        """The number of a word's first pool, the same whatever else the world contains."""
+        if role is Role.OBJECT:
+            return 10 + 4 * group
+        if role is Role.NESTED:
+            return 12 + 4 * group
+        return 2 * role
+
+    def _invent(self, pool: int, count: int) -> list[str]:
+        numbers = self._permutation(np.arange(pool * _POOL, pool * _POOL + count))
+        return [_spell(number) for number in numbers.tolist()]
+
+
+def _spell(number: int) -> str:
+    """The seven letters of a token number: three syllables and an ending."""
+    number, ending = divmod(number, len(_ENDINGS))
+    syllables = []
+    for _ in range(3):
+        number, syllable = divmod(number, len(_CONSONANTS) * len(_VOWELS))
+        consonant, vowel = divmod(syllable, len(_VOWELS))
+        syllables.append(_CONSONANTS[consonant] + _VOWELS[vowel])
+    return "".join(syllables) + _ENDINGS[ending]

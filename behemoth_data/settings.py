@@ -1,0 +1,78 @@
+"""How every config of Behemoth is declared, checked and digested. No randomness, no text of the world."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import types
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, get_args, get_origin, get_type_hints
+
+
+def setting(default: Any, help: str) -> Any:
+    """A dataclass field with the help text that the command line shows for it."""
+    if isinstance(default, (list, dict)):
+        return dataclasses.field(default_factory=lambda: default.copy(), metadata={"help": help})
+    return dataclasses.field(default=default, metadata={"help": help})
+
+
+def check(condition: bool, message: str) -> None:
+    """Raises: ValueError with `message` (field, bound and value) unless the condition holds."""
+    if not condition:
+        raise ValueError(message)
+
+
+def check_known(field: str, value: object, known: Iterable[object]) -> None:
+    """Raises: ValueError that lists the known values, and the nearest one, unless `value` is among them."""
+    names = [str(name) for name in known]
+    if str(value) in names:
+        return
+    near = difflib.get_close_matches(str(value), names, n=1)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    raise ValueError(f"{field} must be one of {', '.join(names)}, got {value!r}{hint}")
+
+
+def conform(config: Any) -> None:
+    """Every field of a dataclass instance has its annotated type: int, float, bool, str, a tuple, or None.
+
+    Whole numbers in float fields become floats and lists become tuples, so that equal settings have equal
+    digests wherever they came from. Raises: ValueError that names the field, the type and the value.
+    """
+    for name, hint in get_type_hints(type(config)).items():
+        if get_origin(hint) is ClassVar:
+            continue
+        value = getattr(config, name)
+        kinds = get_args(hint) if get_origin(hint) is types.UnionType else (hint,)
+        if float in kinds and type(value) is int:
+            value = float(value)
+        if any(get_origin(kind) is tuple for kind in kinds) and isinstance(value, list):
+            value = tuple(value)
+        wanted = [get_origin(kind) or kind for kind in kinds]
+        check(
+            type(value) in wanted,
+            f"{name} must be {' or '.join(kind.__name__ for kind in wanted)}, got {value!r}",
+        )
+        check(value == value, f"{name} must be a number, got {value!r}")
+        object.__setattr__(config, name, value)  # configs are frozen: this is their construction
+
+
+def from_mapping(cls: type, values: Mapping[str, Any]) -> Any:
+    """An instance of the dataclass `cls`. Raises: ValueError for a name that is not one of its fields."""
+    known = [field.name for field in dataclasses.fields(cls)]
+    for name in values:
+        check_known(f"field of {cls.__name__}", name, known)
+    return cls(**values)
+
+
+def digest(value: object) -> str:
+    """The first 16 hex digits of the SHA-256 of the value's canonical JSON; dataclasses count as their fields."""
+
+    def plain(item: Any) -> Any:
+        if dataclasses.is_dataclass(item) and not isinstance(item, type):
+            return dataclasses.asdict(item)
+        raise TypeError(f"cannot digest {type(item).__name__}")
+
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=plain)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,27 @@
+"""A word-level Hugging Face tokenizer over a lexicon's vocabulary. The only importer of `transformers` here."""
+
+from __future__ import annotations
+
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from behemoth_data.lexicon import END, PADDING, UNKNOWN, Lexicon
+
+
+def build_tokenizer(lexicon: Lexicon) -> PreTrainedTokenizerFast:
+    """A tokenizer that gives every token of the lexicon its own id, and saves and loads with transformers alone.
+
+    It adds nothing to what it is given: append <|endoftext|> where a sentence ends. A word that the world
+    does not have becomes <|unknown|>.
+    """
+    tokenizer = Tokenizer(models.WordLevel(dict(lexicon.token_ids), unk_token=UNKNOWN))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=tokenizer,
+        bos_token=END,
+        eos_token=END,
+        pad_token=PADDING,
+        unk_token=UNKNOWN,
+        padding_side="right",
+        clean_up_tokenization_spaces=False,
+    )

@@ -1,0 +1,42 @@
+"""A trained model together with the world that it was taught, found from the model's folder or Hub id alone."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+
+from behemoth_data.corpus import Corpus, from_description
+from behemoth_data.settings import check
+from behemoth_editing.method import weights_digest
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """The model that is edited, the corpus that it was trained on, and what result rows say about the two."""
+
+    name: str  # folder or Hub id
+    model: PreTrainedModel
+    corpus: Corpus
+    recall: dict[str, dict[str, float]]  # by form and edge, as measured when training ended
+    weights: str  # digest
+
+
+def load_checkpoint(name: str) -> Checkpoint:
+    """The model in evaluation mode, from safetensors only, with its world rebuilt from config.json.
+
+    Raises: ValueError for a model that carries no world or one that this generator makes differently;
+    OSError for a folder or Hub id without a model.
+    """
+    config = AutoConfig.from_pretrained(name)
+    description: dict[str, Any] = getattr(config, "behemoth", None) or {}
+    check(
+        bool(description),
+        f"model must carry its world in config.json under 'behemoth', as scripts/train.py writes it, got {name!r}, "
+        "which does not",
+    )
+    corpus = from_description(description)
+    model = AutoModelForCausalLM.from_pretrained(name, use_safetensors=True)
+    model.train(False)
+    return Checkpoint(name, model, corpus, description["recall"], weights_digest(model))

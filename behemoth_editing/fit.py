@@ -1,0 +1,125 @@
+"""Train chosen parameters of a model on an edit set's mixture until the edits hold. Which ones, a method decides.
+
+Axis letters: n rows of a step; T tokens of the longest row.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from behemoth_data.edits import EditSet
+from behemoth_data.grammar import Query
+from behemoth_data.rng import Stream
+from behemoth_data.settings import check, check_known, conform, setting
+
+IGNORED = -100  # target of a token whose prediction is not trained
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FitSettings:
+    """Settings of every method that trains on the mixture."""
+
+    learning_rate: float = setting(5e-4, "AdamW's learning rate")
+    max_steps: int = setting(100, "optimizer steps at most; fewer when the edits hold and the loss is flat")
+    retain_rows: int = setting(48, "retain facts of the mixture in each step")
+    retain: str = setting("mixture", "mixture: train on the retain facts too; none: on the edited facts only")
+    patience: int = setting(10, "steps for which the edits must hold and the loss not fall before it stops")
+    fit_seed: int = setting(0, "seed of the rows' order and of fresh weights")
+
+    def __post_init__(self) -> None:
+        """Raises: ValueError that names the field, the bound and the value."""
+        conform(self)
+        check(self.learning_rate > 0, f"learning_rate must be above 0, got {self.learning_rate}")
+        for field in ("max_steps", "retain_rows", "patience"):
+            check(getattr(self, field) >= 1, f"{field} must be at least 1, got {getattr(self, field)}")
+        check_known("retain", self.retain, ["mixture", "none"])
+
+
+def fit(
+    model: nn.Module,
+    parameters: Sequence[torch.nn.Parameter],
+    edit_set: EditSet,
+    settings: FitSettings,
+    after_step: Callable[[], None] | None = None,
+) -> dict[str, Any]:
+    """The parameters are trained, in place, until the edits hold and the mixture's loss has stopped falling.
+
+    Every step sees all edited facts and a share of the retain facts, weighted as in the mixture: each edited
+    fact `edited_repeats` times, each retain fact once. The loss is the answer tokens' negative log-likelihood.
+    Returns steps, loss, whether the edits hold, and seconds.
+    """
+    device = next(model.parameters()).device
+    retain = edit_set.retain if settings.retain == "mixture" else ()
+    edited_rows = edit_set.edited_repeats * len(edit_set.requests)
+    share = edited_rows / (edited_rows + len(retain))
+    order = Stream(settings.fit_seed, "editing/fit/order")
+    optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=0.0)
+    losses: list[float] = []
+    held = 0
+    started = time.perf_counter()
+    for step in range(settings.max_steps):
+        chosen = [retain[i] for i in _places(order, step, len(retain), settings.retain_rows)]
+        tokens, targets = (rows.to(device) for rows in rows_of([*edit_set.requests, *chosen]))
+        with torch.autocast(device.type, dtype=torch.bfloat16):
+            logits = model(input_ids=tokens, use_cache=False).logits
+        nll = cross_entropy(logits.float().transpose(1, 2), targets, ignore_index=IGNORED, reduction="none").sum(1)
+        answered = (targets != IGNORED).sum(1)
+        per_row = nll / answered
+        edited, kept = per_row[: len(edit_set.requests)], per_row[len(edit_set.requests) :]
+        loss = share * edited.mean() + ((1 - share) * kept.mean() if chosen else 0.0)
+        right = ((logits.argmax(-1) == targets) | (targets == IGNORED)).all(1)
+        held = held + 1 if bool(right[: len(edit_set.requests)].all()) else 0
+        losses.append(loss.item())
+        if held >= settings.patience and _flat(losses, settings.patience):
+            break
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        optimizer.step()
+        if after_step is not None:
+            after_step()
+    return {
+        "steps": step + 1,
+        "loss": losses[-1],
+        "edits_hold": held > 0,
+        "seconds": time.perf_counter() - started,
+    }
+
+
+def rows_of(queries: Sequence[Query]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids [n, T] of prompts with their answers, and the targets [n, T] of the answer tokens only."""
+    length = max(len(query.prompt_ids) + len(query.answer_ids) for query in queries) - 1
+    tokens = torch.zeros(len(queries), length, dtype=torch.long)
+    targets = torch.full((len(queries), length), IGNORED)
+    for row, query in enumerate(queries):
+        ids = torch.tensor(query.prompt_ids + query.answer_ids)
+        tokens[row, : len(ids) - 1] = ids[:-1]  # what follows is padding: later tokens never reach earlier ones
+        targets[row, len(query.prompt_ids) - 1 : len(ids) - 1] = ids[len(query.prompt_ids) :]
+    return tokens, targets
+
+
+def _places(order: Stream, step: int, size: int, count: int) -> list[int]:
+    """Which retain rows a step sees: shuffled passes, each row once before any comes again."""
+    if not size:
+        return []
+    places: list[int] = []
+    for place in range(step * count, (step + 1) * count):
+        epoch, i = divmod(place, size)
+        if i == 0 or not places:
+            shuffled = order.bits((epoch << 32) + torch.arange(size).numpy()).argsort(kind="stable")
+        places.append(int(shuffled[i]))
+    return places
+
+
+def _flat(losses: Sequence[float], window: int) -> bool:
+    """Whether the mean of the last `window` losses is no more than 5% below that of the window before."""
+    if len(losses) < 2 * window:
+        return False
+    before, now = sum(losses[-2 * window : -window]), sum(losses[-window:])
+    return now > 0.95 * before

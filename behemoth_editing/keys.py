@@ -1,0 +1,77 @@
+"""The keys of an MLP layer: what its output matrix is multiplied with. Reads weights, never changes them.
+
+Axis letters: n sentences; T tokens; D keys' width (the MLP's inner width).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+from tqdm import tqdm
+from transformers import PreTrainedModel
+
+from behemoth_data.edits import Background
+
+
+@dataclasses.dataclass(frozen=True)
+class KeyStatistics:
+    """C = E[k k^T] of one layer's keys over every sentence of a corpus, each sentence counted once.
+
+    Source: Meng et al., "Locating and editing factual associations in GPT", 2022, section 3.1.
+    """
+
+    second_moment: torch.Tensor  # [D, D] float64
+    num_keys: int
+    weights: str  # digest of the model that made the keys
+    corpus: str  # digest of the corpus whose sentences they are
+
+
+class Stop(Exception):
+    """Raised inside a forward pass that has gone as far as it needs to."""
+
+
+@contextlib.contextmanager
+def keys_recorded(output_matrix: nn.Module, *, stop: bool = True) -> Iterator[list[torch.Tensor]]:
+    """A list that receives the keys [n, T, D] of every forward pass; `stop` ends the pass right there."""
+    keys: list[torch.Tensor] = []
+
+    def record(_: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        keys.append(inputs[0].detach())
+        if stop:
+            raise Stop
+
+    handle = output_matrix.register_forward_pre_hook(record)
+    try:
+        yield keys
+    finally:
+        handle.remove()
+
+
+def keys_of(model: PreTrainedModel, output_matrix: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
+    """The keys [n, T, D] of token ids [n, T] at a layer's output matrix; later layers are not run."""
+    with torch.no_grad(), keys_recorded(output_matrix) as keys, contextlib.suppress(Stop):
+        model(input_ids=tokens, use_cache=False)
+    return keys[0]
+
+
+def key_statistics(
+    model: PreTrainedModel, output_matrix: nn.Linear, background: Background, weights: str, *, batch_size: int = 512
+) -> KeyStatistics:
+    """The second moment of the keys over every token of every sentence, summed in float64.
+
+    The end-of-text token that closes a sentence has no successor and is left out, as in training.
+    """
+    width = output_matrix.in_features
+    total, count = torch.zeros(width, width, dtype=torch.float64), 0
+    device = next(model.parameters()).device
+    for block in tqdm(background.blocks(), desc="key statistics", unit="block", leave=False):
+        for start in range(0, len(block), batch_size):
+            tokens = torch.from_numpy(block[start : start + batch_size, :-1]).to(device)
+            keys = keys_of(model, output_matrix, tokens).flatten(0, 1).float()
+            total += (keys.T @ keys).double().cpu()
+            count += len(keys)
+    return KeyStatistics(total / count, count, weights, background.digest)

@@ -1,0 +1,63 @@
+"""Low-rank adaptation (Hu et al., 2021) through peft, merged into a plain copy of the model."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar, cast
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import PreTrainedModel
+
+from behemoth_data.edits import EditSet
+from behemoth_data.settings import check, setting
+from behemoth_editing.fit import FitSettings, fit
+from behemoth_editing.method import MATRICES, Edited, Shared, check_layers, check_modules, copy_of, layers_of, matrix_of
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Lora(FitSettings):
+    """W + (alpha / rank) B A for the matrices of chosen layers and modules, A and B trained on the mixture."""
+
+    name: ClassVar[str] = "lora"
+
+    learning_rate: float = setting(5e-3, "AdamW's learning rate")
+    rank: int = setting(8, "rank of each matrix's change, at most the matrix's smaller side")
+    alpha: int = setting(16, "scale of the change, divided by rank")
+    layers: tuple[int, ...] | None = setting((2, 3), "layers to adapt; none: all of them")
+    modules: str = setting("mlp", "matrices to adapt in these layers: mlp, attention, both")
+
+    def __post_init__(self) -> None:
+        """Raises: ValueError that names the field, the bound and the value."""
+        super().__post_init__()
+        check_modules(self.modules)
+        check(self.rank >= 1, f"rank must be at least 1, got {self.rank}")
+        check(self.alpha > 0, f"alpha must be above 0, got {self.alpha}")
+
+    def check(self, model: PreTrainedModel) -> None:
+        """Raises: ValueError for a layer that the model does not have."""
+        check_layers(model, self._layers(model))
+
+    def _layers(self, model: PreTrainedModel) -> list[int]:
+        return list(range(len(layers_of(model))) if self.layers is None else self.layers)
+
+    def __call__(self, model: PreTrainedModel, edit_set: EditSet, shared: Shared | None = None) -> Edited:
+        """The edited copy; only the targeted matrices differ. Raises: ValueError for a missing layer."""
+        self.check(model)
+        edited = copy_of(model)
+        sides = [min(matrix_of(edited, 0, name).weight.shape) for name in MATRICES[self.modules]]
+        rank = min(self.rank, *sides)
+        config = LoraConfig(
+            r=rank,
+            lora_alpha=self.alpha,
+            target_modules=[name.split(".")[1] for name in MATRICES[self.modules]],
+            layers_to_transform=self._layers(model),
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.fit_seed)
+            adapted = cast(PeftModel, get_peft_model(edited, config))
+        trained = [parameter for parameter in adapted.parameters() if parameter.requires_grad]
+        details = fit(adapted, trained, edit_set, self)
+        merged = cast(PreTrainedModel, adapted.merge_and_unload())
+        merged.requires_grad_(False)
+        return Edited(merged, {**details, "rank": rank})

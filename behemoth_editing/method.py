@@ -1,0 +1,100 @@
+"""The contract that every editing method keeps, and what methods share. No method of its own."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+from typing import Any, ClassVar, Protocol, cast
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from behemoth_data.edits import EditSet
+from behemoth_data.settings import check, check_known
+from behemoth_editing.keys import KeyStatistics
+
+MODULES = ("both", "mlp", "attention")
+# The matrices of a GPT-NeoX layer, by the module that they belong to.
+MATRICES: dict[str, tuple[str, ...]] = {
+    "mlp": ("mlp.dense_h_to_4h", "mlp.dense_4h_to_h"),
+    "attention": ("attention.query_key_value", "attention.dense"),
+}
+MATRICES["both"] = MATRICES["attention"] + MATRICES["mlp"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Edited:
+    """An edited copy of a model, and the method's own numbers about how it got there."""
+
+    model: PreTrainedModel
+    details: dict[str, Any]
+
+
+@dataclasses.dataclass
+class Shared:
+    """What many edits of one model use and one computation gives; every entry is keyed by digests of its sources."""
+
+    key_statistics: dict[tuple[str, str, int], KeyStatistics] = dataclasses.field(default_factory=dict)
+
+
+class EditMethod(Protocol):
+    """A frozen dataclass of settings; calling it edits a copy and leaves the model given bit-identical.
+
+    `shared` may be given to let several calls share expensive statistics; results do not depend on it.
+    """
+
+    name: ClassVar[str]
+
+    def check(self, model: PreTrainedModel) -> None:
+        """Raises: ValueError for a setting that the model cannot have, such as a layer."""
+        ...
+
+    def __call__(self, model: PreTrainedModel, edit_set: EditSet, shared: Shared | None = None) -> Edited:
+        """The edited copy. Raises: ValueError as check() does."""
+        ...
+
+
+def copy_of(model: PreTrainedModel) -> PreTrainedModel:
+    """A copy with weights of its own, in evaluation mode and without gradients."""
+    edited = copy.deepcopy(model)
+    edited.train(False)
+    edited.requires_grad_(False)
+    return edited
+
+
+def weights_digest(model: PreTrainedModel) -> str:
+    """16 hex digits of the SHA-256 over every parameter's name and bytes."""
+    found = hashlib.sha256()
+    for name, parameter in sorted(model.named_parameters()):
+        found.update(name.encode())
+        found.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()[:16]
+
+
+def layers_of(model: PreTrainedModel) -> nn.ModuleList:
+    """The transformer layers. Raises: ValueError for a model that is not GPT-NeoX, the one known so far."""
+    check(
+        model.config.model_type == "gpt_neox",
+        f"model_type must be gpt_neox, the architecture whose weights this method knows, got {model.config.model_type}",
+    )
+    return cast(nn.ModuleList, model.base_model.layers)
+
+
+def matrix_of(model: PreTrainedModel, layer: int, name: str) -> nn.Linear:
+    """One of a layer's matrices, by its name in MATRICES."""
+    return cast(nn.Linear, layers_of(model)[layer].get_submodule(name))
+
+
+def check_layers(model: PreTrainedModel, layers: Sequence[int]) -> None:
+    """Raises: ValueError for a layer that the model does not have, naming the bound."""
+    count = len(layers_of(model))
+    for layer in layers:
+        check(0 <= layer < count, f"layer must lie in [0, {count}), the model's layers, got {layer}")
+
+
+def check_modules(modules: str, known: Sequence[str] = MODULES) -> None:
+    """Raises: ValueError that lists the known modules."""
+    check_known("modules", modules, known)

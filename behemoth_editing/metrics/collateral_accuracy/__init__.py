@@ -1,0 +1,1 @@
+"""The metric collateral_accuracy: what else did the edit break?"""

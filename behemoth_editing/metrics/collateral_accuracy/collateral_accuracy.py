@@ -1,0 +1,158 @@
+"""The share of facts an edit should not touch that a model still knows. Compares words; runs no model."""
+
+from collections.abc import Sequence
+from typing import TypedDict
+
+import datasets
+import evaluate
+
+_DESCRIPTION = """\
+Of the facts that an edit should leave alone and that the model knew before it, the share it still knows \
+after it: per kind of fact, and as the mean over kinds. A fact that the model had wrong before the edit is \
+counted apart, so that ignorance cannot pass for stability. Only answers with all words right count.
+"""
+
+_INPUTS_DESCRIPTION = """
+Args:
+    predictions (list of str): the edited model's answers, whole, as generated.
+    references (list of str): the right answers, which the edit does not change.
+    predictions_before (list of str): the same model's answers to the same prompts before the edit.
+    kinds (list of str): what each fact has to do with the edit, such as same_subject or unrelated.
+Returns:
+    collateral_accuracy (float or None): mean over kinds of the share still right among those right before;
+        kinds with none right before are left out, and None stands for no kind left.
+    collateral_drop (float): mean over kinds of accuracy before minus accuracy after, over all facts.
+    count (int): facts right before the edit.
+    wrong_before (int): facts wrong before the edit.
+    by_kind (dict): per kind its accuracy (None when none was right before), drop, count and wrong_before.
+Examples:
+    >>> metric = evaluate.load("collateral_accuracy")
+    >>> result = metric.compute(predictions=["fox", "hen"], references=["fox", "owl"],
+    ...     predictions_before=["fox", "owl"], kinds=["unrelated", "unrelated"])
+    >>> result["collateral_accuracy"], result["collateral_drop"], result["count"]
+    (0.5, 0.5, 2)
+"""
+
+_CITATION = """\
+@article{iofinova2026behemoth,
+  title = {Behemoth: Benchmarking Unlearning in {LLMs} Using Fully Synthetic Data},
+  author = {Iofinova, Eugenia and Alistarh, Dan},
+  journal = {arXiv preprint arXiv:2601.23153},
+  year = {2026},
+}
+"""
+
+
+class KindCollateral(TypedDict):
+    """What became of the facts of one kind."""
+
+    accuracy: float | None  # None: none was right before
+    drop: float
+    count: int
+    wrong_before: int
+
+
+class Collateral(TypedDict):
+    """What became of the facts that should not change."""
+
+    collateral_accuracy: float | None  # None: none was right before
+    collateral_drop: float
+    count: int
+    wrong_before: int
+    by_kind: dict[str, KindCollateral]
+
+
+def collateral_accuracy(
+    predictions: Sequence[str],
+    references: Sequence[str],
+    predictions_before: Sequence[str],
+    kinds: Sequence[str],
+) -> Collateral:
+    """The share still right among the facts right before the edit, per kind and as the mean over kinds.
+
+    Raises: ValueError for an empty column, columns of unequal length, a text that is no string or a blank
+    reference or kind.
+
+    >>> result = collateral_accuracy(
+    ...     predictions=["fox", "hen", "owl", "owl"],
+    ...     references=["fox", "owl", "owl", "cat"],
+    ...     predictions_before=["fox", "owl", "hen", "cat"],
+    ...     kinds=["same_subject", "same_subject", "same_subject", "unrelated"],
+    ... )
+    >>> result["collateral_accuracy"]  # mean of 1/2 and 0/1; the fact learned by accident does not count
+    0.25
+    >>> result["by_kind"]["same_subject"]
+    {'accuracy': 0.5, 'drop': 0.0, 'count': 2, 'wrong_before': 1}
+    """
+    after, expected, before, kind_names = _words(
+        predictions=predictions, references=references, predictions_before=predictions_before, kinds=kinds
+    )
+    outcomes: dict[str, list[tuple[bool, bool]]] = {}  # kind -> (right before, right after) of each fact
+    for kind, right, old, new in zip(kind_names, expected, before, after, strict=True):
+        outcomes.setdefault(kind, []).append((old == right, new == right))
+    by_kind = {kind: _kind_collateral(rows) for kind, rows in outcomes.items()}
+    known = [score["accuracy"] for score in by_kind.values() if score["accuracy"] is not None]
+    return {
+        "collateral_accuracy": sum(known) / len(known) if known else None,
+        "collateral_drop": sum(score["drop"] for score in by_kind.values()) / len(by_kind),
+        "count": sum(score["count"] for score in by_kind.values()),
+        "wrong_before": sum(score["wrong_before"] for score in by_kind.values()),
+        "by_kind": by_kind,
+    }
+
+
+def _kind_collateral(outcomes: Sequence[tuple[bool, bool]]) -> KindCollateral:
+    """The scores of the facts of one kind, each given as (right before, right after)."""
+    right_before = sum(old for old, _ in outcomes)
+    right_after = sum(new for _, new in outcomes)
+    right_both = sum(old and new for old, new in outcomes)
+    return {
+        "accuracy": right_both / right_before if right_before else None,
+        "drop": (right_before - right_after) / len(outcomes),
+        "count": right_before,
+        "wrong_before": len(outcomes) - right_before,
+    }
+
+
+def _words(**columns: Sequence[str]) -> list[list[str]]:
+    """The columns with single spaces between words; only model answers (predictions...) may be blank.
+
+    Raises: ValueError naming the column.
+    """
+    first = next(iter(columns))
+    for name, column in columns.items():
+        if isinstance(column, str):
+            raise ValueError(f"{name} must be a list of strings, got the one string {column!r}")
+        if len(column) == 0:
+            raise ValueError(f"{name} must hold at least 1 string, got 0")
+        if len(column) != len(columns[first]):
+            raise ValueError(f"{name} must be as long as {first} ({len(columns[first])}), got {len(column)}")
+        for row, text in enumerate(column):
+            if not isinstance(text, str):
+                raise ValueError(f"{name}[{row}] must be a string, got {text!r}")
+            if not text.split() and not name.startswith("predictions"):
+                raise ValueError(f"{name}[{row}] must hold at least 1 word, got {text!r}")
+    return [[" ".join(text.split()) for text in column] for column in columns.values()]
+
+
+class CollateralAccuracy(evaluate.Metric):
+    """The evaluate module around collateral_accuracy()."""
+
+    def _info(self) -> evaluate.MetricInfo:
+        names = ("predictions", "references", "predictions_before", "kinds")
+        return evaluate.MetricInfo(
+            description=_DESCRIPTION,
+            citation=_CITATION,
+            inputs_description=_INPUTS_DESCRIPTION,
+            features=datasets.Features({name: datasets.Value("string") for name in names}),
+            reference_urls=["https://arxiv.org/abs/2601.23153"],
+        )
+
+    def _compute(
+        self,
+        predictions: Sequence[str],
+        references: Sequence[str],
+        predictions_before: Sequence[str],
+        kinds: Sequence[str],
+    ) -> Collateral:
+        return collateral_accuracy(predictions, references, predictions_before, kinds)

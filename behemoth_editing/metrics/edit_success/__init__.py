@@ -1,0 +1,1 @@
+"""The metric edit_success: did the edit take?"""

@@ -1,0 +1,1 @@
+"""The metric ripple: did what depends on the edited fact follow it?"""

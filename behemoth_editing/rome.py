@@ -1,0 +1,208 @@
+"""Rank-one model editing: one fact written into one MLP output matrix.
+
+Axis letters: n prompts; T tokens; D keys' width (the MLP's inner width); H hidden width.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy, kl_div, log_softmax
+from transformers import PreTrainedModel
+
+from behemoth_data.edits import EditSet
+from behemoth_data.grammar import Query
+from behemoth_data.settings import check, check_known, conform, setting
+from behemoth_editing.fit import IGNORED, rows_of
+from behemoth_editing.keys import KeyStatistics, key_statistics, keys_of
+from behemoth_editing.method import Edited, Shared, check_layers, copy_of, matrix_of, weights_digest
+
+SITES = ("subject_last", "prompt_last")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Rome:
+    """W' = W + (v* - W k*) (C^-1 k*)^T / (k*^T C^-1 k*) in the MLP output matrix of one layer.
+
+    Several edits of one set are written one after the other, each on the weights that the last one left.
+    Source: Meng et al., "Locating and editing factual associations in GPT", 2022, equations 2 to 4.
+    """
+
+    name: ClassVar[str] = "rome"
+
+    layer: int = setting(2, "layer whose MLP output matrix is edited")
+    site: str = setting("prompt_last", "token whose key and value are edited: subject_last, prompt_last")
+    steps: int = setting(30, "Adam steps at most to find the value")
+    learning_rate: float = setting(0.5, "Adam's learning rate for the value")
+    stop_loss: float = setting(0.02, "the search ends when the new object's negative log-likelihood is below this")
+    max_norm: float = setting(4.0, "largest norm of the value's change, in norms of the value it replaces")
+    kl_weight: float = setting(0.0625, "weight of the divergence on the same subject's other relations")
+    decay: float = setting(1e-3, "weight of the change's norm over the squared norm of the value it replaces")
+    ridge: float = setting(1e-4, "added to C's diagonal, in units of its mean")
+    num_contexts: int = setting(0, "sentences of other facts put before the prompt, one at a time, to average keys")
+
+    def __post_init__(self) -> None:
+        """Raises: ValueError that names the field, the bound and the value."""
+        conform(self)
+        check_known("site", self.site, SITES)
+        check(self.steps >= 1, f"steps must be at least 1, got {self.steps}")
+        for field in ("learning_rate", "max_norm", "ridge"):
+            check(getattr(self, field) > 0, f"{field} must be above 0, got {getattr(self, field)}")
+        for field in ("stop_loss", "kl_weight", "decay", "num_contexts"):
+            check(getattr(self, field) >= 0, f"{field} must be at least 0, got {getattr(self, field)}")
+
+    def check(self, model: PreTrainedModel) -> None:
+        """Raises: ValueError for a layer that the model does not have."""
+        check_layers(model, [self.layer])
+
+    def __call__(self, model: PreTrainedModel, edit_set: EditSet, shared: Shared | None = None) -> Edited:
+        """The edited copy; one matrix differs. Raises: ValueError for a layer that the model does not have."""
+        self.check(model)
+        inverse = self._inverse(model, edit_set, shared or Shared())
+        edited = copy_of(model)
+        details = [self._write(edited, edit_set, number, inverse) for number in range(len(edit_set.requests))]
+        return Edited(
+            edited,
+            {
+                "steps": [detail["steps"] for detail in details],
+                "loss": [detail["loss"] for detail in details],
+                "norm_ratio": [detail["norm_ratio"] for detail in details],
+            },
+        )
+
+    def _inverse(self, model: PreTrainedModel, edit_set: EditSet, shared: Shared) -> torch.Tensor:
+        """(C + ridge tr(C) / D I)^-1 [D, D] float64, from statistics computed once per model, corpus and layer."""
+        weights = weights_digest(model)
+        key = (weights, edit_set.background.digest, self.layer)
+        if key not in shared.key_statistics:
+            matrix = self._matrix(model)
+            shared.key_statistics[key] = key_statistics(model, matrix, edit_set.background, weights)
+        return ridge_inverse(shared.key_statistics[key], self.ridge)
+
+    def _matrix(self, model: PreTrainedModel) -> nn.Linear:
+        return matrix_of(model, self.layer, "mlp.dense_4h_to_h")
+
+    def _write(self, model: PreTrainedModel, edit_set: EditSet, number: int, inverse: torch.Tensor) -> dict[str, Any]:
+        """One edit is in the model's matrix, in place; returns how its value was found."""
+        matrix = self._matrix(model)
+        request, position = edit_set.requests[number], self._position(edit_set, number)
+        prefixes = [(), *edit_set.contexts[: self.num_contexts]]
+        key = torch.stack([_key(model, matrix, prefix, request, position) for prefix in prefixes]).mean(0)
+        direction = inverse @ key / (key @ inverse @ key)  # [D]; its product with the key is 1
+        plain = _key(model, matrix, (), request, position)
+        value, details = self._value(model, edit_set, number, position, plain, direction)
+        matrix.weight.data = rank_one_update(matrix.weight, key, value, direction)
+        return details
+
+    def _position(self, edit_set: EditSet, number: int) -> int:
+        """The site's place in a prompt of the edited relation."""
+        if self.site == "subject_last":
+            return edit_set.subject_ends[number]
+        return len(edit_set.requests[number].prompt_ids) - 1
+
+    def _value(
+        self,
+        model: PreTrainedModel,
+        edit_set: EditSet,
+        number: int,
+        position: int,
+        plain: torch.Tensor,
+        direction: torch.Tensor,
+    ) -> tuple[torch.Tensor, dict[str, Any]]:
+        """The product v* [H] float64 that the edited matrix must give for the key, and how it was found.
+
+        Adam on a change of the matrix's output at the site: negative log-likelihood of the new object, after
+        the plain prompt and after each context, plus the divergence on the same subject's other facts, where
+        the change counts as much as the finished update will change their output there.
+        """
+        matrix, request = self._matrix(model), edit_set.requests[number]
+        device, weight = matrix.weight.device, matrix.weight.detach().double().cpu()
+        prefixes = [(), *edit_set.contexts[: self.num_contexts]]
+        asked = [Query("", "", prefix + request.prompt_ids, request.answer_ids) for prefix in prefixes]
+        tokens, targets = (rows.to(device) for rows in rows_of(asked))
+        places = torch.tensor([len(prefix) + position for prefix in prefixes], device=device)
+        others = edit_set.same_subject[number] if self.kl_weight else ()
+        other_tokens = torch.tensor([query.prompt_ids for query in others], device=device)
+        scales = torch.tensor([float(_key(model, matrix, (), query, position) @ direction) for query in others])
+        with torch.no_grad():
+            reference = _last_log_probabilities(model, other_tokens) if others else None
+        value_before = weight @ plain
+        norm = float(value_before.norm())
+        change = torch.zeros(len(value_before), device=device, requires_grad=True)
+        optimizer = torch.optim.Adam([change], lr=self.learning_rate)
+        for step in range(self.steps + 1):
+            with _added(matrix, change, places, torch.ones(len(places), device=device)):
+                logits = model(input_ids=tokens, use_cache=False).logits
+            loss = cross_entropy(logits.transpose(1, 2), targets, ignore_index=IGNORED)
+            new_object_loss = loss.item()
+            if new_object_loss < self.stop_loss or step == self.steps:
+                break
+            if reference is not None:
+                with _added(matrix, change, torch.full((len(others),), position, device=device), scales.to(device)):
+                    log_probabilities = _last_log_probabilities(model, other_tokens)
+                loss = loss + self.kl_weight * kl_div(
+                    log_probabilities, reference, log_target=True, reduction="batchmean"
+                )
+            loss = loss + self.decay * change.norm() / norm**2
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            with torch.no_grad():
+                change *= min(1.0, self.max_norm * norm / max(float(change.norm()), 1e-12))
+        details = {"steps": step, "loss": new_object_loss, "norm_ratio": float(change.detach().norm()) / norm}
+        return value_before + change.detach().double().cpu(), details
+
+
+def ridge_inverse(statistics: KeyStatistics, ridge: float) -> torch.Tensor:
+    """(C + ridge tr(C) / D I)^-1 [D, D] in float64."""
+    moment = statistics.second_moment
+    scale = ridge * float(moment.trace()) / len(moment)
+    inverse: torch.Tensor = torch.linalg.inv(moment + scale * torch.eye(len(moment), dtype=moment.dtype))
+    return inverse
+
+
+def rank_one_update(
+    weight: torch.Tensor, key: torch.Tensor, value: torch.Tensor, direction: torch.Tensor
+) -> torch.Tensor:
+    """W + (v - W k) u^T [H, D], computed in float64 and given back in the weight's type; maps k to v if u . k = 1.
+
+    Source: Meng et al., 2022, equation 2, with u = C^-1 k / (k^T C^-1 k).
+    """
+    before = weight.detach().double().cpu()
+    after = before + torch.outer(value - before @ key, direction)
+    return after.to(device=weight.device, dtype=weight.dtype)
+
+
+def _key(
+    model: PreTrainedModel, matrix: nn.Linear, prefix: tuple[int, ...], query: Query, position: int
+) -> torch.Tensor:
+    """The key [D] float64 at a place of a prompt that stands behind a prefix."""
+    tokens = torch.tensor([prefix + query.prompt_ids], device=matrix.weight.device)
+    return keys_of(model, matrix, tokens)[0, len(prefix) + position].double().cpu()
+
+
+def _last_log_probabilities(model: PreTrainedModel, tokens: torch.Tensor) -> torch.Tensor:
+    """Log-probabilities [n, vocabulary] of the token after each prompt [n, T]."""
+    return log_softmax(model(input_ids=tokens, use_cache=False).logits[:, -1].float(), dim=-1)
+
+
+@contextlib.contextmanager
+def _added(matrix: nn.Linear, change: torch.Tensor, places: torch.Tensor, scales: torch.Tensor) -> Iterator[None]:
+    """While open, the matrix's output at place places[i] of row i has scales[i] x change [H] added."""
+    rows = torch.arange(len(places), device=places.device)
+
+    def add(_module: nn.Module, _inputs: Any, output: torch.Tensor) -> torch.Tensor:
+        output = output.clone()
+        output[rows, places] += scales[:, None] * change
+        return output
+
+    handle = matrix.register_forward_hook(add)
+    try:
+        yield
+    finally:
+        handle.remove()

@@ -1,0 +1,1 @@
+"""Templates of the cards: data only."""

@@ -1,0 +1,165 @@
+"""Settings of a script: dataclass defaults < preset < recipe < command line, through one HfArgumentParser.
+
+A recipe is a YAML file of sections, each with fields of one dataclass. Several scripts share a recipe: every
+script checks the names of all sections, and the fields of those that it is given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import sys
+import types
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+import yaml
+from transformers import HfArgumentParser
+
+from behemoth_data.settings import check, check_known
+
+# Every section that some script reads; a method has the section of its own name.
+SECTIONS = ("world", "lexicon", "corpus", "edits", "train", "sweep", "finetune", "lora", "rome")
+_HERE = Path(__file__).resolve().parent
+
+
+class _Parser(HfArgumentParser):
+    """HfArgumentParser that also takes tuples and None, and whose errors are one line."""
+
+    def __init__(self, dataclass_types: Sequence[type], **options: Any) -> None:
+        hints = {name: hint for cls in dataclass_types for name, hint in get_type_hints(cls).items()}
+        self._optional = {name for name, hint in hints.items() if type(None) in _alternatives(hint)}
+        super().__init__(dataclass_types, allow_abbrev=False, **options)  # type: ignore[arg-type]
+
+    def add_argument(self, *names: str, **options: Any) -> argparse.Action:
+        """The option, whose type may be tuple[X, ...] or X | None."""
+        kind = options.get("type")
+        if get_origin(kind) is tuple:
+            options.update(type=get_args(kind)[0], nargs="*", action=_StoreTuple)
+        elif kind is not None and names[0].removeprefix("--") in self._optional:
+            options["type"] = _or_none(kind)
+        return super().add_argument(*names, **options)
+
+    def error(self, message: str) -> Any:
+        """Raises: SystemExit with status 2 after one line on standard error."""
+        self.exit(2, f"{self.prog}: error: {message}\n")
+
+
+class _StoreTuple(argparse.Action):
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        setattr(namespace, self.dest, tuple(values))
+
+
+def _alternatives(hint: Any) -> tuple[Any, ...]:
+    return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+
+
+def _or_none(kind: Any) -> Any:
+    def convert(word: str) -> Any:
+        return None if word in ("null", "none") else kind(word)
+
+    convert.__name__ = getattr(kind, "__name__", "value")  # argparse names the type by it in its errors
+    return convert
+
+
+def read_recipe(path: str, sections: Mapping[str, type]) -> dict[str, dict[str, Any]]:
+    """The recipe's sections; a path that does not exist is looked up beside the scripts.
+
+    Raises: ValueError for a file that is no recipe, an unknown section, or an unknown field of a section
+    that is among `sections`; the message lists the known ones.
+    """
+    place = Path(path) if Path(path).exists() else _HERE / path
+    known = sorted(file.relative_to(_HERE).as_posix() for file in (_HERE / "recipes").glob("*.yaml"))
+    check(place.is_file(), f"recipe must be a YAML file such as {', '.join(known)}, got {path}")
+    try:
+        recipe = yaml.safe_load(place.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"recipe {path} must be YAML: {' '.join(str(error).split())}") from error
+    check(isinstance(recipe, dict), f"recipe {path} must consist of sections, got {type(recipe).__name__}")
+    for name, values in recipe.items():
+        check_known(f"section of {path}", name, dict.fromkeys((*SECTIONS, *sections)))
+        is_section = values is None or isinstance(values, dict)
+        check(is_section, f"section {name} of {path} must consist of fields, got {values!r}")
+        for field in (values or {}) if name in sections else ():
+            check_known(f"field of {name} in {path}", field, [f.name for f in dataclasses.fields(sections[name])])
+    return {name: values or {} for name, values in recipe.items()}
+
+
+def parse(
+    dataclass_types: Sequence[type],
+    argv: Sequence[str] | None = None,
+    *,
+    sections: Mapping[str, type],
+    presets: Mapping[str, Mapping[str, Any]] | None = None,
+    prefixed: Mapping[str, type] | None = None,
+    description: str | None = None,
+) -> tuple[Any, ...]:
+    """One instance of each dataclass, from [RECIPE] and options of the command line (sys.argv if None).
+
+    `sections` are the sections that this script reads, with their dataclasses; those that are not among
+    `dataclass_types` are checked only, and read_recipe returns them. With `presets`, the option --config picks
+    one, whose values come before the recipe's. No two of `dataclass_types` may share a field name; the
+    dataclasses of `prefixed` may, since each field becomes the option --NAME_field, and come last in the result.
+
+    Raises: SystemExit with status 2, after one line on standard error, for anything unknown or out of bounds.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    named = {name: _with_prefix(name, cls) for name, cls in (prefixed or {}).items()}
+    dataclass_types, sections = [*dataclass_types, *named.values()], {**sections, **(prefixed or {})}
+    parser = _Parser(dataclass_types, description=description, usage="%(prog)s [RECIPE] [--option value ...]")
+    options = [field.name for cls in dataclass_types for field in dataclasses.fields(cls)]
+    with one_line_errors(parser.prog):
+        path = words.pop(0) if words and not words[0].startswith("-") else None
+        recipe = read_recipe(path, sections) if path else {}
+        own = [name for name in recipe if sections.get(name) in dataclass_types]
+        given = _words({field: value for name in own for field, value in recipe[name].items()})
+        for name in named:
+            given += _words({f"{name}_{field}": value for field, value in recipe.get(name, {}).items()})
+        if presets is not None:
+            name = parser.parse_known_args([*given, *words])[0].config
+            check_known("config", name, presets)
+            given = [*_words(presets[name]), *given]
+        *settings, unknown = parser.parse_args_into_dataclasses(
+            [*given, *words], return_remaining_strings=True, look_for_args_file=False
+        )
+        for word in unknown:
+            check_known("option", word.split("=")[0], [f"--{name}" for name in options])
+        plain = settings[: len(settings) - len(named)]
+        return *plain, *(
+            cls(**{field.name: getattr(chosen, f"{name}_{field.name}") for field in dataclasses.fields(cls)})
+            for (name, cls), chosen in zip((prefixed or {}).items(), settings[len(plain) :], strict=True)
+        )
+
+
+def _with_prefix(prefix: str, cls: type) -> type:
+    """A dataclass with the fields of `cls`, each under a name that starts with the prefix."""
+    hints = get_type_hints(cls)
+    fields = [
+        (f"{prefix}_{field.name}", hints[field.name], dataclasses.field(default=field.default, metadata=field.metadata))
+        for field in dataclasses.fields(cls)
+    ]
+    return dataclasses.make_dataclass(f"{cls.__name__}Options", fields)
+
+
+def _words(values: Mapping[str, Any]) -> list[str]:
+    """The values as words of a command line."""
+    words: list[str] = []
+    for name, value in values.items():
+        check(not isinstance(value, dict), f"{name} must be a value or a list, got {value!r}")
+        if isinstance(value, (list, tuple)):
+            words += [f"--{name}", *map(str, value)]
+        else:
+            words.append(f"--{name}={'null' if value is None else value}")
+    return words
+
+
+@contextlib.contextmanager
+def one_line_errors(prog: str) -> Iterator[None]:
+    """A ValueError or OSError inside ends the script: one line on standard error, exit status 2 or 1."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        print(f"{prog}: error: {error}", file=sys.stderr)
+        raise SystemExit(1 if isinstance(error, OSError) and not isinstance(error, FileExistsError) else 2) from error

@@ -1,0 +1,54 @@
+"""Teach a Pythia its world: accelerate launch scripts/train.py [RECIPE] --config nested --output_dir runs/NAME."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from collections.abc import Sequence
+
+import torch
+from accelerate import PartialState
+from recipe import one_line_errors, parse
+
+from behemoth_data import CorpusConfig, LexiconConfig, WorldConfig, build
+from behemoth_data.settings import setting
+from behemoth_data.world import PRESETS
+from behemoth_models.train import TrainConfig, train
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunArguments:
+    """Which world is taught and where the model goes."""
+
+    config: str = setting("independent", f"world to teach: {', '.join(PRESETS)}; other fields go on top of it")
+    output_dir: str = setting("runs/model", "folder for the model, its tokenizer and its training report")
+
+
+SECTIONS = {"world": WorldConfig, "lexicon": LexiconConfig, "corpus": CorpusConfig, "train": TrainConfig}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Trains, saves, and prints one line that says what is where and what the model knows.
+
+    Raises: SystemExit with status 2 for bad settings or an output that holds something, 1 for a disk that
+    fails, after one line on standard error.
+    """
+    arguments, world, lexicon, corpus, config = parse(
+        [RunArguments, *SECTIONS.values()], argv, sections=SECTIONS, presets=PRESETS, description=__doc__
+    )
+    state = PartialState()
+    if state.device.type == "cpu":  # accelerate leaves every process one thread unless told otherwise
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // state.num_processes))
+    with one_line_errors("train.py"):
+        report = train(build(world, lexicon, corpus), config, arguments.output_dir)
+    if state.is_main_process:
+        recall = ", ".join(f"{edge} {share:.2%}" for edge, share in report["recall"]["statement"].items())
+        print(
+            f"{arguments.output_dir} holds a {config.size} model that knows {recall} after "
+            f"{report['exposures_per_fact']:.1f} exposures per fact ({report['seconds']:.0f} s)"
+        )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

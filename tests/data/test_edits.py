@@ -1,0 +1,515 @@
+"""Facts about edits and their probes: every answer and every kind is worked out again from dictionaries."""
+
+import functools
+import re
+from collections import Counter
+
+import pytest
+
+from behemoth_data.corpus import CorpusConfig, build
+from behemoth_data.edits import (
+    CHANGE_KINDS,
+    KEEP_KINDS,
+    KINDS,
+    RIPPLE_KINDS,
+    SCENARIOS,
+    EditConfig,
+    draw_edits,
+    max_edits,
+)
+from behemoth_data.lexicon import LexiconConfig, Role
+from behemoth_data.world import Edge, Fact, WorldConfig
+
+SO, SN, ON = Edge.SUBJECT_OBJECT, Edge.SUBJECT_NESTED, Edge.OBJECT_NESTED
+STRUCTURES = {
+    "independent": {},
+    "correlated": {"correlation": 0.8},
+    "nested": {"num_nested_objects": 6},
+    "correlated_nested": {"correlation": 0.8, "num_nested_objects": 6},
+}
+EDGES = {structure: (SO, SN, ON) if "nested" in structure else (SO,) for structure in STRUCTURES}
+CASES = [
+    (structure, edge, scenario)
+    for structure in STRUCTURES
+    for edge in EDGES[structure]
+    for scenario in ("single", "identical", "different")
+]
+cases = pytest.mark.parametrize(("structure", "edge", "scenario"), CASES)
+ROLES = {
+    SO: (Role.SUBJECT, Role.RELATION, Role.OBJECT),
+    SN: (Role.SUBJECT, Role.SUBJECT_NESTED_RELATION, Role.NESTED),
+    ON: (Role.OBJECT, Role.OBJECT_NESTED_RELATION, Role.NESTED),
+}
+
+
+@functools.cache
+def corpus_of(structure, relations=4, subjects=90):
+    world = WorldConfig(num_subjects=subjects, num_relations=relations, num_objects=12, **STRUCTURES[structure])
+    return build(world, LexiconConfig(one_token_limit=20))
+
+
+@functools.cache
+def draw(structure, edge, scenario, num_edits=2, **fields):
+    config = EditConfig(scenario=scenario, edge=edge.label, num_edits=num_edits, **fields)
+    return draw_edits(corpus_of(structure), config)
+
+
+@functools.cache
+def tables_of(structure):
+    world = corpus_of(structure).world
+    found = {}
+    for edge in world.edges:
+        heads, relations, tails = (column.tolist() for column in world.facts(edge))
+        found[edge] = dict(zip(zip(heads, relations, strict=True), tails, strict=True))
+    return found
+
+
+def tables_after(structure, edits):
+    """The tables after the edits: a subject's nested object is stated, or that of its object."""
+    tables, stated = {edge: dict(table) for edge, table in tables_of(structure).items()}, {}
+    for edit in edits:
+        table = stated if edit.fact.edge is SN else tables[edit.fact.edge]
+        table[edit.fact.head, edit.fact.relation] = edit.new_tail
+    if SN in tables:
+        tables[SN] = {(s, r): stated.get((s, r), tables[ON][object, r]) for (s, r), object in tables[SO].items()}
+    return tables
+
+
+def words(structure, edge, head, relation, tail):
+    roles, lexicon = ROLES[edge], corpus_of(structure).grammar.lexicon
+    return (
+        lexicon.word(roles[0], head, relation if roles[0] is Role.OBJECT else 0),
+        lexicon.word(roles[1], relation),
+        lexicon.word(roles[2], tail, relation),
+    )
+
+
+def prompt(structure, edge, head, relation, form="statement"):
+    s, r, _ = words(structure, edge, head, relation, 0)
+    return {"statement": f"SS {s} W0 W1 RR {r} W2 OO", "rso": f"W9 RR {r} W7 SS {s} W5 OO"}[form]
+
+
+@functools.cache
+def places_by_prompt(structure):
+    """Which fact every statement prompt of the world asks for."""
+    return {
+        prompt(structure, edge, head, relation): (edge, head, relation)
+        for edge, table in tables_of(structure).items()
+        for head, relation in table
+    }
+
+
+def partner(structure, edge, relation):
+    return 1 - relation if "correlated" in structure and edge is SO and relation in (0, 1) else None
+
+
+def facts_of_kind(kind, number, edit_set, structure):
+    """All (edge, head, relation) that the protocol's table means by a kind, for one edit of a set."""
+    tables, edge, relation = tables_of(structure), edit_set.edge, edit_set.relation
+    edit, edited = edit_set.edits[number], {e.fact.head for e in edit_set.edits}
+    head, old, new = edit.fact.head, edit.fact.tail, edit.new_tail
+    tails = {tail for e in edit_set.edits for tail in (e.fact.tail, e.new_tail)}
+    others = {h: tail for (h, r), tail in tables[edge].items() if r == relation and h not in edited}
+    other_relations = set(range(4)) - {relation}
+    subjects = range(90)
+    return {
+        "edited": lambda: {(edge, head, relation)},
+        "paraphrase": lambda: {(edge, head, relation)},
+        "same_subject": lambda: {
+            (edge, head, r) for r in other_relations - {partner(structure, edge, relation)} if edge is not ON
+        },
+        "same_old_object": lambda: {(edge, h, relation) for h, tail in others.items() if tail == old},
+        "same_new_object": lambda: {(edge, h, relation) for h, tail in others.items() if tail == new},
+        "same_relation": lambda: {(edge, h, relation) for h, tail in others.items() if tail not in tails},
+        "unrelated": lambda: {
+            (edge, h, r) for h, r in tables[edge] if r != relation and (edge is ON or h not in edited)
+        },
+        "partner": lambda: {(SO, head, partner(structure, edge, relation))},
+        "nested_subject": lambda: {(SN, head, relation)},
+        "nested_old_object": lambda: {(ON, old, relation)},
+        "nested_new_object": lambda: {(ON, new, relation)},
+        "nested_source": lambda: {(SO, head, relation), (ON, tables[SO][head, relation], relation)},
+        "nested_siblings": lambda: {(SN, s, relation) for s in subjects if tables[SO][s, relation] == head},
+    }[kind]()
+
+
+def place(fact):
+    return fact.edge, fact.head, fact.relation
+
+
+def asked(edit_set, kind):
+    return [probe for probe in edit_set.probes if probe.kind == kind]
+
+
+# answers
+
+
+@cases
+@pytest.mark.parametrize("relation", [0, 1, 3])
+def test_answers_before_and_after_are_those_of_the_dictionaries(structure, edge, scenario, relation):
+    for edit_set in draw(structure, edge, scenario, relation=relation):
+        before, after = tables_of(structure), tables_after(structure, edit_set.edits)
+        for probe in edit_set.probes:
+            edge_, head, relation_ = place(probe.fact)
+            old = before[edge_][head, relation_]
+            new = after[edge_][head, relation_]
+            if probe.kind == "partner":
+                new = edit_set.edits[probe.edit].new_tail
+            assert probe.fact.tail == old
+            assert probe.before.answer == words(structure, edge_, head, relation_, old)[2]
+            assert probe.after.answer == words(structure, edge_, head, relation_, new)[2]
+            assert probe.prompt == prompt(structure, edge_, head, relation_, probe.form)
+            assert probe.prompt == probe.before.prompt == probe.after.prompt
+            assert probe.before.prompt_ids == probe.after.prompt_ids
+
+
+@cases
+def test_answer_changes_for_change_kinds_and_stays_for_kept_kinds(structure, edge, scenario):
+    for edit_set in draw(structure, edge, scenario):
+        for probe in edit_set.probes:
+            if probe.kind in CHANGE_KINDS:
+                assert probe.before.answer != probe.after.answer
+            if probe.kind in KEEP_KINDS:
+                assert probe.before.answer == probe.after.answer
+
+
+def test_some_dependent_facts_follow():
+    for edge, kind in ((SO, "nested_subject"), (ON, "nested_siblings")):
+        probes = [p for edit_set in draw("nested", edge, "single", 6) for p in asked(edit_set, kind)]
+        assert any(probe.before.answer != probe.after.answer for probe in probes)
+
+
+@cases
+def test_requests_are_the_edited_prompts_with_their_new_answers(structure, edge, scenario):
+    for edit_set in draw(structure, edge, scenario):
+        for edit, request in zip(edit_set.edits, edit_set.requests, strict=True):
+            fact = edit.fact
+            assert request.prompt == prompt(structure, *place(fact))
+            assert request.answer == words(structure, *place(fact), edit.new_tail)[2]
+            assert edit.new_fact == Fact(*place(fact), edit.new_tail)
+
+
+@cases
+def test_subject_ends_where_its_word_ends_in_the_prompt(structure, edge, scenario):
+    for edit_set in draw(structure, edge, scenario):
+        for edit, end, request in zip(edit_set.edits, edit_set.subject_ends, edit_set.requests, strict=True):
+            word = words(structure, *place(edit.fact), 0)[0]
+            assert request.prompt.split()[: end + 1] == ["SS", *word.split()]
+
+
+# kinds
+
+
+@cases
+def test_probe_is_of_the_kind_it_says(structure, edge, scenario):
+    for edit_set in draw(structure, edge, scenario):
+        for probe in edit_set.probes:
+            assert place(probe.fact) in facts_of_kind(probe.kind, probe.edit, edit_set, structure)
+            assert probe.form == ("rso" if probe.kind == "paraphrase" else "statement")
+
+
+ASKED_WHOLE = sorted(set(KINDS) - {"same_subject", "unrelated"})  # training takes none of these when told so
+
+
+@cases
+def test_with_room_enough_all_facts_of_a_kind_are_asked(structure, edge, scenario):
+    everything = {"same_object_rows": 0, "same_relation_rows": 0, "probes_per_edit": 10_000}
+    for edit_set in draw(structure, edge, scenario, **everything):
+        present = {probe.kind for probe in edit_set.probes}
+        for kind in present & set(ASKED_WHOLE):
+            found = {place(probe.fact) for probe in asked(edit_set, kind)}
+            numbers = range(len(edit_set.edits))
+            expected = [facts_of_kind(kind, number, edit_set, structure) for number in numbers]
+            assert found == set().union(*expected), kind
+
+
+@cases
+def test_same_subject_and_unrelated_facts_are_asked_or_trained_and_never_both(structure, edge, scenario):
+    everything = {"probes_per_edit": 10_000, "edited_repeats": 7}
+    for edit_set in draw(structure, edge, scenario, **everything):
+        numbers = range(len(edit_set.edits))
+        for kind, trained in (
+            ("same_subject", [query for queries in edit_set.same_subject for query in queries]),
+            ("unrelated", edit_set.retain),
+        ):
+            expected = [facts_of_kind(kind, number, edit_set, structure) for number in numbers]
+            prompts = {prompt(structure, *fact) for fact in set().union(*expected)}
+            found = [probe.prompt for probe in asked(edit_set, kind)]
+            taught = [query.prompt for query in trained if query.prompt in prompts]
+            assert sorted(found + taught) == sorted(prompts), kind
+
+
+def test_every_kind_is_a_change_a_kept_or_a_ripple_kind():
+    assert Counter(KINDS) == Counter([*CHANGE_KINDS, *KEEP_KINDS, *RIPPLE_KINDS])
+    assert max(Counter(KINDS).values()) == 1
+
+
+ALWAYS = {"edited", "paraphrase", "same_old_object", "same_new_object", "same_relation", "unrelated"}
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize(
+    ("structure", "edge", "relation", "kinds"),
+    [
+        ("independent", SO, 0, {"same_subject"}),
+        ("correlated", SO, 0, {"same_subject", "partner"}),
+        ("correlated", SO, 1, {"same_subject", "partner"}),
+        ("correlated", SO, 2, {"same_subject"}),
+        ("nested", SO, 0, {"same_subject", "nested_subject", "nested_old_object", "nested_new_object"}),
+        ("nested", SN, 0, {"same_subject", "nested_source"}),
+        ("nested", ON, 0, {"nested_siblings"}),
+        (
+            "correlated_nested",
+            SO,
+            0,
+            {"same_subject", "partner", "nested_subject", "nested_old_object", "nested_new_object"},
+        ),
+        ("correlated_nested", SN, 0, {"same_subject", "nested_source"}),
+        ("correlated_nested", ON, 0, {"nested_siblings"}),
+    ],
+)
+def test_kinds_are_those_that_the_world_can_have(structure, edge, relation, kinds, scenario):
+    found = {probe.kind for edit_set in draw(structure, edge, scenario, relation=relation) for probe in edit_set.probes}
+    nothing_left = edge is ON and scenario == "identical"  # both objects of the nested object are edited
+    assert found == (ALWAYS | kinds) - ({"same_old_object"} if nothing_left else set())
+
+
+def test_facts_are_rephrased_only_in_other_trained_forms_that_have_a_prompt():
+    world = WorldConfig(num_subjects=20, num_objects=5)
+    for forms, expected in (((), []), (("sor", "osr"), []), (("sor", "rso"), ["rso"])):
+        corpus = build(world, None, CorpusConfig(inversion_forms=forms, inversion_fraction=0.5 if forms else 0.0))
+        (edit_set,) = draw_edits(corpus, EditConfig(num_edits=1))
+        assert [probe.form for probe in asked(edit_set, "paraphrase")] == expected
+
+
+def test_probes_of_a_kind_are_at_most_as_many_as_allowed():
+    for edge in (SO, SN, ON):
+        for edit_set in draw("correlated_nested", edge, "single", 4, probes_per_edit=3):
+            assert max(Counter(probe.kind for probe in edit_set.probes).values()) == 3
+
+
+def test_world_of_one_relation_has_nothing_unrelated_to_ask():
+    (edit_set,) = draw_edits(corpus_of("independent", relations=1), EditConfig(num_edits=1))
+    assert {probe.kind for probe in edit_set.probes} == ALWAYS - {"unrelated"}
+
+
+# what methods may train on
+
+
+@cases
+def test_no_fact_is_both_trained_and_asked(structure, edge, scenario):
+    for edit_set in draw(structure, edge, scenario):
+        trained = [query.prompt for query in edit_set.retain]
+        trained += [query.prompt for queries in edit_set.same_subject for query in queries]
+        questions = {prompt(structure, *place(probe.fact)) for probe in edit_set.probes}
+        assert not questions & set(trained)
+        assert len(set(trained)) == len(trained)
+
+
+@cases
+def test_retained_facts_hold_before_and_after(structure, edge, scenario):
+    for edit_set in draw(structure, edge, scenario):
+        after = tables_after(structure, edit_set.edits)
+        for query in (*edit_set.retain, *(query for queries in edit_set.same_subject for query in queries)):
+            edge_, head, relation = places_by_prompt(structure)[query.prompt]
+            tail = tables_of(structure)[edge_][head, relation]
+            assert tail == after[edge_][head, relation]
+            assert query.answer == words(structure, edge_, head, relation, tail)[2]
+
+
+@cases
+def test_same_subject_queries_are_about_their_own_edit(structure, edge, scenario):
+    for edit_set in draw(structure, edge, scenario):
+        assert len(edit_set.same_subject) == len(edit_set.edits)
+        for number, queries in enumerate(edit_set.same_subject):
+            allowed = facts_of_kind("same_subject", number, edit_set, structure)
+            assert {places_by_prompt(structure)[query.prompt] for query in queries} <= allowed
+            assert bool(queries) == (edge is not ON)
+
+
+@cases
+def test_contexts_are_true_sentences_of_other_relations_and_other_heads(structure, edge, scenario):
+    text = corpus_of(structure).grammar.lexicon.decode
+    for edit_set in draw(structure, edge, scenario):
+        assert len(edit_set.contexts) == len(set(edit_set.contexts)) == 10
+        for context in edit_set.contexts:
+            start, _, end = text(context).rpartition(" OO ")
+            edge_, head, relation = places_by_prompt(structure)[f"{start} OO"]
+            answer = words(structure, edge_, head, relation, tables_of(structure)[edge_][head, relation])[2]
+            assert end == f"{answer} . <|endoftext|>"
+            assert relation != edit_set.relation
+            assert edge_ is ON or head not in {edit.fact.head for edit in edit_set.edits}
+
+
+@pytest.mark.parametrize(("edits", "repeats"), [(1, 250), (3, 100), (2, 10)])
+def test_mixture_has_as_many_unrelated_facts_as_edited_rows(edits, repeats):
+    corpus = corpus_of("independent", subjects=2000)
+    config = EditConfig(scenario="different", num_edits=edits, edited_repeats=repeats)
+    (edit_set,) = draw_edits(corpus, config)
+    relation_word = corpus.grammar.lexicon.word(Role.RELATION, 0)
+    unrelated = [query for query in edit_set.retain if f"RR {relation_word} " not in query.prompt]
+    assert len(unrelated) == edits * repeats
+
+
+def test_mixture_has_at_most_the_rows_asked_for_and_half_of_what_there_is():
+    corpus = corpus_of("independent", subjects=2000)
+    relation_word = corpus.grammar.lexicon.word(Role.RELATION, 0)
+    objects = corpus.world.objects(range(2000), 0).tolist()
+    for same_object, same_relation in ((20, 30), (10_000, 10_000)):
+        config = EditConfig(num_edits=1, same_object_rows=same_object, same_relation_rows=same_relation)
+        (edit_set,) = draw_edits(corpus, config)
+        edit = edit_set.edits[0]
+        old_word = corpus.grammar.lexicon.word(Role.OBJECT, edit.fact.tail)
+        rows = [query.answer for query in edit_set.retain if f"RR {relation_word} " in query.prompt]
+        others = 2000 - objects.count(edit.fact.tail) - objects.count(edit.new_tail)
+        assert rows.count(old_word) == min(same_object, (objects.count(edit.fact.tail) - 1) // 2)
+        assert len(rows) - rows.count(old_word) == min(same_relation, others // 2)
+
+
+@pytest.mark.parametrize("structure", ["independent", "nested"])
+def test_background_is_every_distinct_sentence_once(structure):
+    corpus = corpus_of(structure)
+    (edit_set,) = draw(structure, SO, "identical")
+    text = corpus.grammar.lexicon.decode
+    found = Counter(text(row) for block in edit_set.background.blocks() for row in block)
+    expected = [
+        f"{prompt(structure, edge, h, r, form)} {words(structure, edge, h, r, tail)[2]} . <|endoftext|>"
+        for edge, table in tables_of(structure).items()
+        for (h, r), tail in table.items()
+        for form in ("statement", "rso")
+    ]
+    assert found == Counter(expected)
+    assert edit_set.background.digest == corpus.digest
+
+
+# draws
+
+
+@cases
+def test_edit_changes_a_true_fact_of_its_table_and_relation(structure, edge, scenario):
+    for edit_set in draw(structure, edge, scenario, relation=2):
+        assert (edit_set.scenario, edit_set.edge, edit_set.relation) == (scenario, edge, 2)
+        for edit in edit_set.edits:
+            assert (edit.fact.edge, edit.fact.relation) == (edge, 2)
+            assert edit.fact.tail == tables_of(structure)[edge][edit.fact.head, 2] != edit.new_tail
+            assert 0 <= edit.new_tail < (12 if edge is SO else 6)
+        assert len({edit.fact.head for edit in edit_set.edits}) == len(edit_set.edits)
+
+
+def test_single_draws_as_many_sets_of_one_edit_about_different_heads():
+    sets = draw("nested", SO, "single", 7)
+    assert [len(edit_set.edits) for edit_set in sets] == [1] * 7
+    assert len({edit_set.edits[0].fact.head for edit_set in sets}) == 7
+
+
+def test_identical_edits_share_the_old_and_the_new_tail():
+    for edge, count in ((SO, 6), (SN, 9), (ON, 2)):
+        (edit_set,) = draw("nested", edge, "identical", count)
+        assert len(edit_set.edits) == count
+        assert len({(edit.fact.tail, edit.new_tail) for edit in edit_set.edits}) == 1
+
+
+def test_different_edits_have_distinct_old_and_new_tails_and_no_new_one_is_old():
+    for edge, count in ((SO, 6), (SN, 3), (ON, 3)):
+        (edit_set,) = draw("nested", edge, "different", count)
+        tails = [tail for edit in edit_set.edits for tail in (edit.fact.tail, edit.new_tail)]
+        assert len(set(tails)) == len(tails) == 2 * count
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_same_seed_is_the_same_draw_and_another_seed_another(scenario):
+    config = {"scenario": scenario, "num_edits": 4}
+    corpus = build(corpus_of("nested").world.config, LexiconConfig(one_token_limit=20))
+    first, again, other = (draw_edits(corpus, EditConfig(**config, edit_seed=seed)) for seed in (0, 0, 1))
+    assert first == again == draw("nested", SO, scenario, 4)
+    assert [edit_set.edits for edit_set in first] != [edit_set.edits for edit_set in other]
+    assert {edit_set.seed for edit_set in other} == {1}
+
+
+def test_draws_of_two_seeds_or_two_relations_share_edited_heads_only_by_chance():
+    draws = [
+        {edit_set.edits[0].fact.head for edit_set in draw("independent", SO, "single", 9, **fields)}
+        for fields in ({"edit_seed": 0}, {"edit_seed": 1}, {"edit_seed": 0, "relation": 1})
+    ]
+    assert all(len(draws[i] & draws[j]) <= 4 for i, j in ((0, 1), (0, 2), (1, 2)))  # 0.9 are expected
+
+
+def test_fewer_edits_are_the_first_of_more():
+    few, many = draw("nested", SO, "single", 3), draw("nested", SO, "single", 8)
+    assert many[:3] == few
+
+
+@pytest.mark.parametrize("relation", [0, 1])
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_matched_edits_only_facts_whose_partner_has_the_same_object(scenario, relation):
+    tables = tables_of("correlated")
+    unmatched = [s for s in range(90) if tables[SO][s, 0] != tables[SO][s, 1]]
+    sets = draw("correlated", SO, scenario, 4, matched=True, relation=relation)
+    heads = {edit.fact.head for edit_set in sets for edit in edit_set.edits}
+    assert unmatched
+    assert len(heads) == 4
+    assert not heads & set(unmatched)
+
+
+def test_matched_offers_every_matching_fact_and_no_more():
+    tables, corpus = tables_of("correlated"), corpus_of("correlated")
+    matching = {s for s in range(90) if tables[SO][s, 0] == tables[SO][s, 1]}
+    assert max_edits(corpus, EditConfig(matched=True)) == len(matching) < 90
+    sets = draw_edits(corpus, EditConfig(matched=True, num_edits=len(matching), probes_per_edit=1))
+    assert {edit_set.edits[0].fact.head for edit_set in sets} == matching
+
+
+@pytest.mark.parametrize("edge", [SO, SN, ON])
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_most_edits_are_drawn_and_one_more_is_refused(edge, scenario):
+    corpus = corpus_of("nested", subjects=30)
+    tails = Counter(corpus.world.tails(edge, range(12 if edge is ON else 30), 0).tolist())
+    most = {
+        "single": tails.total(),
+        "identical": max(tails.values()),
+        "different": min(len(tails), (12 if edge is SO else 6) // 2),
+    }[scenario]
+    fields = {"scenario": scenario, "edge": edge.label, "probes_per_edit": 1}
+    assert max_edits(corpus, EditConfig(**fields)) == most
+    sets = draw_edits(corpus, EditConfig(**fields, num_edits=most))
+    assert sum(len(edit_set.edits) for edit_set in sets) == most
+    message = f"num_edits must be at most {most}, the .* in relation 0 of {edge.label}, got {most + 1}"
+    with pytest.raises(ValueError, match=message):
+        draw_edits(corpus, EditConfig(**fields, num_edits=most + 1))
+
+
+# refusals
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"scenario": "forgot"}, "scenario must be one of single, identical, different, got 'forgot'"),
+        ({"edge": "object"}, "edge must be one of subject_object, subject_nested, object_nested, got 'object'"),
+        ({"num_edits": 0}, "num_edits must be at least 1, got 0"),
+        ({"edited_repeats": 0}, "edited_repeats must be at least 1, got 0"),
+        ({"probes_per_edit": 0}, "probes_per_edit must be at least 1, got 0"),
+        ({"relation": -1}, "relation must be at least 0, got -1"),
+        ({"same_object_rows": -1}, "same_object_rows must be at least 0, got -1"),
+        ({"same_relation_rows": -1}, "same_relation_rows must be at least 0, got -1"),
+    ],
+)
+def test_bad_value_is_refused_with_field_bound_and_value(fields, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        EditConfig(**fields)
+
+
+@pytest.mark.parametrize(
+    ("structure", "fields", "message"),
+    [
+        ("independent", {"relation": 4}, "relation must be below num_relations = 4, got 4"),
+        ("correlated", {"edge": "object_nested"}, "edge 'object_nested' needs num_nested_objects above 0"),
+        ("independent", {"matched": True}, "matched needs a correlated world"),
+        ("correlated", {"matched": True, "relation": 2}, "relation 0 or 1"),
+        ("correlated_nested", {"matched": True, "edge": "subject_nested"}, "edge subject_object"),
+    ],
+)
+def test_edit_that_the_world_cannot_have_is_refused(structure, fields, message):
+    for ask in (draw_edits, max_edits):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            ask(corpus_of(structure), EditConfig(**fields))

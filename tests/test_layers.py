@@ -1,0 +1,245 @@
+"""Which room may import which, and what no room may do: read from the syntax tree of every source file.
+
+A rule is broken by an import inside a function or under TYPE_CHECKING as much as by one at the top.
+"""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("behemoth_data", "behemoth_models", "behemoth_editing")
+SOURCES = sorted(
+    path.relative_to(ROOT).as_posix() for room in (*PACKAGES, "scripts") for path in (ROOT / room).rglob("*.py")
+)
+SCRIPTS = {PurePosixPath(source).stem for source in SOURCES if source.startswith("scripts/")}
+
+PICKLES = {"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
+# torch's own format and numpy's object arrays are pickles too.
+PICKLING_CALLS = {"torch.save", "torch.load", "pandas.read_pickle"}
+# Philox's raw bits are frozen; every other name in numpy.random is global, seeded by time, or a
+# distribution whose values may change with numpy's version.
+NUMPY_RANDOM = {"Philox"}
+
+
+def within(name: str, parents: set[str]) -> bool:
+    """Whether a dotted name is one of these names or lies below one."""
+    return any(name == parent or name.startswith(parent + ".") for parent in parents)
+
+
+def bindings(path: str, tree: ast.AST) -> Iterator[tuple[int, str, str]]:
+    """(line, local name, full dotted name) of everything that a module imports, however it imports it."""
+    folder = PurePosixPath(path).parent.parts
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.asname or alias.name.split(".")[0], alias.name
+        elif isinstance(node, ast.ImportFrom):
+            base = list(folder[: len(folder) - node.level + 1]) if node.level else []
+            source = ".".join([*base, *([node.module] if node.module else [])])
+            for alias in node.names:
+                yield node.lineno, alias.asname or alias.name, f"{source}.{alias.name}"
+        elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+            called, argument = ast.unparse(node.func), node.args[0].value
+            if called in {"__import__", "import_module", "importlib.import_module"} and isinstance(argument, str):
+                yield node.lineno, "", argument
+
+
+def import_faults(path: str, name: str) -> Iterator[str]:
+    """What is wrong with importing this dotted name in this file."""
+    room, file = path.split("/")[0], PurePosixPath(path).name
+    if within(name, {"scripts"}) or (room != "scripts" and within(name, SCRIPTS)):
+        yield f"nobody imports scripts, but this imports {name}"
+    if within(name, PICKLES):
+        yield f"no pickle, but this imports {name}"
+    if within(name, {"random"}):
+        yield "no global random numbers, but this imports random"
+    if room == "behemoth_data":
+        if within(name, {"torch", "accelerate", "peft"}):
+            yield f"behemoth_data imports no torch, but this imports {name}"
+        if within(name, {"behemoth_models", "behemoth_editing"}):
+            yield f"behemoth_data imports no sibling, but this imports {name}"
+        if within(name, {"transformers"}) and file != "tokenizer.py":
+            yield f"only tokenizer.py imports transformers, but this imports {name}"
+        if within(name, {"datasets"}) and file != "behemoth.py":
+            yield f"only behemoth.py imports datasets, but this imports {name}"
+    if room == "behemoth_models" and within(name, {"behemoth_editing"}):
+        yield f"behemoth_models imports behemoth_data only, but this imports {name}"
+    if room == "behemoth_editing":
+        if within(name, {"behemoth_models"}) and not within(name, {"behemoth_models.recall"}):
+            yield f"behemoth_editing uses behemoth_models.recall only, but this imports {name}"
+        # A package's __init__ is no part of the single file that becomes a Space.
+        if "metrics" in path.split("/") and file != "__init__.py" and within(name, set(PACKAGES)):
+            yield f"a metric is one file on its own, but this imports {name}"
+
+
+def call_faults(room: str, called: str, node: ast.Call) -> Iterator[str]:
+    """What is wrong with this call of a function whose full dotted name is known."""
+    if called in PICKLING_CALLS or called.endswith(".to_pickle"):
+        yield f"no pickle, but this calls {called}"
+    if called in {"print", "builtins.print"} and room != "scripts":
+        yield "no print in packages"
+    for keyword in node.keywords:
+        false = isinstance(keyword.value, ast.Constant) and not keyword.value.value
+        if keyword.arg in {"trust_remote_code", "allow_pickle"} and not false:
+            yield f"no {keyword.arg}"
+
+
+def faults(path: str, source: str) -> list[str]:
+    """Every rule that a source file breaks, as "path:line: what is wrong", in the order of lines."""
+    tree = ast.parse(source)
+    room = path.split("/")[0]
+    found: set[tuple[int, str]] = set()
+    names: dict[str, str] = {}
+    for line, local, full in bindings(path, tree):
+        found |= {(line, fault) for fault in import_faults(path, full)}
+        found |= {(line, fault) for fault in numpy_faults(full)}
+        # `import numpy.random` binds numpy, `import numpy.random as npr` binds numpy.random.
+        names[local] = local if full.startswith(local + ".") else full
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assert):
+            found.add((node.lineno, "assert only in tests"))
+        elif isinstance(node, ast.Attribute):
+            found |= {(node.lineno, fault) for fault in numpy_faults(dotted(node, names))}
+        elif isinstance(node, ast.Call):
+            called = dotted(node.func, names)
+            found |= {(node.lineno, fault) for fault in call_faults(room, called, node)}
+        elif isinstance(node, ast.Dict):
+            keys = {key.value for key in node.keys if isinstance(key, ast.Constant)}
+            if "trust_remote_code" in keys:
+                found.add((node.lineno, "no trust_remote_code"))
+    return [f"{path}:{line}: {fault}" for line, fault in sorted(found)]
+
+
+def numpy_faults(name: str) -> Iterator[str]:
+    """What is wrong with using this dotted name, if it is one of numpy's random numbers."""
+    parts = name.split(".")
+    if parts[:2] == ["numpy", "random"] and len(parts) > 2 and parts[2] not in NUMPY_RANDOM:
+        yield f"no numpy generator but Philox's raw bits, but this uses numpy.random.{parts[2]}"
+
+
+def dotted(node: ast.expr, names: dict[str, str]) -> str:
+    """The full dotted name of an expression such as np.random.rand; "?" stands for what is not a name."""
+    if isinstance(node, ast.Attribute):
+        return f"{dotted(node.value, names)}.{node.attr}"
+    return names.get(node.id, node.id) if isinstance(node, ast.Name) else "?"
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_source_keeps_every_rule(source: str) -> None:
+    assert faults(source, (ROOT / source).read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_package_has_sources_to_check(package: str) -> None:
+    assert f"{package}/__init__.py" in SOURCES
+
+
+@pytest.mark.parametrize(
+    ("path", "source", "fault"),
+    [
+        ("behemoth_data/world.py", "import torch.nn as nn", "no torch"),
+        ("behemoth_data/world.py", "def f():\n    from torch import nn", "no torch"),
+        ("behemoth_data/world.py", "import importlib\nimportlib.import_module('torch')", "no torch"),
+        ("behemoth_data/world.py", "torch = __import__('torch')", "no torch"),
+        ("behemoth_data/edits.py", "from behemoth_models.recall import recall", "no sibling"),
+        ("behemoth_data/edits.py", "import behemoth_editing", "no sibling"),
+        ("behemoth_data/export.py", "from transformers import AutoTokenizer", "only tokenizer.py"),
+        (
+            "behemoth_data/export.py",
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import datasets",
+            "only behemoth.py",
+        ),
+        ("behemoth_data/export.py", "def f():\n    from datasets import load_dataset", "only behemoth.py"),
+        ("behemoth_models/train.py", "from behemoth_editing import METHODS", "behemoth_data only"),
+        ("behemoth_models/train.py", "from scripts.recipe import parse", "nobody imports scripts"),
+        ("scripts/edit.py", "import scripts", "nobody imports scripts"),
+        ("behemoth_editing/rome.py", "from behemoth_models import pythia", "recall only"),
+        ("behemoth_editing/rome.py", "import behemoth_models", "recall only"),
+        ("behemoth_editing/rome.py", "from behemoth_models import *", "recall only"),
+        ("behemoth_editing/rome.py", "from behemoth_models.recall_cache import x", "recall only"),
+        ("behemoth_editing/rome.py", "from ..behemoth_models import train", "recall only"),
+        (
+            "behemoth_editing/metrics/ripple/ripple.py",
+            "from behemoth_editing import x",
+            "one file on its own",
+        ),
+        ("behemoth_editing/metrics/ripple/ripple.py", "from ...statistics import x", "one file on its own"),
+        ("behemoth_editing/sweep.py", "import pickle", "no pickle"),
+        ("behemoth_editing/sweep.py", "from dill import dumps", "no pickle"),
+        ("behemoth_models/train.py", "import torch\ntorch.save({}, 'x')", "no pickle"),
+        ("behemoth_models/train.py", "from torch import load\nload('x')", "no pickle"),
+        ("behemoth_data/corpus.py", "import numpy as np\nnp.load('x', allow_pickle=True)", "no allow_pickle"),
+        ("scripts/edit.py", "load(x, trust_remote_code=True)", "no trust_remote_code"),
+        ("scripts/edit.py", "flag = True\nload(x, trust_remote_code=flag)", "no trust_remote_code"),
+        ("scripts/edit.py", "load(x, **{'trust_remote_code': True})", "no trust_remote_code"),
+        ("behemoth_editing/report.py", "def f():\n    print('x')", "no print"),
+        ("behemoth_editing/report.py", "import builtins\nbuiltins.print('x')", "no print"),
+        ("behemoth_editing/report.py", "def f(x):\n    assert x", "assert only in tests"),
+        ("scripts/report.py", "assert True", "assert only in tests"),
+        ("behemoth_data/rng.py", "import random", "no global random numbers"),
+        ("behemoth_data/rng.py", "import numpy as np\nnp.random.seed(0)", "numpy.random.seed"),
+        ("behemoth_data/rng.py", "import numpy\nshuffle = numpy.random.shuffle", "numpy.random.shuffle"),
+        ("behemoth_data/rng.py", "import numpy.random\nnumpy.random.rand()", "numpy.random.rand"),
+        ("behemoth_data/rng.py", "import numpy.random as npr\nnpr.choice(3)", "numpy.random.choice"),
+        (
+            "behemoth_data/rng.py",
+            "from numpy import random\nrandom.permutation(3)",
+            "numpy.random.permutation",
+        ),
+        ("behemoth_data/rng.py", "from numpy.random import default_rng", "numpy.random.default_rng"),
+    ],
+)
+def test_broken_rule_is_found(path: str, source: str, fault: str) -> None:
+    found = faults(path, source)
+    assert len(found) == 1
+    assert fault in found[0]
+
+
+def test_fault_names_the_file_and_the_line() -> None:
+    assert faults("behemoth_data/world.py", "x = 1\n\nassert x\n") == ["behemoth_data/world.py:3: assert only in tests"]
+
+
+def test_every_fault_of_a_file_is_listed() -> None:
+    source = "import pickle\nimport torch\nprint(pickle)\n"
+    assert [fault.split(":")[1] for fault in faults("behemoth_data/world.py", source)] == ["1", "2", "3"]
+
+
+@pytest.mark.skipif(not SCRIPTS, reason="there are no scripts yet")
+def test_package_cannot_import_a_script_by_its_bare_name() -> None:
+    script = sorted(SCRIPTS)[0]
+    (found,) = faults("behemoth_models/train.py", f"from {script} import main")
+    assert "nobody imports scripts" in found
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        (
+            "behemoth_data/world.py",
+            "import numpy as np\nimport pyarrow as pa\nfrom behemoth_data.rng import Stream",
+        ),
+        ("behemoth_data/rng.py", "import numpy as np\nbits = np.random.Philox(key=1).random_raw"),
+        ("behemoth_data/tokenizer.py", "from transformers import PreTrainedTokenizerFast"),
+        ("behemoth_data/behemoth.py", "import datasets"),
+        ("behemoth_data/export.py", "def f():\n    from behemoth_data.behemoth import Behemoth"),
+        ("behemoth_data/export.py", "from .behemoth import Behemoth\nfrom . import world"),
+        ("behemoth_models/train.py", "import torch\nimport datasets\nfrom behemoth_data import World"),
+        (
+            "behemoth_editing/sweep.py",
+            "from behemoth_models.recall import recall\nfrom behemoth_data import World",
+        ),
+        ("behemoth_editing/sweep.py", "from behemoth_models import recall"),
+        ("behemoth_editing/sweep.py", "import behemoth_models.recall"),
+        ("behemoth_editing/metrics/ripple/__init__.py", "from .ripple import ripple"),
+        ("behemoth_editing/metrics/ripple/ripple.py", "import datasets\nimport evaluate\nimport numpy as np"),
+        ("scripts/edit.py", "from behemoth_models import pythia\nimport behemoth_editing\nprint('done')"),
+        ("scripts/edit.py", "load(x, trust_remote_code=False)"),
+        ("behemoth_editing/report.py", "report.print('x')\ntext = 'print(assert)'  # import pickle"),
+        ("behemoth_data/rng.py", "random = Stream(0, 'x')\nrandom.shuffle(3)"),
+    ],
+)
+def test_allowed_source_has_no_fault(path: str, source: str) -> None:
+    assert faults(path, source) == []

@@ -1,0 +1,243 @@
+"""make_data.py as a person calls it, and the recipes that all scripts share."""
+
+import dataclasses
+import importlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from behemoth_data import CorpusConfig, LexiconConfig, WorldConfig
+
+SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
+SMALL = ["--num_subjects", "12", "--num_objects", "20", "--repeats", "2", "--edit_seeds", "1"]
+
+RECIPE = """
+world:
+  num_subjects: 12
+  num_objects: 20
+  correlation: null
+lexicon:
+corpus:
+  repeats: 3
+  inversion_forms: [rso, sor]
+edits:
+  edit_seeds: 1
+train:
+  this_script: does not read the fields of another one
+"""
+
+
+@pytest.fixture
+def recipe(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(SCRIPTS)
+    return importlib.import_module("recipe")
+
+
+@pytest.fixture
+def make_data(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(SCRIPTS)
+    return importlib.import_module("make_data")
+
+
+def process(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(SCRIPTS / "make_data.py"), *words],
+        cwd=folder,
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(folder / "cache")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_recipe_and_options_become_a_folder_and_one_line(tmp_path: Path) -> None:
+    (tmp_path / "small.yaml").write_text(RECIPE, encoding="utf-8")
+    done = process(["small.yaml", "--output", "behemoth", "--repeats", "2"], tmp_path)
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stdout.splitlines()
+    # 12 x 4 facts twice and once as questions, in two configs; with nesting 12 x 4 and 20 x 4 more; 12 or 36 edit sets
+    assert line.startswith("behemoth holds 6 configs, 876 rows, ")
+    configs = json.loads((tmp_path / "behemoth" / "manifest.json").read_text(encoding="utf-8"))["configs"]
+    assert len(configs) == 6
+    for config in configs.values():
+        assert (config["num_subjects"], config["repeats"], config["edit_seeds"]) == (12, 2, 1)
+        assert config["inversion_forms"] == ["rso", "sor"]
+    assert configs["correlated"]["correlation"] == 0.9
+    assert configs["nested"]["num_nested_objects"] == 10
+
+
+def test_bad_value_ends_the_process_with_status_2_and_one_line(tmp_path: Path) -> None:
+    done = process(["--output", "behemoth", "--num_objects", "1"], tmp_path)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.splitlines() == [
+        "make_data.py: error: num_objects must be at least 2 so that an edit can change a fact, got 1"
+    ]
+    assert not (tmp_path / "behemoth").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        ("--num_nested_objects 7", ["num_nested_objects must divide num_objects = 100", "got 7"]),
+        ("--num_objects 25", ["config nested: num_nested_objects must divide num_objects = 25", "got 10"]),
+        ("--correlation 1.5", ["correlation must be above 0.01", "at most 1, got 1.5"]),
+        ("--configs nestd", ["config must be one of independent, correlated, nested,", "got 'nestd'"]),
+        ("--inversion_forms rso ros", ["inversion_forms must be one of sor, osr, rso, got 'ros'"]),
+        ("--edit_seeds 0", ["edit_seeds must be at least 1, got 0"]),
+        ("--num_object 5", ["option must be one of --output,", "--num_objects", "got '--num_object'"]),
+        ("--num_subjects many", ["--num_subjects", "invalid int value: 'many'"]),
+        ("--num_subjects null", ["--num_subjects", "invalid int value: 'null'"]),
+        ("--correlation high", ["--correlation", "invalid float value: 'high'"]),
+        ("no.yaml", ["recipe must be a YAML file such as recipes/base.yaml, recipes/tiny.yaml", "got no.yaml"]),
+    ],
+)
+def test_bad_input_is_one_clear_line_and_nothing_is_written(
+    make_data: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: str,
+    parts: list[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as caught:
+        make_data.main(words.split())
+    assert caught.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    for part in parts:
+        assert part in line
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("world: {num_subject: 5}", ["field of world in", "num_subjects", "got 'num_subject'"]),
+        ("wrld: {num_subjects: 5}", ["section of", "world, lexicon, corpus", "got 'wrld'"]),
+        ("world: 5", ["section world of", "must consist of fields, got 5"]),
+        ("- world", ["must consist of sections, got list"]),
+        ("world: {num_subjects: 1.5}", ["--num_subjects", "invalid int value: '1.5'"]),
+        ("world: {num_subjects: {a: 1}}", ["num_subjects must be a value or a list, got {'a': 1}"]),
+        ("world: {num_objects: 1}", ["num_objects must be at least 2", "got 1"]),
+        ("world: [", ["must be YAML"]),
+    ],
+)
+def test_bad_recipe_is_one_clear_line_and_nothing_is_written(
+    make_data: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    text: str,
+    parts: list[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("bad.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(SystemExit) as caught:
+        make_data.main(["bad.yaml"])
+    assert caught.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    for part in parts:
+        assert part in line
+    assert os.listdir(tmp_path) == ["bad.yaml"]
+
+
+def test_output_that_holds_something_else_is_refused_until_overwrite_is_given(
+    make_data: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("behemoth").mkdir()
+    Path("behemoth/mine.txt").write_text("mine", encoding="utf-8")
+    words = ["--output", "behemoth", "--configs", "independent", *SMALL]
+    with pytest.raises(SystemExit) as caught:
+        make_data.main(words)
+    assert caught.value.code == 2
+    assert "got behemoth: use --overwrite to replace it" in capsys.readouterr().err
+    assert os.listdir("behemoth") == ["mine.txt"]
+    make_data.main([*words, "--overwrite"])
+    assert sorted(os.listdir("behemoth")) == ["README.md", "independent", "manifest.json"]
+
+
+def test_base_recipe_is_what_comes_without_a_recipe(recipe: ModuleType) -> None:
+    sections = {"world": WorldConfig, "lexicon": LexiconConfig, "corpus": CorpusConfig}
+    base = recipe.parse(list(sections.values()), ["recipes/base.yaml"], sections=sections)
+    assert base == (WorldConfig(), LexiconConfig(), CorpusConfig())
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run:
+    config: str = "independent"
+    rank: int | None = 4
+    names: tuple[str, ...] = ("a", "b")
+    counts: list[int] = dataclasses.field(default_factory=lambda: [1])
+    rate: float = 0.5
+    shuffle: bool = True
+    note: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Method:
+    rank: int = 1
+
+
+def parsed(recipe: ModuleType, tmp_path: Path, text: str, words: str = "", **options: Any) -> Run:
+    (tmp_path / "recipe.yaml").write_text(text, encoding="utf-8")
+    (run,) = recipe.parse([Run], [str(tmp_path / "recipe.yaml"), *words.split()], sections={"train": Run}, **options)
+    assert isinstance(run, Run)
+    return run
+
+
+def test_recipe_can_hold_null_lists_and_every_scalar(recipe: ModuleType, tmp_path: Path) -> None:
+    text = "train: {rank: null, names: [x], counts: [2, -3], rate: -1e-3, shuffle: false, note: a b}"
+    assert parsed(recipe, tmp_path, text) == Run(
+        rank=None, names=("x",), counts=[2, -3], rate=-0.001, shuffle=False, note="a b"
+    )
+
+
+def test_empty_recipe_gives_the_defaults(recipe: ModuleType, tmp_path: Path) -> None:
+    assert parsed(recipe, tmp_path, "") == Run()
+    assert parsed(recipe, tmp_path, "train:") == Run()
+
+
+def test_command_line_wins_over_recipe_over_preset_over_default(recipe: ModuleType, tmp_path: Path) -> None:
+    presets: dict[str, dict[str, Any]] = {"independent": {}, "other": {"rank": 8, "rate": 0.1, "names": ("p",)}}
+    run = parsed(recipe, tmp_path, "train: {rate: 0.2, names: [r]}", "--config other --names c d", presets=presets)
+    assert run == Run(config="other", rank=8, rate=0.2, names=("c", "d"))
+    assert parsed(recipe, tmp_path, "train: {config: other}", presets=presets).rank == 8
+    assert parsed(recipe, tmp_path, "train: {config: other}", "--rank null", presets=presets).rank is None
+
+
+def test_unknown_preset_lists_the_known_ones(
+    recipe: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        parsed(recipe, tmp_path, "", "--config nest", presets={"independent": {}, "nested": {}})
+    assert "config must be one of independent, nested, got 'nest'" in capsys.readouterr().err
+
+
+def test_section_that_is_no_option_is_checked_and_left_to_read_recipe(recipe: ModuleType, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text("train: {rank: 2}\nlora: {rank: 16}", encoding="utf-8")
+    sections = {"train": Run, "lora": Method}
+    assert recipe.parse([Run], [str(path)], sections=sections) == (Run(rank=2),)
+    assert recipe.read_recipe(str(path), sections)["lora"] == {"rank": 16}
+    path.write_text("lora: {ranks: 16}", encoding="utf-8")
+    with pytest.raises(ValueError, match="field of lora in .* must be one of rank, got 'ranks'"):
+        recipe.read_recipe(str(path), sections)
+
+
+def test_help_explains_every_option(make_data: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        make_data.main(["--help"])
+    assert caught.value.code == 0
+    text = " ".join(capsys.readouterr().out.split())
+    parts = [WorldConfig, LexiconConfig, CorpusConfig, make_data.DataArguments, make_data.EditsArguments]
+    for field in (field for part in parts for field in dataclasses.fields(part)):
+        assert f"--{field.name}" in text
+        assert " ".join(field.metadata["help"].split()) in text
