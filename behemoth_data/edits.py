@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -96,7 +96,7 @@ class EditSet:
     edits: tuple[Edit, ...]
     requests: tuple[Query, ...]
     subject_ends: tuple[int, ...]  # per edit, the place of its subject's last token in the prompt
-    retain: tuple[Query, ...]
+    retain: Mapping[str, tuple[Query, ...]]  # same_old_object, same_relation, unrelated
     same_subject: tuple[tuple[Query, ...], ...]  # per edit, other facts of its head, none of them probed
     contexts: tuple[tuple[int, ...], ...]
     background: Background
@@ -382,7 +382,11 @@ def _edit_set(corpus: Corpus, config: EditConfig, edits: list[Edit], number: int
         edits=tuple(edits),
         requests=tuple(grammar.queries([edit.new_fact for edit in edits])),
         subject_ends=(grammar.subject_end(around.edge, "statement"),) * count,
-        retain=tuple(grammar.queries(same_old + same_relation + unrelated + elsewhere)),
+        retain={
+            "same_old_object": tuple(grammar.queries(same_old)),
+            "same_relation": tuple(grammar.queries(same_relation)),
+            "unrelated": tuple(grammar.queries(unrelated + elsewhere)),
+        },
         same_subject=tuple(tuple(grammar.queries(facts)) for facts, _ in same_subject),
         contexts=_contexts(corpus, unrelated + same_relation),
         background=Background(corpus.digest, lambda: _sentences(corpus)),

@@ -59,7 +59,7 @@ _PROBE = pa.struct(
         "answer_after": pa.string(),
     }
 )
-_RETAIN = pa.struct({"prompt": pa.string(), "answer": pa.string()})
+_RETAIN = pa.struct({"kind": pa.string(), "prompt": pa.string(), "answer": pa.string()})
 EDIT_SCHEMA = pa.schema(
     {
         "scenario": pa.string(),
@@ -150,5 +150,9 @@ def _edit_row(edit_set: EditSet) -> dict[str, Any]:
             }
             for probe in edit_set.probes
         ],
-        "retain": [{"prompt": query.prompt, "answer": query.answer} for query in edit_set.retain],
+        "retain": [
+            {"kind": kind, "prompt": query.prompt, "answer": query.answer}
+            for kind, queries in edit_set.retain.items()
+            for query in queries
+        ],
     }

@@ -6,10 +6,12 @@ Axis letters: n rows of a step; T tokens of the longest row.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
@@ -26,9 +28,9 @@ IGNORED = -100  # target of a token whose prediction is not trained
 class FitSettings:
     """Settings of every method that trains on the mixture."""
 
-    learning_rate: float = setting(5e-4, "AdamW's learning rate")
-    max_steps: int = setting(100, "optimizer steps at most; fewer when the edits hold and the loss is flat")
-    retain_rows: int = setting(48, "retain facts of the mixture in each step")
+    learning_rate: float = setting(1e-3, "AdamW's learning rate at the first step")
+    max_steps: int = setting(25, "optimizer steps at most, over which the learning rate decays linearly to zero")
+    retain_rows: int = setting(48, "retain facts of the mixture in each step, a third of each kind")
     retain: str = setting("mixture", "mixture: train on the retain facts too; none: on the edited facts only")
     patience: int = setting(10, "steps for which the edits must hold and the loss not fall before it stops")
     fit_seed: int = setting(0, "seed of the rows' order and of fresh weights")
@@ -51,29 +53,36 @@ def fit(
 ) -> dict[str, Any]:
     """The parameters are trained, in place, until the edits hold and the mixture's loss has stopped falling.
 
-    Every step sees all edited facts and a share of the retain facts, weighted as in the mixture: each edited
-    fact `edited_repeats` times, each retain fact once. The loss is the answer tokens' negative log-likelihood.
+    Every step sees all edited facts and as many retain facts of each kind, so that the few facts with the old
+    object, which suffer first, are heard. The loss is the answer tokens' negative log-likelihood: edited against
+    retained as their rows in the mixture (an edited fact counts `edited_repeats` times), kinds alike.
     Returns steps, loss, whether the edits hold, and seconds.
     """
     device = next(model.parameters()).device
-    retain = edit_set.retain if settings.retain == "mixture" else ()
+    kinds = [kind for kind, facts in edit_set.retain.items() if facts and settings.retain == "mixture"]
     edited_rows = edit_set.edited_repeats * len(edit_set.requests)
-    share = edited_rows / (edited_rows + len(retain))
-    order = Stream(settings.fit_seed, "editing/fit/order")
+    share = edited_rows / (edited_rows + sum(len(edit_set.retain[kind]) for kind in kinds))
+    orders = {kind: Stream(settings.fit_seed, f"editing/fit/{kind}") for kind in kinds}
     optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=0.0)
+    decay = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / settings.max_steps)
     losses: list[float] = []
     held = 0
     started = time.perf_counter()
     for step in range(settings.max_steps):
-        chosen = [retain[i] for i in _places(order, step, len(retain), settings.retain_rows)]
-        tokens, targets = (rows.to(device) for rows in rows_of([*edit_set.requests, *chosen]))
+        parts = [edit_set.requests]
+        for kind in kinds:
+            facts = edit_set.retain[kind]
+            count = min(len(facts), max(1, settings.retain_rows // len(kinds)))
+            parts.append(tuple(facts[i] for i in _places(orders[kind], step, len(facts), count)))
+        tokens, targets = (rows.to(device) for rows in rows_of(list(itertools.chain(*parts))))
         with torch.autocast(device.type, dtype=torch.bfloat16):
             logits = model(input_ids=tokens, use_cache=False).logits
         nll = cross_entropy(logits.float().transpose(1, 2), targets, ignore_index=IGNORED, reduction="none").sum(1)
         answered = (targets != IGNORED).sum(1)
-        per_row = nll / answered
-        edited, kept = per_row[: len(edit_set.requests)], per_row[len(edit_set.requests) :]
-        loss = share * edited.mean() + ((1 - share) * kept.mean() if chosen else 0.0)
+        edited, *kept = torch.split(nll / answered, [len(part) for part in parts])
+        loss = share * edited.mean()
+        for part_loss in kept:
+            loss = loss + (1 - share) * part_loss.mean() / len(kept)
         right = ((logits.argmax(-1) == targets) | (targets == IGNORED)).all(1)
         held = held + 1 if bool(right[: len(edit_set.requests)].all()) else 0
         losses.append(loss.item())
@@ -82,6 +91,7 @@ def fit(
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         optimizer.step()
+        decay.step()
         if after_step is not None:
             after_step()
     return {
@@ -105,15 +115,12 @@ def rows_of(queries: Sequence[Query]) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _places(order: Stream, step: int, size: int, count: int) -> list[int]:
-    """Which retain rows a step sees: shuffled passes, each row once before any comes again."""
-    if not size:
-        return []
+    """Which retain facts of a kind a step sees: shuffled passes, each fact once before any comes again."""
     places: list[int] = []
-    for place in range(step * count, (step + 1) * count):
-        epoch, i = divmod(place, size)
-        if i == 0 or not places:
-            shuffled = order.bits((epoch << 32) + torch.arange(size).numpy()).argsort(kind="stable")
-        places.append(int(shuffled[i]))
+    for epoch in range(step * count // size, ((step + 1) * count - 1) // size + 1):
+        first, last = max(step * count, epoch * size), min((step + 1) * count, (epoch + 1) * size)
+        shuffled = order.bits((epoch << 32) + np.arange(size)).argsort(kind="stable")
+        places += shuffled[first - epoch * size : last - epoch * size].tolist()
     return places
 
 
