@@ -26,8 +26,8 @@ VERSION = "1.0.0"  # of the rows: bump it with the golden digests
 CONFIG_NAMES = (*PRESETS, *(f"{name}_edits" for name in PRESETS))
 
 _PARTS = (WorldConfig, LexiconConfig, CorpusConfig)
-_BLOCK = 10_000  # sentences of one Arrow table
-_SHARD = 500_000  # sentences that one process or stream makes at a time
+_BLOCK = 10_000  # sentences or facts of one Arrow table
+_SHARD = 500_000  # sentences or facts that one process or stream makes at a time
 _ROW_CODE = ("settings", "rng", "world", "lexicon", "grammar", "corpus", "edits", "tables", "behemoth")
 
 # A BuilderConfig with every field of the world, its words and its corpus, so that any can be overridden.
@@ -56,12 +56,23 @@ def corpus_of(config: Any) -> Corpus:
     return build(*map(part, _PARTS))
 
 
+def field_helps() -> dict[str, str]:
+    """Every field of a config, in order, with its help text."""
+    fields = [field for part in (*_PARTS, BehemothConfig) for field in dataclasses.fields(part)]
+    return {field.name: field.metadata["help"] for field in fields if "help" in field.metadata}
+
+
 def code_digest() -> str:
     """16 hex digits that change whenever the code that makes rows does."""
     code = hashlib.sha256()
     for name in _ROW_CODE:
         code.update(resources.files("behemoth_data").joinpath(f"{name}.py").read_bytes())
     return code.hexdigest()[:16]
+
+
+def _ranges(start: int, stop: int, size: int) -> list[tuple[int, int]]:
+    """The places from start up to stop as (start, stop) of parts that hold `size` each, the last one what is left."""
+    return [(first, min(first + size, stop)) for first in range(start, stop, size)]
 
 
 class Behemoth(datasets.ArrowBasedBuilder):
@@ -104,11 +115,12 @@ class Behemoth(datasets.ArrowBasedBuilder):
         if self._has_edits:
             seeds = list(range(self.config.edit_seeds))
             return [datasets.SplitGenerator("test", {"split": "test", "shards": seeds})]
-        ranges = [(start, min(start + _SHARD, len(corpus))) for start in range(0, len(corpus), _SHARD)]
-        edges = list(corpus.world.edges)
+        world = corpus.world
+        sentences = _ranges(0, len(corpus), _SHARD)
+        facts = [(edge, *part) for edge in world.edges for part in _ranges(0, world.num_facts(edge), _SHARD)]
         return [
-            datasets.SplitGenerator("train", {"split": "train", "shards": ranges}),
-            datasets.SplitGenerator("validation", {"split": "validation", "shards": edges}),
+            datasets.SplitGenerator("train", {"split": "train", "shards": sentences}),
+            datasets.SplitGenerator("validation", {"split": "validation", "shards": facts}),
         ]
 
     def _generate_tables(self, split: str, shards: list[Any]) -> Iterator[tuple[Key, pa.Table]]:
@@ -119,11 +131,13 @@ class Behemoth(datasets.ArrowBasedBuilder):
     def _tables(self, split: str, shard: Any) -> Iterator[pa.Table]:
         corpus = corpus_of(self.config)
         if split == "train":
-            start, stop = shard
-            for first in range(start, stop, _BLOCK):
-                yield sentence_table(corpus, first, min(first + _BLOCK, stop))
+            first, last = shard
+            for start, stop in _ranges(first, last, _BLOCK):
+                yield sentence_table(corpus, start, stop)
         elif split == "validation":
-            yield fact_table(corpus, shard)
+            edge, first, last = shard
+            for start, stop in _ranges(first, last, _BLOCK):
+                yield fact_table(corpus, edge, start=start, stop=stop)
         else:
             for edge in corpus.world.edges:
                 for scenario in SCENARIOS:

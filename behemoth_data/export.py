@@ -7,7 +7,6 @@ last. It holds no date, so the same configs and the same code give the same byte
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import errno
 import hashlib
 import json
@@ -17,28 +16,23 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from tqdm import tqdm
 
-from behemoth_data.corpus import CorpusConfig
-from behemoth_data.edits import CHANGE_KINDS, KEEP_KINDS, KINDS
-from behemoth_data.lexicon import LexiconConfig
+from behemoth_data.card import CARD, Split, card_text, template
 from behemoth_data.settings import check, check_known
-from behemoth_data.world import PRESETS, Edge, WorldConfig
+from behemoth_data.world import PRESETS
 
 if TYPE_CHECKING:
     from behemoth_data.behemoth import Behemoth
 
-MANIFEST, CARD, TEMPLATE = "manifest.json", "README.md", "dataset.md.jinja"
+MANIFEST = "manifest.json"
 
 _SHARD_ROWS = 1_000_000  # at most, in one file
 _FACT_GROUP, _EDIT_GROUP = 50_000, 50  # rows of a row group, fixed; an edit set is as large as 1,000 sentences
-_SIZES = {"n<1K": 10**3, "1K<n<10K": 10**4, "10K<n<100K": 10**5, "100K<n<1M": 10**6, "1M<n<10M": 10**7}
-_SIZES |= {"10M<n<100M": 10**8, "100M<n<1B": 10**9, "1B<n<10B": 10**10, "10B<n<100B": 10**11}
 
 _log = logging.getLogger(__name__)
 
@@ -113,11 +107,11 @@ def read_manifest(folder: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def _builder(name: str, overrides: Mapping[str, Any], cache_dir: str | os.PathLike[str] | None) -> Behemoth:
-    from behemoth_data.behemoth import CONFIG_NAMES, Behemoth
+    from behemoth_data.behemoth import CONFIG_NAMES, Behemoth, field_helps
 
     check_known("config", name, CONFIG_NAMES)
     for field in overrides:
-        check_known(f"field of {name}", field, _field_helps())
+        check_known(f"field of {name}", field, field_helps())
     for field in {"edits_per_set", "edit_seeds"} & set(overrides):
         check(overrides[field] >= 1, f"{field} must be at least 1, got {overrides[field]}")
     try:
@@ -137,28 +131,15 @@ def _applied(name: str, names: Sequence[str], overrides: Mapping[str, Any]) -> d
     return applied
 
 
-def _field_helps() -> dict[str, str]:
-    """Every field of a config, in order, with its help text."""
-    from behemoth_data.behemoth import BehemothConfig
-
-    parts = (WorldConfig, LexiconConfig, CorpusConfig, BehemothConfig)
-    fields = [field for part in parts for field in dataclasses.fields(part)]
-    return {field.name: field.metadata["help"] for field in fields if "help" in field.metadata}
-
-
-def _template() -> str:
-    return resources.files("hub_cards").joinpath(TEMPLATE).read_text(encoding="utf-8")
-
-
 def _header(builders: Mapping[str, Behemoth]) -> dict[str, Any]:
     """What decides every byte of an export, as it is read back from its manifest."""
-    from behemoth_data.behemoth import VERSION, code_digest
+    from behemoth_data.behemoth import VERSION, code_digest, field_helps
 
-    values = {name: {f: getattr(b.config, f) for f in _field_helps()} for name, b in builders.items()}
+    values = {name: {f: getattr(b.config, f) for f in field_helps()} for name, b in builders.items()}
     header = {
         "rows_version": VERSION,
         "code_digest": code_digest(),
-        "card_digest": hashlib.sha256(_template().encode()).hexdigest()[:16],
+        "card_digest": hashlib.sha256(template().encode()).hexdigest()[:16],
         "configs": values,
     }
     return dict(json.loads(json.dumps(header)))
@@ -227,7 +208,7 @@ def _put_in_place(partial: Path, folder: Path) -> None:
 def _fill(folder: Path, builders: Mapping[str, Behemoth], header: Mapping[str, Any], progress: bool) -> None:
     written = {name: _write_config(folder / name, builder, progress) for name, builder in builders.items()}
     files = {path.relative_to(folder).as_posix(): _describe(path) for path in sorted(folder.rglob("*.parquet"))}
-    (folder / CARD).write_text(_card(builders, header, written, files), encoding="utf-8", newline="\n")
+    (folder / CARD).write_text(card_text(builders, header, written, files), encoding="utf-8", newline="\n")
     manifest = {
         **header,
         "rows": {name: {split.name: split.rows for split in splits} for name, splits in written.items()},
@@ -241,39 +222,7 @@ def _describe(path: Path) -> dict[str, Any]:
         return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "size": path.stat().st_size}
 
 
-@dataclasses.dataclass
-class _Split:
-    """What was written of a split, counted on the way."""
-
-    name: str
-    rows: int = 0
-    arrow_bytes: int = 0
-    examples: dict[tuple[str, str], dict[str, Any]] = dataclasses.field(default_factory=dict)  # by (edge, form)
-    kinds: dict[str, int] = dataclasses.field(default_factory=dict)  # probes of each kind
-    edits: int = 0
-
-    def count(self, table: pa.Table) -> None:
-        self.rows += table.num_rows
-        # Not table.nbytes, which also counts bitmaps of nulls that are there or not as blocks were joined.
-        self.arrow_bytes += sum(pa.ipc.get_record_batch_size(batch) for batch in table.to_batches())
-        if "probes" in table.schema.names:
-            self._count_edits(table)
-        else:
-            self._find_examples(table)
-
-    def _count_edits(self, table: pa.Table) -> None:
-        kinds = table["probes"].combine_chunks().flatten().field("kind").value_counts()
-        for kind, count in zip(kinds.field(0).to_pylist(), kinds.field(1).to_pylist(), strict=True):
-            self.kinds[kind] = self.kinds.get(kind, 0) + count
-        self.edits += len(table["edits"].combine_chunks().flatten())
-
-    def _find_examples(self, table: pa.Table) -> None:
-        """The first sentence of each table and form, among the first 1,000 of the block."""
-        for row in table.slice(0, 1000).to_pylist():
-            self.examples.setdefault((Edge(row["edge"]).label, row["form"]), row)
-
-
-def _write_config(folder: Path, builder: Behemoth, progress: bool) -> list[_Split]:
+def _write_config(folder: Path, builder: Behemoth, progress: bool) -> list[Split]:
     folder.mkdir()
     splits = []
     # disable=None: no bar where standard error is no terminal.
@@ -284,11 +233,11 @@ def _write_config(folder: Path, builder: Behemoth, progress: bool) -> list[_Spli
     return splits
 
 
-def _write_split(folder: Path, name: str, schema: pa.Schema, tables: Iterable[pa.Table], bar: tqdm[Any]) -> _Split:
+def _write_split(folder: Path, name: str, schema: pa.Schema, tables: Iterable[pa.Table], bar: tqdm[Any]) -> Split:
     """One row group is in memory at a time, so memory does not grow with the split."""
     from pyarrow import parquet
 
-    split, paths = _Split(str(name)), list[Path]()
+    split, paths = Split(str(name)), list[Path]()
     writer: Any = None
     size = _EDIT_GROUP if "probes" in schema.names else _FACT_GROUP
     try:
@@ -318,94 +267,3 @@ def _row_groups(tables: Iterable[pa.Table], schema: pa.Schema, size: int) -> Ite
             yield held.slice(0, size).combine_chunks()
             held = held.slice(size)
     yield held.combine_chunks()
-
-
-def _card(
-    builders: Mapping[str, Behemoth],
-    header: Mapping[str, Any],
-    written: Mapping[str, list[_Split]],
-    files: Mapping[str, Mapping[str, Any]],
-) -> str:
-    """The text of README.md. Raises: jinja2.UndefinedError for a value that the run does not give."""
-    from jinja2 import Environment, StrictUndefined
-
-    structures: dict[str, dict[str, Any]] = {}
-    for name in builders:
-        structures.setdefault(name.removesuffix("_edits"), header["configs"][name])
-    facts = {name: splits for name, splits in written.items() if not name.endswith("_edits")}
-    edits = {name: splits for name, splits in written.items() if name.endswith("_edits")}
-    kinds = {kind for splits in edits.values() for split in splits for kind in split.kinds}
-    example_config = max(facts, key=lambda name: len(facts[name][0].examples), default=None)
-    environment = Environment(
-        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, autoescape=False
-    )
-    environment.filters["number"] = "{:,}".format
-    return environment.from_string(_template()).render(
-        card_data=_card_data(builders, written, files),
-        default=_default(list(builders)),
-        header=header,
-        structures=structures,
-        field_helps=_field_helps(),
-        facts=facts,
-        edits=edits,
-        fact_features=builders[next(iter(facts))].info.features if facts else None,
-        edit_features=builders[next(iter(edits))].info.features if edits else None,
-        kinds=[kind for kind in KINDS if kind in kinds],
-        change_kinds=CHANGE_KINDS,
-        keep_kinds=KEEP_KINDS,
-        example_config=example_config,
-        examples=facts[example_config][0].examples if example_config else {},
-        bytes_of={
-            name: {split.name: _bytes_of(f"{name}/{split.name}-", files) for split in splits}
-            for name, splits in written.items()
-        },
-    )
-
-
-def _bytes_of(start: str, files: Mapping[str, Mapping[str, Any]]) -> int:
-    return sum(entry["size"] for path, entry in files.items() if path.startswith(start))
-
-
-def _default(names: Sequence[str]) -> str:
-    return "independent" if "independent" in names else names[0]
-
-
-def _card_data(
-    builders: Mapping[str, Behemoth],
-    written: Mapping[str, list[_Split]],
-    files: Mapping[str, Mapping[str, Any]],
-) -> str:
-    """The YAML between the card's --- lines."""
-    from huggingface_hub import DatasetCardData
-
-    rows = sum(split.rows for splits in written.values() for split in splits)
-    configs, infos = [], []
-    for name, splits in written.items():
-        data_files = [{"split": split.name, "path": f"{name}/{split.name}-*.parquet"} for split in splits]
-        default = {"default": True} if name == _default(list(builders)) else {}
-        configs.append({"config_name": name, "data_files": data_files, **default})
-        infos.append(
-            {
-                "config_name": name,
-                "features": builders[name].info._to_yaml_dict()["features"],
-                "splits": [
-                    {"name": split.name, "num_bytes": split.arrow_bytes, "num_examples": split.rows} for split in splits
-                ],
-                "download_size": _bytes_of(f"{name}/", files),
-                "dataset_size": sum(split.arrow_bytes for split in splits),
-            }
-        )
-    data = DatasetCardData(
-        language=["art"],  # ISO 639-2: artificial languages
-        license="apache-2.0",
-        pretty_name="Behemoth",
-        annotations_creators=["machine-generated"],
-        language_creators=["machine-generated"],
-        source_datasets=["original"],
-        size_categories=[next((size for size, bound in _SIZES.items() if rows < bound), "100B<n<1T")],
-        task_categories=["text-generation", "question-answering"],
-        tags=["synthetic", "knowledge-editing", "machine-unlearning", "benchmark"],
-        configs=configs,
-        dataset_info=infos,
-    )
-    return str(data.to_yaml()).strip()

@@ -78,9 +78,14 @@ def sentence_table(corpus: Corpus, start: int, stop: int) -> pa.Table:
     return _in_order(corpus, corpus.sentences(np.arange(start, stop)), corpus.forms)
 
 
-def fact_table(corpus: Corpus, edge: Edge, form: str = "statement") -> pa.Table:
-    """One row per fact of a table, asked in one form, relation by relation."""
-    heads, relations, tails = corpus.world.facts(edge)
+def fact_table(
+    corpus: Corpus, edge: Edge, form: str = "statement", start: int = 0, stop: int | None = None
+) -> pa.Table:
+    """One row per fact of a table, asked in one form, from start up to stop (None: all others) of World.facts.
+
+    Raises: ValueError for a range that leaves the table, or for an unknown form.
+    """
+    heads, relations, tails = corpus.world.facts(edge, start, stop)
     return _table(corpus, edge, form, heads, relations, tails)
 
 

@@ -212,9 +212,19 @@ class World:
                 tails[i] = tail
         return tails
 
-    def facts(self, edge: Edge) -> tuple[Int64, Int64, Int64]:
-        """Heads, relations and tails of every fact of a table [num_facts(edge)], relation by relation."""
-        relations, heads = np.divmod(np.arange(self.num_facts(edge)), self.num_heads(edge))
+    def facts(self, edge: Edge, start: int = 0, stop: int | None = None) -> tuple[Int64, Int64, Int64]:
+        """Heads, relations and tails of the facts [n] of a table from start up to stop (None: all others).
+
+        Facts stand relation by relation, and only those asked for are computed.
+        Raises: ValueError for a range that leaves the table.
+        """
+        count = self.num_facts(edge)
+        stop = count if stop is None else stop
+        check(
+            0 <= start <= stop <= count,
+            f"start and stop of {edge.label} must satisfy 0 <= start <= stop <= {count}, got {start} and {stop}",
+        )
+        relations, heads = np.divmod(np.arange(start, stop), self.num_heads(edge))
         return heads, relations, self.tails(edge, heads, relations)
 
     def dissenting_objects(self, subjects: ArrayLike, relations: ArrayLike) -> Int64:

@@ -35,7 +35,7 @@ class FineTune(FitSettings):
 
     name: ClassVar[str] = "finetune"
 
-    layers: tuple[int, ...] | None = setting((2, 3), "layers to train; none: all of them")
+    layers: tuple[int, ...] | None = setting((3,), "layers to train; none: all of them")
     modules: str = setting("mlp", "matrices to train in these layers: mlp, attention, both; all: every weight")
     rank: int | None = setting(None, "largest rank of each matrix's change; none: no limit")
 

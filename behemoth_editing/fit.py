@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -46,17 +47,16 @@ class FitSettings:
 
 def fit(
     model: nn.Module,
-    parameters: Sequence[torch.nn.Parameter],
+    parameters: Sequence[nn.Parameter],
     edit_set: EditSet,
     settings: FitSettings,
-    after_step: Callable[[], None] | None = None,
 ) -> dict[str, Any]:
     """The parameters are trained, in place, until the edits hold and the mixture's loss has stopped falling.
 
     Every step sees all edited facts and as many retain facts of each kind, so that the few facts with the old
     object, which suffer first, are heard. The loss is the answer tokens' negative log-likelihood: edited against
     retained as their rows in the mixture (an edited fact counts `edited_repeats` times), kinds alike.
-    Returns steps, loss, whether the edits hold, and seconds.
+    Returns steps, loss, whether the edits hold, and seconds. Raises: FloatingPointError if the loss is no number.
     """
     device = next(model.parameters()).device
     kinds = [kind for kind, facts in edit_set.retain.items() if facts and settings.retain == "mixture"]
@@ -86,14 +86,14 @@ def fit(
         right = ((logits.argmax(-1) == targets) | (targets == IGNORED)).all(1)
         held = held + 1 if bool(right[: len(edit_set.requests)].all()) else 0
         losses.append(loss.item())
+        if not math.isfinite(losses[-1]):
+            raise FloatingPointError(f"loss is {losses[-1]} at step {step + 1}: try a lower learning_rate")
         if held >= settings.patience and _flat(losses, settings.patience):
             break
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         optimizer.step()
         decay.step()
-        if after_step is not None:
-            after_step()
     return {
         "steps": step + 1,
         "loss": losses[-1],

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
@@ -140,6 +141,8 @@ class Rome:
                 logits = model(input_ids=tokens, use_cache=False).logits
             loss = cross_entropy(logits.transpose(1, 2), targets, ignore_index=IGNORED)
             new_object_loss = loss.item()
+            if not math.isfinite(new_object_loss):
+                raise FloatingPointError(f"loss is {new_object_loss} at step {step}: try a lower learning_rate")
             if new_object_loss < self.stop_loss or step == self.steps:
                 break
             if reference is not None:

@@ -46,11 +46,14 @@ def cell_id(checkpoint: Checkpoint, cell: Cell) -> str:
 def grid(
     methods: Iterable[EditMethod], scenarios: Iterable[str], seeds: Iterable[int], edits: EditConfig
 ) -> list[Cell]:
-    """Every combination as a cell, those of one draw next to each other."""
-    return [
-        Cell(method, dataclasses.replace(edits, scenario=scenario, edit_seed=seed))
-        for scenario, seed, method in itertools.product(scenarios, seeds, methods)
-    ]
+    """Every combination as a cell, once, those of one draw next to each other."""
+    combinations = itertools.product(scenarios, seeds, methods)
+    return list(
+        dict.fromkeys(
+            Cell(method, dataclasses.replace(edits, scenario=scenario, edit_seed=seed))
+            for scenario, seed, method in combinations
+        )
+    )
 
 
 def check_cells(checkpoint: Checkpoint, cells: Sequence[Cell]) -> None:
@@ -69,7 +72,8 @@ def unfinished(checkpoint: Checkpoint, cells: Sequence[Cell], output: Path) -> l
     path = output / RESULTS
     if not path.exists():
         return list(cells)
-    whole = path.read_text(encoding="utf-8").rpartition("\n")[0]
+    text = path.read_text(encoding="utf-8")
+    whole = text.rpartition("\n")[0]
     rows = [json.loads(line) for line in whole.splitlines()]
     for row in rows:
         found = (row["weights"]["before"], row["versions"]["behemoth"])
@@ -80,7 +84,7 @@ def unfinished(checkpoint: Checkpoint, cells: Sequence[Cell], output: Path) -> l
             "choose another folder, or --overwrite",
         )
     kept = [row for row in rows if row["error"] is None]
-    if len(kept) < len(rows) or whole.count("\n") + bool(whole) != path.read_text(encoding="utf-8").count("\n"):
+    if len(kept) < len(rows) or text != whole + "\n":
         _replace(path, kept)
     done = {row["cell"] for row in kept}
     return [cell for cell in cells if cell_id(checkpoint, cell) not in done]

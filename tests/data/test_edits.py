@@ -27,7 +27,7 @@ STRUCTURES = {
     "nested": {"num_nested_objects": 6},
     "correlated_nested": {"correlation": 0.8, "num_nested_objects": 6},
 }
-EDGES = {structure: (SO, SN, ON) if "nested" in structure else (SO,) for structure in STRUCTURES}
+EDGES = {"independent": (SO,), "correlated": (SO,), "nested": (SO, SN, ON), "correlated_nested": (SO,)}
 CASES = [
     (structure, edge, scenario)
     for structure in STRUCTURES
@@ -137,6 +137,10 @@ def place(fact):
     return fact.edge, fact.head, fact.relation
 
 
+def retained(edit_set):
+    return [query for queries in edit_set.retain.values() for query in queries]
+
+
 def asked(edit_set, kind):
     return [probe for probe in edit_set.probes if probe.kind == kind]
 
@@ -145,9 +149,8 @@ def asked(edit_set, kind):
 
 
 @cases
-@pytest.mark.parametrize("relation", [0, 1, 3])
-def test_answers_before_and_after_are_those_of_the_dictionaries(structure, edge, scenario, relation):
-    for edit_set in draw(structure, edge, scenario, relation=relation):
+def test_answers_before_and_after_are_those_of_the_dictionaries(structure, edge, scenario):
+    for edit_set in (*draw(structure, edge, scenario), *draw(structure, edge, scenario, relation=1)):
         before, after = tables_of(structure), tables_after(structure, edit_set.edits)
         for probe in edit_set.probes:
             edge_, head, relation_ = place(probe.fact)
@@ -208,13 +211,13 @@ def test_probe_is_of_the_kind_it_says(structure, edge, scenario):
             assert probe.form == ("rso" if probe.kind == "paraphrase" else "statement")
 
 
+EVERYTHING = {"probes_per_edit": 10_000, "edited_repeats": 7, "same_object_rows": 0, "same_relation_rows": 0}
 ASKED_WHOLE = sorted(set(KINDS) - {"same_subject", "unrelated"})  # training takes none of these when told so
 
 
 @cases
 def test_with_room_enough_all_facts_of_a_kind_are_asked(structure, edge, scenario):
-    everything = {"same_object_rows": 0, "same_relation_rows": 0, "probes_per_edit": 10_000}
-    for edit_set in draw(structure, edge, scenario, **everything):
+    for edit_set in draw(structure, edge, scenario, **EVERYTHING):
         present = {probe.kind for probe in edit_set.probes}
         for kind in present & set(ASKED_WHOLE):
             found = {place(probe.fact) for probe in asked(edit_set, kind)}
@@ -225,12 +228,11 @@ def test_with_room_enough_all_facts_of_a_kind_are_asked(structure, edge, scenari
 
 @cases
 def test_same_subject_and_unrelated_facts_are_asked_or_trained_and_never_both(structure, edge, scenario):
-    everything = {"probes_per_edit": 10_000, "edited_repeats": 7}
-    for edit_set in draw(structure, edge, scenario, **everything):
+    for edit_set in draw(structure, edge, scenario, **EVERYTHING):
         numbers = range(len(edit_set.edits))
         for kind, trained in (
             ("same_subject", [query for queries in edit_set.same_subject for query in queries]),
-            ("unrelated", edit_set.retain),
+            ("unrelated", edit_set.retain["unrelated"]),
         ):
             expected = [facts_of_kind(kind, number, edit_set, structure) for number in numbers]
             prompts = {prompt(structure, *fact) for fact in set().union(*expected)}
@@ -264,8 +266,6 @@ ALWAYS = {"edited", "paraphrase", "same_old_object", "same_new_object", "same_re
             0,
             {"same_subject", "partner", "nested_subject", "nested_old_object", "nested_new_object"},
         ),
-        ("correlated_nested", SN, 0, {"same_subject", "nested_source"}),
-        ("correlated_nested", ON, 0, {"nested_siblings"}),
     ],
 )
 def test_kinds_are_those_that_the_world_can_have(structure, edge, relation, kinds, scenario):
@@ -282,10 +282,55 @@ def test_facts_are_rephrased_only_in_other_trained_forms_that_have_a_prompt():
         assert [probe.form for probe in asked(edit_set, "paraphrase")] == expected
 
 
-def test_probes_of_a_kind_are_at_most_as_many_as_allowed():
-    for edge in (SO, SN, ON):
-        for edit_set in draw("correlated_nested", edge, "single", 4, probes_per_edit=3):
-            assert max(Counter(probe.kind for probe in edit_set.probes).values()) == 3
+@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize("edge", [SO, SN, ON])
+def test_every_edit_has_at_most_as_many_probes_of_a_kind_as_allowed(edge, scenario):
+    for edit_set in draw("correlated_nested", edge, scenario, probes_per_edit=3):
+        for number in range(len(edit_set.edits)):
+            found = Counter(probe.kind for probe in edit_set.probes if probe.edit == number)
+            assert max(found.values()) == found["unrelated"] == 3
+
+
+def test_facts_of_a_tail_that_edits_share_go_to_them_in_turn():
+    (edit_set,) = draw("nested", SN, "identical", 4, same_object_rows=0, probes_per_edit=10_000)
+    for kind, tail in (
+        ("same_old_object", edit_set.edits[0].fact.tail),
+        ("same_new_object", edit_set.edits[0].new_tail),
+    ):
+        heads = {h for (h, r), found in tables_of("nested")[SN].items() if (r, found) == (0, tail)}
+        heads -= {edit.fact.head for edit in edit_set.edits}
+        counts = Counter(probe.edit for probe in asked(edit_set, kind))
+        assert counts.total() == len(heads) > 4
+        assert max(counts.values()) - min(counts[number] for number in range(4)) <= 1
+
+
+@cases
+def test_no_fact_is_asked_twice_as_one_kind(structure, edge, scenario):
+    for edit_set in draw(structure, edge, scenario):
+        counts = Counter((probe.kind, probe.form, place(probe.fact)) for probe in edit_set.probes)
+        assert max(counts.values()) == 1
+
+
+def test_dependent_fact_that_edits_share_is_asked_for_the_first_of_them():
+    (edit_set,) = draw("nested", SO, "identical", 6)
+    for kind in ("nested_old_object", "nested_new_object"):
+        assert [probe.edit for probe in asked(edit_set, kind)] == [0]
+    (edit_set,) = draw("nested", SN, "identical", 9)
+    objects = [tables_of("nested")[SO][edit.fact.head, 0] for edit in edit_set.edits]
+    found = {probe.fact.head: probe.edit for probe in asked(edit_set, "nested_source") if probe.fact.edge is ON}
+    assert found == {object: objects.index(object) for object in objects}
+    assert len(found) < 9
+
+
+def test_siblings_asked_are_the_first_of_all_in_an_order_that_is_not_theirs():
+    fields = {"num_edits": 6, "edit_seed": 0}
+    few, all_ = (draw("nested", ON, "single", **fields, probes_per_edit=most) for most in (3, 100))
+    orders = [
+        [[probe.fact.head for probe in asked(edit_set, "nested_siblings")] for edit_set in sets] for sets in (few, all_)
+    ]
+    assert orders[0] == [order[:3] for order in orders[1]]
+    assert sum(sorted(order)[:3] == sorted(first) for first, order in zip(*orders, strict=True)) < 6
+    assert sum(sorted(order) == order for order in orders[1]) < 6
 
 
 def test_world_of_one_relation_has_nothing_unrelated_to_ask():
@@ -299,7 +344,7 @@ def test_world_of_one_relation_has_nothing_unrelated_to_ask():
 @cases
 def test_no_fact_is_both_trained_and_asked(structure, edge, scenario):
     for edit_set in draw(structure, edge, scenario):
-        trained = [query.prompt for query in edit_set.retain]
+        trained = [query.prompt for query in retained(edit_set)]
         trained += [query.prompt for queries in edit_set.same_subject for query in queries]
         questions = {prompt(structure, *place(probe.fact)) for probe in edit_set.probes}
         assert not questions & set(trained)
@@ -310,7 +355,7 @@ def test_no_fact_is_both_trained_and_asked(structure, edge, scenario):
 def test_retained_facts_hold_before_and_after(structure, edge, scenario):
     for edit_set in draw(structure, edge, scenario):
         after = tables_after(structure, edit_set.edits)
-        for query in (*edit_set.retain, *(query for queries in edit_set.same_subject for query in queries)):
+        for query in (*retained(edit_set), *(query for queries in edit_set.same_subject for query in queries)):
             edge_, head, relation = places_by_prompt(structure)[query.prompt]
             tail = tables_of(structure)[edge_][head, relation]
             assert tail == after[edge_][head, relation]
@@ -324,7 +369,33 @@ def test_same_subject_queries_are_about_their_own_edit(structure, edge, scenario
         for number, queries in enumerate(edit_set.same_subject):
             allowed = facts_of_kind("same_subject", number, edit_set, structure)
             assert {places_by_prompt(structure)[query.prompt] for query in queries} <= allowed
+            assert len(queries) == len(allowed) // 2
             assert bool(queries) == (edge is not ON)
+            assert [probe.edit for probe in asked(edit_set, "same_subject")].count(number) == -(-len(allowed) // 2)
+
+
+@cases
+def test_retained_fact_is_of_the_kind_it_says(structure, edge, scenario):
+    tables = tables_of(structure)
+    for edit_set in draw(structure, edge, scenario):
+        numbers, edited = range(len(edit_set.edits)), {edit.fact.head for edit in edit_set.edits}
+        expected = {
+            kind: set().union(*(facts_of_kind(kind, number, edit_set, structure) for number in numbers))
+            for kind in ("same_old_object", "same_relation")
+        }
+        expected["unrelated"] = {
+            (table, head, relation)
+            for table in tables
+            for head, relation in tables[table]
+            if relation != 0 and (ON in (edge, table) or head not in edited)
+        }
+        found = {
+            kind: {places_by_prompt(structure)[query.prompt] for query in queries}
+            for kind, queries in edit_set.retain.items()
+        }
+        assert list(found) == ["same_old_object", "same_relation", "unrelated"]
+        assert all(found[kind] <= expected[kind] for kind in found)
+        assert {table for table, _, _ in found["unrelated"]} == set(tables)
 
 
 @cases
@@ -341,29 +412,33 @@ def test_contexts_are_true_sentences_of_other_relations_and_other_heads(structur
             assert edge_ is ON or head not in {edit.fact.head for edit in edit_set.edits}
 
 
+def test_contexts_of_a_world_of_one_relation_are_retained_facts_of_that_relation():
+    corpus = corpus_of("independent", relations=1)
+    (edit_set,) = draw_edits(corpus, EditConfig(num_edits=1))
+    said = {f"{query.prompt} {query.answer} . <|endoftext|>" for query in edit_set.retain["same_relation"]}
+    assert len(set(edit_set.contexts)) == 10
+    assert {corpus.grammar.lexicon.decode(context) for context in edit_set.contexts} <= said
+
+
 @pytest.mark.parametrize(("edits", "repeats"), [(1, 250), (3, 100), (2, 10)])
 def test_mixture_has_as_many_unrelated_facts_as_edited_rows(edits, repeats):
     corpus = corpus_of("independent", subjects=2000)
     config = EditConfig(scenario="different", num_edits=edits, edited_repeats=repeats)
     (edit_set,) = draw_edits(corpus, config)
-    relation_word = corpus.grammar.lexicon.word(Role.RELATION, 0)
-    unrelated = [query for query in edit_set.retain if f"RR {relation_word} " not in query.prompt]
-    assert len(unrelated) == edits * repeats
+    assert len(edit_set.retain["unrelated"]) == edits * repeats
 
 
 def test_mixture_has_at_most_the_rows_asked_for_and_half_of_what_there_is():
     corpus = corpus_of("independent", subjects=2000)
-    relation_word = corpus.grammar.lexicon.word(Role.RELATION, 0)
     objects = corpus.world.objects(range(2000), 0).tolist()
     for same_object, same_relation in ((20, 30), (10_000, 10_000)):
         config = EditConfig(num_edits=1, same_object_rows=same_object, same_relation_rows=same_relation)
         (edit_set,) = draw_edits(corpus, config)
         edit = edit_set.edits[0]
-        old_word = corpus.grammar.lexicon.word(Role.OBJECT, edit.fact.tail)
-        rows = [query.answer for query in edit_set.retain if f"RR {relation_word} " in query.prompt]
+        rows = {kind: len(queries) for kind, queries in edit_set.retain.items()}
         others = 2000 - objects.count(edit.fact.tail) - objects.count(edit.new_tail)
-        assert rows.count(old_word) == min(same_object, (objects.count(edit.fact.tail) - 1) // 2)
-        assert len(rows) - rows.count(old_word) == min(same_relation, others // 2)
+        assert rows["same_old_object"] == min(same_object, (objects.count(edit.fact.tail) - 1) // 2)
+        assert rows["same_relation"] == min(same_relation, others // 2)
 
 
 @pytest.mark.parametrize("structure", ["independent", "nested"])
@@ -387,11 +462,11 @@ def test_background_is_every_distinct_sentence_once(structure):
 
 @cases
 def test_edit_changes_a_true_fact_of_its_table_and_relation(structure, edge, scenario):
-    for edit_set in draw(structure, edge, scenario, relation=2):
-        assert (edit_set.scenario, edit_set.edge, edit_set.relation) == (scenario, edge, 2)
+    for edit_set in draw(structure, edge, scenario, relation=1):
+        assert (edit_set.scenario, edit_set.edge, edit_set.relation) == (scenario, edge, 1)
         for edit in edit_set.edits:
-            assert (edit.fact.edge, edit.fact.relation) == (edge, 2)
-            assert edit.fact.tail == tables_of(structure)[edge][edit.fact.head, 2] != edit.new_tail
+            assert (edit.fact.edge, edit.fact.relation) == (edge, 1)
+            assert edit.fact.tail == tables_of(structure)[edge][edit.fact.head, 1] != edit.new_tail
             assert 0 <= edit.new_tail < (12 if edge is SO else 6)
         assert len({edit.fact.head for edit in edit_set.edits}) == len(edit_set.edits)
 
@@ -455,7 +530,8 @@ def test_matched_offers_every_matching_fact_and_no_more():
     tables, corpus = tables_of("correlated"), corpus_of("correlated")
     matching = {s for s in range(90) if tables[SO][s, 0] == tables[SO][s, 1]}
     assert max_edits(corpus, EditConfig(matched=True)) == len(matching) < 90
-    sets = draw_edits(corpus, EditConfig(matched=True, num_edits=len(matching), probes_per_edit=1))
+    small = {"probes_per_edit": 1, "edited_repeats": 1, "same_object_rows": 0, "same_relation_rows": 0}
+    sets = draw_edits(corpus, EditConfig(matched=True, num_edits=len(matching), **small))
     assert {edit_set.edits[0].fact.head for edit_set in sets} == matching
 
 
@@ -469,7 +545,7 @@ def test_most_edits_are_drawn_and_one_more_is_refused(edge, scenario):
         "identical": max(tails.values()),
         "different": min(len(tails), (12 if edge is SO else 6) // 2),
     }[scenario]
-    fields = {"scenario": scenario, "edge": edge.label, "probes_per_edit": 1}
+    fields = {"scenario": scenario, "edge": edge.label, "probes_per_edit": 1, "edited_repeats": 1}
     assert max_edits(corpus, EditConfig(**fields)) == most
     sets = draw_edits(corpus, EditConfig(**fields, num_edits=most))
     assert sum(len(edit_set.edits) for edit_set in sets) == most

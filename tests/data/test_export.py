@@ -499,7 +499,7 @@ def test_card_of_some_configs_names_no_other(tmp_path: Path, configs: list[str])
 def test_value_that_the_run_does_not_give_is_an_error_and_writes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(MODULE, "_template", lambda: "{{ card_data }} {{ accuracy }}")
+    monkeypatch.setattr("behemoth_data.card.template", lambda: "{{ card_data }} {{ accuracy }}")
     with pytest.raises(UndefinedError, match="accuracy"):
         write(tmp_path / "behemoth")
     assert os.listdir(tmp_path) == []

@@ -100,6 +100,27 @@ def test_many_words_are_the_single_words():
     assert np.array_equal(rows, np.stack(singles))
 
 
+@pytest.mark.parametrize("limit", [1000, 5])
+@pytest.mark.parametrize(
+    ("role", "id", "message"),
+    [
+        (Role.SUBJECT, 30, r"subject id must lie in \[0, 30\), got 30 to 30"),
+        (Role.OBJECT, 12, r"object id must lie in \[0, 12\), got 12 to 12"),
+        (Role.NESTED, [3, -1, 0], r"nested id must lie in \[0, 4\), got -1 to 3"),
+        (Role.RELATION, 3, r"relation id must lie in \[0, 3\), got 3 to 3"),
+    ],
+)
+def test_id_that_the_role_does_not_have_is_refused(limit, role, id, message):
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        Lexicon(config(), LexiconConfig(one_token_limit=limit)).encode(role, id)
+
+
+@pytest.mark.parametrize("role", [Role.SUBJECT_NESTED_RELATION, Role.OBJECT_NESTED_RELATION, Role.NESTED])
+def test_world_without_nesting_has_no_word_for_a_nested_id(role):
+    with pytest.raises(ValueError, match=rf"{role.name.lower()} id must lie in \[0, 0\), got 0 to 0"):
+        Lexicon(config(num_nested_objects=0)).word(role, 0)
+
+
 @pytest.mark.parametrize(
     "larger",
     [

@@ -3,16 +3,43 @@
 import dataclasses
 import hashlib
 import re
+from typing import Any, ClassVar
 
 import pytest
 
-from behemoth_data.settings import check, check_known, digest, from_mapping, setting
+from behemoth_data.corpus import CorpusConfig
+from behemoth_data.edits import EditConfig
+from behemoth_data.lexicon import LexiconConfig
+from behemoth_data.settings import check, check_known, conform, digest, from_mapping, setting
+from behemoth_data.world import WorldConfig
 
 
 @dataclasses.dataclass(frozen=True)
 class Example:
     size: int = setting(3, "how large")
     names: tuple[str, ...] = setting(("a", "b"), "what they are called")
+
+    def __post_init__(self) -> None:
+        conform(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class EveryType:
+    known: ClassVar[list[str]] = ["not a field"]
+    count: int = 1
+    share: float = 0.5
+    on: bool = False
+    name: str = "a"
+    names: tuple[str, ...] = ()
+    limit: int | None = None
+    rate: float | None = None
+    rows: tuple[int, ...] | None = None
+
+
+def conformed(**fields: Any) -> EveryType:
+    config = EveryType(**fields)
+    conform(config)
+    return config
 
 
 def test_setting_keeps_its_default_and_its_help():
@@ -53,6 +80,78 @@ def test_mapping_fills_a_dataclass_and_turns_lists_into_tuples():
 def test_mapping_with_an_unknown_name_lists_the_fields():
     with pytest.raises(ValueError, match=r"field of Example must be one of size, names, got 'sise'.*'size'"):
         from_mapping(Example, {"sise": 4})
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("count", -3), ("share", 0.25), ("share", float("inf")), ("on", True), ("name", ""), ("names", ("b", "c"))),
+        *(("limit", None), ("limit", 0), ("rate", None), ("rate", -0.5), ("rows", None), ("rows", (1, 2))),
+    ],
+)
+def test_value_of_its_fields_type_stays_as_it_is(field, value):
+    found = getattr(conformed(**{field: value}), field)
+    assert (type(found), found) == (type(value), value)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "wanted"),
+    [
+        *(("count", 10.5, "int"), ("count", 10.0, "int"), ("count", True, "int"), ("count", None, "int")),
+        *(("share", "0.5", "float"), ("share", True, "float"), ("share", None, "float")),
+        *(("on", 1, "bool"), ("on", "no", "bool"), ("name", 1, "str"), ("name", None, "str")),
+        *(("names", "ab", "tuple"), ("names", {"a"}, "tuple"), ("names", None, "tuple")),
+        *(("limit", 1.5, "int or NoneType"), ("limit", False, "int or NoneType"), ("rate", "1", "float or NoneType")),
+        ("rows", 3, "tuple or NoneType"),
+    ],
+)
+def test_value_of_another_type_is_refused_with_field_type_and_value(field, value, wanted):
+    with pytest.raises(ValueError, match=f"^{re.escape(f'{field} must be {wanted}, got {value!r}')}$"):
+        conformed(**{field: value})
+
+
+@pytest.mark.parametrize("field", ["share", "rate"])
+def test_nan_is_refused(field):
+    with pytest.raises(ValueError, match=f"^{field} must be a number, got nan$"):
+        conformed(**{field: float("nan")})
+
+
+def test_whole_numbers_of_float_fields_become_floats_and_lists_become_tuples():
+    config = conformed(share=1, rate=2, names=["b", "c"], rows=[3])
+    assert (type(config.share), type(config.rate)) == (float, float)
+    assert config == EveryType(share=1.0, rate=2.0, names=("b", "c"), rows=(3,))
+
+
+@pytest.mark.parametrize(
+    ("config", "fields", "message"),
+    [
+        (WorldConfig, {"num_subjects": 10.5}, "num_subjects must be int, got 10.5"),
+        (WorldConfig, {"correlation": "0.9"}, "correlation must be float or NoneType, got '0.9'"),
+        (WorldConfig, {"binary_first": 1}, "binary_first must be bool, got 1"),
+        (LexiconConfig, {"one_token_limit": 5.0}, "one_token_limit must be int, got 5.0"),
+        (CorpusConfig, {"repeats": True}, "repeats must be int, got True"),
+        (CorpusConfig, {"inversion_forms": "rso"}, "inversion_forms must be tuple, got 'rso'"),
+        (EditConfig, {"num_edits": "10"}, "num_edits must be int, got '10'"),
+        (EditConfig, {"matched": None}, "matched must be bool, got None"),
+    ],
+)
+def test_every_config_checks_the_types_of_its_fields(config, fields, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        config(**fields)
+
+
+@pytest.mark.parametrize(
+    ("config", "one", "other"),
+    [
+        (WorldConfig, {"correlation": 1}, {"correlation": 1.0}),
+        (WorldConfig, {"minority_fraction": 0}, {"minority_fraction": 0.0}),
+        (CorpusConfig, {"minority_share": 1}, {"minority_share": 1.0}),
+        (CorpusConfig, {"inversion_forms": ["sor", "rso"]}, {"inversion_forms": ("sor", "rso")}),
+    ],
+)
+def test_equal_settings_written_otherwise_are_equal_and_have_equal_digests(config, one, other):
+    assert config(**one) == config(**other)
+    assert digest(config(**one)) == digest(config(**other))
 
 
 def test_digest_is_the_start_of_sha256_of_sorted_compact_json():

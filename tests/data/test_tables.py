@@ -81,7 +81,7 @@ def test_columns_of_an_edit_set_are_the_documented_ones():
         "seed": id,
         "edits": {**ids, "new_object": id, **answers},
         "probes": {"kind": text, "edit": id, "form": text, "edge": text, **ids, **answers},
-        "retain": {"prompt": text, "answer": text},
+        "retain": {"kind": text, "prompt": text, "answer": text},
     }
     assert EDIT_SCHEMA.names == list(expected)
     for name, type in expected.items():
@@ -127,6 +127,16 @@ def test_fact_table_has_every_fact_once_as_the_world_has_it(corpus, edge):
         check_row(corpus, row)
 
 
+def test_part_of_a_fact_table_is_that_part_of_the_whole(corpus):
+    whole = fact_table(corpus, Edge.OBJECT_NESTED, "rso")
+    parts = [
+        fact_table(corpus, Edge.OBJECT_NESTED, "rso", start, stop)
+        for start, stop in ((0, 1), (1, 20), (20, 20), (20, None))
+    ]
+    assert [part.num_rows for part in parts] == [1, 19, 0, 16]
+    assert pa.concat_tables(parts).equals(whole)
+
+
 def test_facts_can_be_asked_in_another_form(corpus):
     for form in TEXTS:
         for row in fact_table(corpus, Edge.SUBJECT_NESTED, form).to_pylist():
@@ -157,7 +167,10 @@ def test_edit_row_has_all_edits_all_probes_and_all_retained_facts(corpus, edge, 
             )
             for probe in edit_set.probes
         ]
-        assert row["retain"] == [{"prompt": q.prompt, "answer": q.answer} for q in edit_set.retain]
+        assert [tuple(retained.values()) for retained in row["retain"]] == [
+            (kind, query.prompt, query.answer) for kind, queries in edit_set.retain.items() for query in queries
+        ]
+        assert {retained["kind"] for retained in row["retain"]} >= {"same_relation", "unrelated"}
 
 
 def test_edited_answers_are_the_words_of_the_old_and_the_new_object(corpus):

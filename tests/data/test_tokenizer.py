@@ -172,7 +172,7 @@ out_of_bounds = st.sampled_from(
 )
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@settings(max_examples=40, deadline=None, derandomize=True, database=None)
 @given(world=worlds, corpus=corpora, limit=st.integers(2, 9), bad=st.none() | st.none() | out_of_bounds)
 def test_config_is_refused_with_field_and_value_or_its_prompts_are_prefixes(world, corpus, limit, bad):
     if bad is not None:

@@ -16,7 +16,9 @@ from typing import Any
 
 import pytest
 
-from behemoth_editing.report import drawings, load_results, page, pareto, summaries, table, write_report
+from behemoth_editing.figures import drawings, pareto
+from behemoth_editing.report import page, write_report
+from behemoth_editing.results import load_results, summaries, table
 
 ROOT = Path(__file__).parents[2]
 VOID = {"meta", "link", "br", "img", "input", "hr"}
@@ -322,6 +324,7 @@ def test_script_gives_the_same_bytes_twice_and_says_what_it_wrote(tmp_path: Path
     names = {path.as_posix() for path in contents[0]}
     assert {"index.html", "summary.csv", "summary.md", "kinds.csv", "figures/cost-02-different.svg"} <= names
     text = contents[0][Path("index.html")].decode()
+    assert "accelerate launch scripts/edit.py" in text
     assert "python scripts/report.py results/demo" in text
     assert "--scenarios single different" in text
     assert len(text) < 5_000_000

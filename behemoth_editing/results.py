@@ -1,0 +1,345 @@
+"""Result rows: reading them, pooling them over seeds, and their numbers as text. No figures and no files written.
+
+Every interval comes from `behemoth_editing.statistics`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import textwrap
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from behemoth_data.settings import check
+from behemoth_editing.statistics import summarise
+
+Row = dict[str, Any]
+Scores = dict[str, Any]
+
+OUTCOMES = ("kept", "followed", "incoherent")
+PLACE = ("structure", "edge", "relation", "scenario", "num_edits")
+_FIELDS = (
+    *("cell", "model", "world", *PLACE, "method", "settings", "seed"),
+    *("scores", "units", "seconds", "weights", "versions", "started", "error"),
+)
+_COUNTS = {"change": 2, "keep": 4, "ripple": 4}  # numbers per kind in a unit
+
+
+# Reading
+
+
+def load_results(folders: Sequence[Path]) -> list[Row]:
+    """The rows of every folder's results.jsonl, in the order of the folders and of the lines.
+
+    Raises: ValueError naming file and line for a folder without results, a line that is not a whole result
+        row, or a scored cell that occurs twice, which pooling would count twice.
+    """
+    check(len(folders) > 0, "results must name at least 1 folder, got none")
+    rows: list[Row] = []
+    scored: dict[str, str] = {}  # cell -> where it was read
+    for folder in folders:
+        path = folder / "results.jsonl"
+        check(path.is_file(), f"results: {folder} holds no results.jsonl (scripts/edit.py writes one)")
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path} is not UTF-8 text: {error}") from error
+        check(any(line.strip() for line in lines), f"{path} holds no result row")
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            place = f"{path}, line {number}"
+            row = _parse(line, place)
+            rows.append(row)
+            if row["error"] is None:
+                first = scored.setdefault(row["cell"], place)
+                check(first == place, f"{place}: cell {row['cell']} was already scored in {first}")
+    return rows
+
+
+def _parse(line: str, place: str) -> Row:
+    """The result row of one line. Raises: ValueError that begins with the place."""
+    try:
+        row: Row = json.loads(line, parse_constant=_refuse_constant)
+    except ValueError as error:
+        raise ValueError(f"{place}: not a line of JSON, perhaps cut off in writing: {error}") from error
+    check(isinstance(row, dict), f"{place}: a result row must be an object, got {type(row).__name__}")
+    missing = [name for name in _FIELDS if name not in row]
+    check(not missing, f"{place}: the result row lacks {', '.join(missing)}")
+    check(isinstance(row["error"], str | None), f"{place}: error must be text or null, got {row['error']!r}")
+    for name in ("settings", "world", "versions", "weights"):
+        check(isinstance(row[name], dict), f"{place}: {name} must be an object, got {row[name]!r}")
+    if row["error"] is None:
+        check(isinstance(row["units"], list) and bool(row["units"]), f"{place}: units must list at least 1 edit")
+        seconds = row["seconds"].get("edit") if isinstance(row["seconds"], dict) else None
+        check(isinstance(seconds, (int, float)), f"{place}: seconds must give those of edit, got {seconds!r}")
+        for unit in row["units"]:
+            _check_unit(unit, place)
+    return row
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not a number")
+
+
+def _check_unit(unit: Any, place: str) -> None:
+    """Raises: ValueError unless the unit holds the right number of counts, none above those asked."""
+    for group, length in _COUNTS.items():
+        kinds = unit.get(group) if isinstance(unit, dict) else None
+        if not isinstance(kinds, dict):
+            raise ValueError(f"{place}: every unit must have an object {group}, got {kinds!r}")
+        for kind, counts in kinds.items():
+            whole = isinstance(counts, list) and all(type(count) is int and count >= 0 for count in counts)
+            check(
+                whole and len(counts) == length,
+                f"{place}: {group} {kind} must be {length} counts of at least 0, got {counts!r}",
+            )
+            if group != "ripple":  # whose last count is not the sum
+                message = f"{place}: no count of {group} {kind} may exceed those asked, its last, got {counts}"
+                check(max(counts) == counts[-1], message)
+
+
+# Pooling
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Summary:
+    """One method with its settings in one place (scenario, edge, structure, world), pooled over seeds."""
+
+    place: str
+    method: str
+    num_edits: int  # per cell
+    rows: list[Row]
+    failed: list[Row]
+    scores: Scores | None  # None where every cell failed
+
+    @property
+    def seeds(self) -> str:
+        """The seeds that were scored, and how many cells were not."""
+        seeds = ", ".join(str(seed) for seed in sorted({row["seed"] for row in self.rows})) or "none"
+        return seeds + (f" ({len(self.failed)} failed)" if self.failed else "")
+
+    @property
+    def models(self) -> str:
+        """The models that were edited, separated by commas."""
+        return ", ".join(dict.fromkeys(row["model"] for row in [*self.rows, *self.failed]))
+
+    @property
+    def seconds(self) -> dict[str, float] | None:
+        """Mean seconds per edit; low and high are the quickest and slowest cell, no confidence interval."""
+        if not self.rows:
+            return None
+        each = [row["seconds"]["edit"] / len(row["units"]) for row in self.rows]
+        count = sum(len(row["units"]) for row in self.rows)
+        total = sum(row["seconds"]["edit"] for row in self.rows)
+        return {"value": total / count, "low": min(each), "high": max(each), "count": count}
+
+    def score(self, name: str) -> Scores | None:
+        """The pooled score of that name, or None where nothing was asked."""
+        found = self.scores.get(name) if self.scores else None
+        return found if found is not None and found["value"] is not None else None
+
+    def kinds(self, name: str) -> dict[str, Scores]:
+        """The pooled scores by probe kind under "by_kind" or "ripple"."""
+        found: dict[str, Scores] = (self.scores or {}).get(name) or {}
+        return found
+
+
+def summaries(rows: Sequence[Row]) -> list[Summary]:
+    """One summary per method, settings and place, places and then methods in first-seen order.
+
+    Worlds that differ in more than their seed are different places, since pooling them would average
+    unlike tasks.
+    """
+    places: dict[str, list[Row]] = {}
+    for row in rows:
+        places.setdefault(as_json(_place(row)), []).append(row)
+    place_names = _place_names([found[0] for found in places.values()])
+    method_names = _method_names(rows)
+    result = []
+    for place, found in zip(place_names, places.values(), strict=True):
+        methods: dict[str, list[Row]] = {}
+        for row in found:
+            methods.setdefault(method_names[_method(row)], []).append(row)
+        for method, cells in methods.items():
+            good = [row for row in cells if row["error"] is None]
+            result.append(
+                Summary(
+                    place=place,
+                    method=method,
+                    num_edits=cells[0]["num_edits"],
+                    rows=good,
+                    failed=[row for row in cells if row["error"] is not None],
+                    scores=_pool(good),
+                )
+            )
+    return result
+
+
+def by_place(found: Sequence[Summary]) -> list[tuple[str, list[Summary]]]:
+    """The summaries of every place, places in first-seen order."""
+    places: dict[str, list[Summary]] = {}
+    for summary in found:
+        places.setdefault(summary.place, []).append(summary)
+    return list(places.items())
+
+
+def _pool(rows: Sequence[Row]) -> Scores | None:
+    """The pooled scores of rows that differ in model and seed only."""
+    if not rows:
+        return None
+    return summarise(rows)
+
+
+def as_json(value: object) -> str:
+    """The value as JSON with sorted keys, so that equal values have equal text."""
+    return json.dumps(value, sort_keys=True)
+
+
+def _method(row: Row) -> str:
+    return as_json([row["method"], row["settings"]])
+
+
+def _place(row: Row) -> dict[str, Any]:
+    world = {name: value for name, value in row["world"].items() if name != "seed"}
+    return {name: row[name] for name in PLACE} | {"world": world}
+
+
+def _varying(mappings: Sequence[dict[str, Any]]) -> list[str]:
+    """The keys whose values are not the same in all mappings, in first-seen order."""
+    keys = dict.fromkeys(key for mapping in mappings for key in mapping)
+    return [key for key in keys if len({as_json(mapping.get(key)) for mapping in mappings}) > 1]
+
+
+def _place_names(rows: Sequence[Row]) -> list[str]:
+    """A name for the place of each row: its scenario, and what else tells the places apart."""
+    places = [_place(row) for row in rows]
+    varying = _varying([{k: v for k, v in place.items() if k != "world"} for place in places])
+    words: dict[str, Callable[[Any], str]] = {
+        "num_edits": lambda value: f"{value} {'edit' if value == 1 else 'edits'}",
+        "edge": str,
+        "structure": str,
+        "relation": lambda value: f"relation {value}",
+    }
+    names = [
+        ", ".join([place["scenario"], *(words[key](place[key]) for key in words if key in varying)]) for place in places
+    ]
+    for name in [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+        same = [index for index, other in enumerate(names) if other == name]
+        fields = _varying([places[index]["world"] for index in same])
+        for index in same:
+            world = places[index]["world"]
+            names[index] = ", ".join([name, *(f"{field} {world.get(field)}" for field in fields)])
+    return names
+
+
+def _method_names(rows: Sequence[Row]) -> dict[str, str]:
+    """A name for every method and settings: the method, and those settings that tell its variants apart."""
+    variants: dict[str, dict[str, dict[str, Any]]] = {}
+    for row in rows:
+        variants.setdefault(row["method"], {})[_method(row)] = row["settings"]
+    names = {}
+    for method, found in variants.items():
+        varying = _varying(list(found.values()))
+        for key, settings in found.items():
+            chosen = [f"{name}={_plain(settings[name])}" for name in varying if name in settings]
+            names[key] = f"{method} ({', '.join(chosen)})" if chosen else method
+    return names
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, list) and value:
+        return "+".join(_plain(item) for item in value)
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+# Numbers as text
+
+
+def share(score: Scores | None, digits: int = 2) -> str:
+    """The value and its interval, as in "0.95 [0.90, 0.99]"; a dash where nothing was asked."""
+    if score is None or score["value"] is None:
+        return "-"
+    value, low, high = (f"{score[name]:.{digits}f}" for name in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]"
+
+
+def duration(seconds: float) -> str:
+    """Seconds with about three digits, never in exponent form."""
+    digits = 0 if seconds >= 100 else 1 if seconds >= 10 else 2 if seconds >= 0.1 else 4
+    return f"{seconds:.{digits}f}"
+
+
+def table(rows: Sequence[Row]) -> str:
+    """A plain-text table of the pooled results, at most 120 columns wide, with a line for each failed cell.
+
+    Two blocks, because seven numbers with their intervals do not fit one line.
+    """
+    found = summaries(rows)
+    first = [["method", "scenario", "edits", "edit success", "paraphrase", "collateral", "s/edit"]]
+    second = [["method", "scenario", "worst kind", "followed share of ripple"]]
+    for summary in found:
+        seconds = summary.seconds
+        edits = sum(len(row["units"]) for row in summary.rows)
+        names = ("edit_success", "paraphrase_success", "collateral_accuracy")
+        first.append(
+            [
+                summary.method,
+                summary.place,
+                str(edits),
+                *(share(summary.score(name)) for name in names),
+                duration(seconds["value"]) if seconds else "-",
+            ]
+        )
+        worst = _worst_kind(summary)
+        ripple = [
+            f"{kind} {share(outcome_share(score, 'followed'))}" for kind, score in summary.kinds("ripple").items()
+        ]
+        second.append([summary.method, summary.place, worst, "\n".join(ripple) or "-"])
+    lines = [*_aligned(first, (26, 20, 5, 17, 17, 17, 6), right={2, 6}), ""]
+    lines += _aligned(second, (26, 20, 35, 33), right=set())
+    for row in rows:
+        if row["error"] is not None:
+            text = f"failed: {row['method']} {row['scenario']} seed {row['seed']} (cell {row['cell']}): "
+            lines += ["", *textwrap.wrap(text + row["error"], 120, subsequent_indent="  ")]
+    return "\n".join(lines)
+
+
+def _worst_kind(summary: Summary) -> str:
+    kinds = {kind: score for kind, score in summary.kinds("by_kind").items() if score["value"] is not None}
+    if not kinds:
+        return "-"
+    worst = min(kinds, key=lambda kind: float(kinds[kind]["value"]))
+    return f"{worst} {share(kinds[worst])}"
+
+
+def outcome_share(score: Scores, name: str) -> Scores | None:
+    """The share of one outcome of a ripple kind, or None where no probe of it was right before."""
+    found = score[name]
+    return found if found is not None and found["value"] is not None else None
+
+
+def _aligned(cells: Sequence[Sequence[str]], widest: Sequence[int], right: set[int]) -> list[str]:
+    """The cells as columns two spaces apart, a rule under the first line; long cells wrap, none is cut."""
+    wrapped = [
+        [
+            [part for text in cell.split("\n") for part in textwrap.wrap(text, width, break_on_hyphens=False) or [""]]
+            for cell, width in zip(row, widest, strict=True)
+        ]
+        for row in cells
+    ]
+    widths = [max(len(part) for row in wrapped for part in row[column]) for column in range(len(widest))]
+    lines = []
+    for index, row in enumerate(wrapped):
+        for level in range(max(len(parts) for parts in row)):
+            texts = [parts[level] if level < len(parts) else "" for parts in row]
+            padded = [
+                text.rjust(width) if column in right else text.ljust(width)
+                for column, (text, width) in enumerate(zip(texts, widths, strict=True))
+            ]
+            lines.append("  ".join(padded).rstrip())
+        if index == 0:
+            lines.append("  ".join("-" * width for width in widths))
+    return lines
