@@ -29,7 +29,10 @@ def load_checkpoint(name: str) -> Checkpoint:
     Raises: ValueError for a model that carries no world or one that this generator makes differently;
     OSError for a folder or Hub id without a model.
     """
-    config = AutoConfig.from_pretrained(name)
+    try:
+        config = AutoConfig.from_pretrained(name)
+    except OSError as error:
+        raise OSError(f"model {name!r} is no folder with a model, nor a Hub id that can be reached: {error}") from error
     description: dict[str, Any] = getattr(config, "behemoth", None) or {}
     check(
         bool(description),
@@ -37,6 +40,7 @@ def load_checkpoint(name: str) -> Checkpoint:
         "which does not",
     )
     corpus = from_description(description)
+    check("recall" in description, f"behemoth in config.json must have the part recall, got {sorted(description)}")
     # Eager attention: sentences are so short that a fused kernel costs more than it saves.
     model = AutoModelForCausalLM.from_pretrained(name, use_safetensors=True, attn_implementation="eager")
     model.train(False)

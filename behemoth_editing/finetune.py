@@ -17,6 +17,7 @@ from behemoth_editing.method import (
     MODULES,
     Edited,
     Shared,
+    check_layer_choice,
     check_layers,
     check_modules,
     copy_of,
@@ -42,6 +43,7 @@ class FineTune(FitSettings):
     def __post_init__(self) -> None:
         """Raises: ValueError that names the field, the bound and the value."""
         super().__post_init__()
+        check_layer_choice(self.layers)
         check_modules(self.modules, ["all", *MODULES])
         check(self.rank is None or self.rank >= 1, f"rank must be at least 1, got {self.rank}")
         check(

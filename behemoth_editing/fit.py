@@ -56,7 +56,8 @@ def fit(
     Every step sees all edited facts and as many retain facts of each kind, so that the few facts with the old
     object, which suffer first, are heard. The loss is the answer tokens' negative log-likelihood: edited against
     retained as their rows in the mixture (an edited fact counts `edited_repeats` times), kinds alike.
-    Returns steps, loss, whether the edits hold, and seconds. Raises: FloatingPointError if the loss is no number.
+    Returns the steps taken, loss and whether the edits hold as of the last forward pass, and seconds.
+    Raises: FloatingPointError if the loss is no number.
     """
     device = next(model.parameters()).device
     kinds = [kind for kind, facts in edit_set.retain.items() if facts and settings.retain == "mixture"]
@@ -66,7 +67,7 @@ def fit(
     optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=0.0)
     decay = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / settings.max_steps)
     losses: list[float] = []
-    held = 0
+    held = steps = 0
     started = time.perf_counter()
     for step in range(settings.max_steps):
         parts = [edit_set.requests]
@@ -94,8 +95,9 @@ def fit(
         torch.autograd.backward(loss)
         optimizer.step()
         decay.step()
+        steps += 1
     return {
-        "steps": step + 1,
+        "steps": steps,
         "loss": losses[-1],
         "edits_hold": held > 0,
         "seconds": time.perf_counter() - started,

@@ -12,7 +12,17 @@ from transformers import PreTrainedModel
 from behemoth_data.edits import EditSet
 from behemoth_data.settings import check, setting
 from behemoth_editing.fit import FitSettings, fit
-from behemoth_editing.method import MATRICES, Edited, Shared, check_layers, check_modules, copy_of, layers_of, matrix_of
+from behemoth_editing.method import (
+    MATRICES,
+    Edited,
+    Shared,
+    check_layer_choice,
+    check_layers,
+    check_modules,
+    copy_of,
+    layers_of,
+    matrix_of,
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,6 +40,7 @@ class Lora(FitSettings):
     def __post_init__(self) -> None:
         """Raises: ValueError that names the field, the bound and the value."""
         super().__post_init__()
+        check_layer_choice(self.layers)
         check_modules(self.modules)
         check(self.rank >= 1, f"rank must be at least 1, got {self.rank}")
         check(self.alpha > 0, f"alpha must be above 0, got {self.alpha}")

@@ -95,6 +95,11 @@ def check_layers(model: PreTrainedModel, layers: Sequence[int]) -> None:
         check(0 <= layer < count, f"layer must lie in [0, {count}), the model's layers, got {layer}")
 
 
+def check_layer_choice(layers: Sequence[int] | None) -> None:
+    """Raises: ValueError for an empty choice, which libraries read as all layers."""
+    check(layers is None or len(layers) > 0, f"layers must name at least 1 layer, or be none for all, got {layers}")
+
+
 def check_modules(modules: str, known: Sequence[str] = MODULES) -> None:
     """Raises: ValueError that lists the known modules."""
     check_known("modules", modules, known)

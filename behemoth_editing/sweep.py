@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import errno
 import itertools
 import json
 import os
@@ -74,7 +75,7 @@ def unfinished(checkpoint: Checkpoint, cells: Sequence[Cell], output: Path) -> l
         return list(cells)
     text = path.read_text(encoding="utf-8")
     whole = text.rpartition("\n")[0]
-    rows = [json.loads(line) for line in whole.splitlines()]
+    rows = [_parsed(line, f"{path}, line {number}") for number, line in enumerate(whole.splitlines(), start=1)]
     for row in rows:
         found = (row["weights"]["before"], row["versions"]["behemoth"])
         wanted = (checkpoint.weights, version("behemoth-bench"))
@@ -88,6 +89,19 @@ def unfinished(checkpoint: Checkpoint, cells: Sequence[Cell], output: Path) -> l
         _replace(path, kept)
     done = {row["cell"] for row in kept}
     return [cell for cell in cells if cell_id(checkpoint, cell) not in done]
+
+
+def _parsed(line: str, place: str) -> dict[str, Any]:
+    """Raises: ValueError that names the place unless the line is a result row."""
+    try:
+        row = json.loads(line)
+    except ValueError:
+        row = None
+    check(
+        isinstance(row, dict) and {"cell", "weights", "versions", "error"} <= row.keys(),
+        f"{place}: not a result row; choose another output_dir, or --overwrite",
+    )
+    return dict(row)
 
 
 def run(checkpoint: Checkpoint, cells: Sequence[Cell], output: Path, *, progress: bool = True) -> list[dict[str, Any]]:
@@ -212,7 +226,8 @@ def _append(path: Path, row: dict[str, Any]) -> None:
     line = (json.dumps(row) + "\n").encode()
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     try:
-        os.write(file, line)
+        if os.write(file, line) < len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         os.fsync(file)
     finally:
         os.close(file)

@@ -6,6 +6,7 @@ Axis letters: B rows of a batch; T tokens of a sentence.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 import shutil
@@ -36,7 +37,7 @@ class TrainConfig:
     """How a model is trained: one pass over the corpus, constant learning rate, then linear decay to zero."""
 
     size: str = setting("31m", "Pythia size: 14m, 31m or 70m")
-    optimizer: str = setting("muon", "muon: Muon for the matrices of the layers, AdamW for the rest; adamw")
+    optimizer: str = setting("muon", "muon: Muon for all matrices but the input embedding, AdamW for the rest; adamw")
     learning_rate: float = setting(4e-3, "peak learning rate, of AdamW and Muon alike")
     weight_decay: float = setting(0.1, "weight decay of the matrices")
     batch_size: int = setting(256, "sentences per step, over all processes")
@@ -70,11 +71,11 @@ def learning_rate_factor(step: int, num_steps: int, config: TrainConfig) -> floa
 
 
 def optimizers(model: torch.nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
-    """Muon for the layers' matrices and AdamW for everything else, or AdamW for all.
+    """Muon for every matrix but the input embedding and AdamW for the rest, or AdamW for all.
 
     Source: Jordan et al., "Muon", 2024, with update sizes matched to AdamW's (Liu et al., "Muon is scalable
-    for LLM training", 2025, equation 4). AdamW with Pythia's betas; gains, biases and, beside Muon, embeddings
-    are not decayed.
+    for LLM training", 2025, equation 4). AdamW with Pythia's betas; gains, biases and, beside Muon, the input
+    embedding are not decayed.
     """
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
     embeddings = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" in name]
@@ -102,14 +103,17 @@ def train(corpus: Corpus, config: TrainConfig, output: str | Path, *, progress: 
     """A model that has read the corpus once, saved in `output`; returns what training.json there holds.
 
     `output` becomes an ordinary Hugging Face folder (model, tokenizer, world in config.json), in one rename
-    at the end. Raises: ValueError if it holds anything already; FloatingPointError if the loss is no number.
+    at the end. Raises: ValueError if it holds anything already; FloatingPointError if loss or weights are no
+    numbers.
     """
     output = Path(output)
     check(
         not output.exists() or not any(output.iterdir()),
         f"output_dir must be empty or new so that no trained model is lost, got {str(output)!r}",
     )
-    accelerator = Accelerator(mixed_precision=config.precision)
+    # bf16 by autocast below: an Accelerator's own precision is fixed for the life of the process.
+    accelerator = Accelerator(mixed_precision="no")
+    autocast = functools.partial(torch.autocast, accelerator.device.type, torch.bfloat16, config.precision == "bf16")
     num_steps = num_batches(corpus, config.batch_size)
     measured = {max(1, round(num_steps * (i + 1) / config.measurements)) for i in range(config.measurements)}
     padding = corpus.grammar.lexicon.token_ids[PADDING]
@@ -134,7 +138,7 @@ def train(corpus: Corpus, config: TrainConfig, output: str | Path, *, progress: 
     bar = tqdm(total=num_steps, desc="training", unit="step", disable=quiet)
     shards = batches(corpus, config.batch_size, accelerator.process_index, accelerator.num_processes)
     for step, tokens in enumerate(shards, start=1):
-        with accelerator.autocast():
+        with autocast():
             loss = next_token_loss(wrapped, tokens.to(accelerator.device), padding)
         accelerator.backward(loss)
         accelerator.clip_grad_norm_(wrapped.parameters(), config.max_grad_norm)
@@ -145,7 +149,7 @@ def train(corpus: Corpus, config: TrainConfig, output: str | Path, *, progress: 
         if not math.isfinite(loss.item()):
             raise FloatingPointError(f"loss is {loss.item()} at step {step}: try a lower learning_rate")
         if step in measured:
-            with accelerator.autocast():
+            with autocast():
                 known = recall(accelerator.unwrap_model(wrapped), corpus)
             curve.append(_point(step, loss.item(), known, time.perf_counter() - started, corpus, config))
         seconds = time.perf_counter() - started
@@ -158,6 +162,8 @@ def train(corpus: Corpus, config: TrainConfig, output: str | Path, *, progress: 
     bar.close()
 
     trained = accelerator.unwrap_model(wrapped)
+    if not all(bool(parameter.isfinite().all()) for parameter in trained.parameters()):
+        raise FloatingPointError(f"weights are no numbers after step {num_steps}: try a lower learning_rate")
     report = {
         "config": dataclasses.asdict(config),
         "recall": _recall_by_form(trained, corpus),

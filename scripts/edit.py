@@ -99,6 +99,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             (output / RESULTS).unlink(missing_ok=True)
         with state.main_process_first():
             missing = unfinished(checkpoint, cells, output)
+        state.wait_for_everyone()  # no row is added before every process has read what there is
         with state.split_between_processes(missing) as share:
             run(checkpoint, share, output, progress=state.is_main_process)
         state.wait_for_everyone()

@@ -37,7 +37,7 @@ class _Parser(HfArgumentParser):
         """The option, whose type may be tuple[X, ...] or X | None."""
         kind = options.get("type")
         if get_origin(kind) is tuple:
-            options.update(type=get_args(kind)[0], nargs="*", action=_StoreTuple)
+            options.update(type=_or_none(get_args(kind)[0]), nargs="*", action=_StoreTuple)
         elif kind is not None and names[0].removeprefix("--") in self._optional:
             options["type"] = _or_none(kind)
         return super().add_argument(*names, **options)
@@ -49,7 +49,7 @@ class _Parser(HfArgumentParser):
 
 class _StoreTuple(argparse.Action):
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
-        setattr(namespace, self.dest, tuple(values))
+        setattr(namespace, self.dest, None if values == [None] else tuple(values))
 
 
 def _alternatives(hint: Any) -> tuple[Any, ...]:
@@ -157,9 +157,12 @@ def _words(values: Mapping[str, Any]) -> list[str]:
 
 @contextlib.contextmanager
 def one_line_errors(prog: str) -> Iterator[None]:
-    """A ValueError or OSError inside ends the script: one line on standard error, exit status 2 or 1."""
+    """An error that a user can mend ends the script: one line on standard error.
+
+    Exit status 2 for a ValueError or an output that exists, 1 for another OSError or a loss that is no number.
+    """
     try:
         yield
-    except (ValueError, OSError) as error:
-        print(f"{prog}: error: {error}", file=sys.stderr)
-        raise SystemExit(1 if isinstance(error, OSError) and not isinstance(error, FileExistsError) else 2) from error
+    except (ValueError, OSError, FloatingPointError) as error:
+        print(f"{prog}: error: {' '.join(str(error).split())}", file=sys.stderr)
+        raise SystemExit(2 if isinstance(error, (ValueError, FileExistsError)) else 1) from error

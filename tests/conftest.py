@@ -1,0 +1,36 @@
+"""What tests share: one small nested world, and a model that was taught it, once per session."""
+
+from pathlib import Path
+
+import pytest
+
+from behemoth_data import Corpus, CorpusConfig, WorldConfig, build
+
+
+@pytest.fixture(scope="session")
+def small_corpus() -> Corpus:
+    """A nested world of 80 subjects, in which an edit has every kind of consequence."""
+    world = WorldConfig(num_subjects=80, num_relations=3, num_objects=20, num_nested_objects=5)
+    return build(world, corpus=CorpusConfig(repeats=26, object_nested_upweight=2))
+
+
+@pytest.fixture(scope="session")
+def trained(small_corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a model that knows the small world; tests must leave it as it is."""
+    # Imported here, since the tests of behemoth_data do without torch.
+    from behemoth_models.train import TrainConfig, train
+
+    folder = tmp_path_factory.mktemp("models") / "small-nested"
+    config = TrainConfig(size="14m", batch_size=128, learning_rate=1e-2, measurements=3)
+    report = train(small_corpus, config, folder, progress=False)
+    worst = min(report["recall"]["statement"].values())
+    assert worst >= 0.95, f"the shared model must know the world that tests edit, got recall {report['recall']}"
+    return folder
+
+
+@pytest.fixture(scope="session")
+def checkpoint(trained: Path):
+    """The trained model with its world, as the editing scripts load it; tests must leave it as it is."""
+    from behemoth_editing.checkpoint import load_checkpoint
+
+    return load_checkpoint(str(trained))

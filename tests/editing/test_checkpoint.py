@@ -1,0 +1,87 @@
+"""Facts about loading a model together with its world."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from behemoth_editing.checkpoint import load_checkpoint
+
+
+@pytest.fixture
+def folder(trained, tmp_path):
+    """A copy of the trained model's folder that a test may change."""
+    return shutil.copytree(trained, tmp_path / "model")
+
+
+def rewrite(folder, change):
+    """config.json with the change made to what it holds."""
+    path = folder / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    change(config)
+    path.write_text(json.dumps(config), encoding="utf-8")
+
+
+def test_folder_alone_gives_the_model_and_its_world(trained, checkpoint, small_corpus):
+    assert checkpoint.name == str(trained)
+    assert checkpoint.corpus.digest == small_corpus.digest
+    assert not any(part.training for part in checkpoint.model.modules())
+    report = json.loads((trained / "training.json").read_text(encoding="utf-8"))
+    assert checkpoint.recall == report["recall"]
+
+
+def test_model_without_a_world_is_refused(folder):
+    rewrite(folder, lambda config: config.pop("behemoth"))
+    with pytest.raises(
+        ValueError, match="model must carry its world in config.json under 'behemoth', .* got '.*model'"
+    ):
+        load_checkpoint(str(folder))
+
+
+@pytest.mark.parametrize("part", ["world", "lexicon", "corpus", "digests", "recall"])
+def test_world_that_lacks_a_part_is_refused_by_its_name(folder, part):
+    rewrite(folder, lambda config: config["behemoth"].pop(part))
+    with pytest.raises(ValueError, match=part):
+        load_checkpoint(str(folder))
+
+
+@pytest.mark.parametrize("part", ["vocabulary", "sentences"])
+def test_world_that_is_made_differently_now_is_refused(folder, part):
+    rewrite(folder, lambda config: config["behemoth"]["digests"].update({part: "0" * 16}))
+    with pytest.raises(ValueError, match=f"{part} digest must be 0000000000000000, .* use the version that trained"):
+        load_checkpoint(str(folder))
+
+
+def test_another_world_seed_no_longer_fits_the_digests(folder):
+    rewrite(folder, lambda config: config["behemoth"]["world"].update(seed=1))
+    with pytest.raises(ValueError, match="digest must be"):
+        load_checkpoint(str(folder))
+
+
+def test_unknown_field_of_the_world_lists_the_known_ones(folder):
+    rewrite(folder, lambda config: config["behemoth"]["world"].update(num_planets=8))
+    with pytest.raises(ValueError, match="field of WorldConfig must be one of num_subjects, .*, got 'num_planets'"):
+        load_checkpoint(str(folder))
+
+
+def test_digest_changes_when_one_weight_does(folder, checkpoint):
+    assert load_checkpoint(str(folder)).weights == checkpoint.weights
+    tensors = load_file(folder / "model.safetensors")
+    tensors["gpt_neox.layers.0.mlp.dense_h_to_4h.bias"][3] += 1e-3
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    assert load_checkpoint(str(folder)).weights != checkpoint.weights
+
+
+def test_pickled_weights_are_refused(folder):
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(OSError, match="safetensors"):
+        load_checkpoint(str(folder))
+
+
+def test_folder_that_is_not_there_is_an_oserror(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(OSError, match="nothing"):
+        load_checkpoint(str(tmp_path / "nothing"))

@@ -1,0 +1,369 @@
+"""Facts about sweeps: what is counted, what a row says, and that an interrupted sweep ends like any other."""
+
+import dataclasses
+import json
+from typing import ClassVar
+
+import numpy as np
+import pytest
+
+from behemoth_data.edits import CHANGE_KINDS, KEEP_KINDS, EditConfig, Probe, draw_edits
+from behemoth_data.grammar import Query
+from behemoth_data.world import Edge, Fact
+from behemoth_editing import FineTune, Rome
+from behemoth_editing import sweep as module
+from behemoth_editing.method import Edited, copy_of
+from behemoth_editing.metrics.collateral_accuracy.collateral_accuracy import collateral_accuracy
+from behemoth_editing.metrics.edit_success.edit_success import edit_success
+from behemoth_editing.metrics.ripple.ripple import ripple
+from behemoth_editing.sweep import Cell, cell_id, check_cells, count_units, grid, run, unfinished
+
+OLD, NEW, OTHER = (5,), (6,), (7,)
+EDITS = EditConfig(num_edits=2, probes_per_edit=5)
+METHODS = [FineTune(max_steps=2), Rome(steps=2)]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Broken:
+    """A method that fails."""
+
+    name: ClassVar[str] = "broken"
+
+    def check(self, model):
+        pass
+
+    def __call__(self, model, edit_set, shared=None):
+        raise RuntimeError("it broke")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Watcher:
+    """A method that changes nothing and remembers what it was given."""
+
+    name: ClassVar[str] = "watcher"
+    seen: ClassVar[list] = []
+    label: str = ""
+
+    def check(self, model):
+        pass
+
+    def __call__(self, model, edit_set, shared=None):
+        self.seen.append((self.label, edit_set, shared))
+        return Edited(copy_of(model), {})
+
+
+@pytest.fixture(scope="module")
+def cells():
+    """Two methods x two scenarios: four cells."""
+    return grid(METHODS, ["single", "different"], [0], EDITS)
+
+
+@pytest.fixture(scope="module")
+def unbroken(checkpoint, cells, tmp_path_factory):
+    """The rows of a sweep that nothing interrupted."""
+    return run(checkpoint, cells, tmp_path_factory.mktemp("unbroken"), progress=False)
+
+
+def results(rows):
+    """What must not differ between two runs of the same cells, by cell."""
+    volatile = ("seconds", "started", "details")
+    return {row["cell"]: {key: value for key, value in row.items() if key not in volatile} for row in rows}
+
+
+def lines(folder):
+    return [json.loads(line) for line in (folder / "results.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def probe(kind, edit=0, old=OLD, new=NEW):
+    asked = [Query("prompt", "word", (1, 2), answer) for answer in (old, new)]
+    return Probe(kind, edit, Fact(Edge.SUBJECT_OBJECT, 0, 0, 0), "statement", *asked)
+
+
+def counted(checkpoint, rows, edits=1, first=0):
+    """count_units of hand-made (probe, answer before, answer after)."""
+    (edit_set,) = draw_edits(checkpoint.corpus, dataclasses.replace(EDITS, scenario="different", num_edits=edits))
+    probes, before, after = zip(*rows, strict=True)
+    return count_units(dataclasses.replace(edit_set, probes=probes), before, after, first)
+
+
+def test_change_counts_new_objects_whatever_was_said_before(checkpoint):
+    rows = [
+        (probe("edited"), OLD, NEW),
+        (probe("paraphrase"), OLD, OLD),
+        (probe("paraphrase"), OTHER, NEW),
+        (probe("paraphrase"), OLD, OTHER),
+    ]
+    (unit,) = counted(checkpoint, rows)
+    assert unit == {"edit": 0, "change": {"edited": [1, 1], "paraphrase": [1, 3]}, "keep": {}, "ripple": {}}
+
+
+def test_keep_counts_right_both_times_before_after_and_asked(checkpoint):
+    rows = [
+        (probe("unrelated", new=OLD), OLD, OLD),  # known and kept
+        (probe("unrelated", new=OLD), OLD, OTHER),  # lost
+        (probe("unrelated", new=OLD), OTHER, OLD),  # wrong before, right by the edit
+        (probe("unrelated", new=OLD), OTHER, OTHER),  # wrong before and after: agreement is no merit
+        (probe("same_subject", new=OLD), OLD, OLD),
+    ]
+    (unit,) = counted(checkpoint, rows)
+    assert unit["keep"] == {"unrelated": [1, 2, 2, 4], "same_subject": [1, 1, 1, 1]}
+
+
+def test_ripple_counts_kept_followed_incoherent_and_wrong_before(checkpoint):
+    rows = [
+        (probe("nested_subject"), OLD, OLD),
+        (probe("nested_subject"), OLD, NEW),
+        (probe("nested_subject"), OLD, NEW),
+        (probe("nested_subject"), OLD, OTHER),
+        (probe("nested_subject"), OTHER, NEW),  # wrong before: neither kept nor followed
+        (probe("nested_subject", new=OLD), OLD, OLD),  # nothing to follow
+        (probe("partner", new=OLD), OLD, OLD),  # nothing to follow
+    ]
+    (unit,) = counted(checkpoint, rows)
+    assert unit["ripple"] == {"nested_subject": [1, 2, 1, 1]}
+
+
+def test_counts_go_to_the_edit_that_the_probe_was_drawn_for(checkpoint):
+    rows = [
+        (probe("edited", 0), OLD, NEW),
+        (probe("edited", 1), OLD, OLD),
+        (probe("same_relation", 1, new=OLD), OLD, OLD),
+        (probe("same_relation", 1, new=OLD), OLD, NEW),
+    ]
+    units = counted(checkpoint, rows, edits=2, first=4)
+    assert units == [
+        {"edit": 4, "change": {"edited": [1, 1]}, "keep": {}, "ripple": {}},
+        {"edit": 5, "change": {"edited": [0, 1]}, "keep": {"same_relation": [1, 2, 1, 2]}, "ripple": {}},
+    ]
+
+
+def test_answer_with_some_words_right_counts_as_wrong(checkpoint):
+    half = probe("edited", old=(5, 8), new=(6, 9))
+    (unit,) = counted(checkpoint, [(half, (5, 8), (6, 8)), (half, (5, 8), (6, 9))])
+    assert unit["change"] == {"edited": [1, 2]}
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_counts_agree_with_the_metrics_on_the_same_answers_as_words(checkpoint, seed):
+    (edit_set,) = draw_edits(checkpoint.corpus, EditConfig(scenario="different", num_edits=4, edit_seed=seed))
+    random = np.random.Generator(np.random.Philox(seed))
+    asked = edit_set.probes
+
+    def draw(weights):
+        choices = [(p.before.answer_ids, p.after.answer_ids, (3,) * len(p.before.answer_ids)) for p in asked]
+        return [choice[i] for choice, i in zip(choices, random.choice(3, len(asked), p=weights), strict=True)]
+
+    before, after = draw([0.8, 0.1, 0.1]), draw([0.5, 0.3, 0.2])
+    units = count_units(edit_set, before, after)
+    words = {name: [" ".join(map(str, ids)) for ids in column] for name, column in (("b", before), ("a", after))}
+    words["old"] = [" ".join(map(str, p.before.answer_ids)) for p in asked]
+    words["new"] = [" ".join(map(str, p.after.answer_ids)) for p in asked]
+    kinds = [p.kind for p in asked]
+
+    def columns(wanted, *names):
+        places = [i for i, kind in enumerate(kinds) if kind in wanted]
+        return [[words[name][i] for i in places] for name in names] + [[kinds[i] for i in places]]
+
+    def summed(part):
+        totals = {}
+        for kind, counts in (item for unit in units for item in unit[part].items()):
+            totals[kind] = np.add(totals.get(kind, 0), counts)
+        return totals
+
+    changes = summed("change")
+    assert set(changes) == set(CHANGE_KINDS)
+    for kind, (successes, count) in changes.items():
+        predictions, references, _ = columns([kind], "a", "new")
+        assert edit_success(predictions, references) == {"edit_success": successes / count, "count": count}
+    kept = collateral_accuracy(*columns(KEEP_KINDS, "a", "old", "b"))["by_kind"]
+    assert kept.keys() == summed("keep").keys()
+    for kind, (both, right_before, right_after, count) in summed("keep").items():
+        assert kept[kind]["accuracy"] == pytest.approx(both / right_before)
+        assert kept[kind]["drop"] == pytest.approx((right_before - right_after) / count)
+        assert (kept[kind]["count"], kept[kind]["wrong_before"]) == (right_before, count - right_before)
+    rippled = ripple(*columns(["nested_subject"], "a", "old", "new", "b"))["by_kind"]["nested_subject"]
+    (still, followed, incoherent, wrong_before) = summed("ripple")["nested_subject"]
+    assert rippled["count"] == still + followed + incoherent
+    assert rippled["wrong_before"] == wrong_before
+    for name, count in (("kept", still), ("followed", followed), ("incoherent", incoherent)):
+        assert (rippled[name] or 0) == pytest.approx(count / max(1, rippled["count"]))
+
+
+def test_grid_is_every_combination_with_those_of_one_draw_together():
+    cells = grid(METHODS, ["single", "identical"], [3, 4], EDITS)
+    assert [(c.edits.scenario, c.edits.edit_seed, c.method.name) for c in cells] == [
+        ("single", 3, "finetune"),
+        ("single", 3, "rome"),
+        ("single", 4, "finetune"),
+        ("single", 4, "rome"),
+        ("identical", 3, "finetune"),
+        ("identical", 3, "rome"),
+        ("identical", 4, "finetune"),
+        ("identical", 4, "rome"),
+    ]
+    assert {dataclasses.replace(c.edits, scenario="single", edit_seed=0) for c in cells} == {EDITS}
+
+
+def test_cells_differ_in_name_wherever_their_results_could(checkpoint):
+    others = [
+        Cell(FineTune(), EDITS),
+        Cell(FineTune(learning_rate=2e-3), EDITS),
+        Cell(FineTune(fit_seed=1), EDITS),
+        Cell(Rome(), EDITS),
+        Cell(Rome(layer=3), EDITS),
+        *(Cell(Rome(), dataclasses.replace(EDITS, **{name: 1})) for name in ("edit_seed", "relation", "num_edits")),
+        Cell(Rome(), dataclasses.replace(EDITS, scenario="identical")),
+        Cell(Rome(), dataclasses.replace(EDITS, edge="object_nested")),
+    ]
+    names = {cell_id(checkpoint, cell) for cell in others}
+    names.add(cell_id(dataclasses.replace(checkpoint, weights="0" * 16), others[0]))
+    assert len(names) == len(others) + 1
+    assert {len(name) for name in names} == {16}
+    # Where the model lies says nothing about its results.
+    assert cell_id(dataclasses.replace(checkpoint, name="elsewhere"), others[0]) in names
+
+
+def test_row_says_what_was_done_to_what(checkpoint, cells, unbroken):
+    assert [row["cell"] for row in unbroken] == [cell_id(checkpoint, cell) for cell in cells]
+    first, last = unbroken[0], unbroken[-1]
+    assert (first["method"], first["scenario"], first["edge"], first["relation"]) == (
+        "finetune",
+        "single",
+        "subject_object",
+        0,
+    )
+    assert (first["num_edits"], first["seed"], first["structure"], first["error"]) == (2, 0, "nested", None)
+    assert last["settings"]["steps"] == 2
+    assert first["world"]["num_subjects"] == 80
+    assert first["model"] == checkpoint.name
+    assert first["weights"]["before"] == checkpoint.weights
+    # single: a copy for each edit; different: one copy with both.
+    assert [len(row["weights"]["after"]) for row in unbroken] == [2, 2, 1, 1]
+    assert [len(row["details"]) for row in unbroken] == [2, 2, 1, 1]
+    for row in unbroken:
+        assert [unit["edit"] for unit in row["units"]] == [0, 1]
+        assert set(row["seconds"]) == {"edit", "score"}
+        for unit in row["units"]:
+            assert unit["change"]["edited"][1] == 1
+            assert unit["keep"]["unrelated"][3] == 5
+        assert row["scores"]["edit_success"]["count"] == 2
+
+
+def test_file_holds_the_rows_one_a_line(checkpoint, cells, tmp_path):
+    rows = run(checkpoint, cells[2:], tmp_path / "new" / "folder", progress=False)
+    assert lines(tmp_path / "new" / "folder") == json.loads(json.dumps(rows))
+
+
+def test_same_seeds_twice_give_identical_results(checkpoint, cells, unbroken, tmp_path):
+    assert results(run(checkpoint, cells, tmp_path, progress=False)) == results(unbroken)
+
+
+def test_another_seed_draws_other_edits(checkpoint):
+    first, other = (draw_edits(checkpoint.corpus, dataclasses.replace(EDITS, edit_seed=seed)) for seed in (0, 1))
+    assert [s.edits for s in first] != [s.edits for s in other]
+
+
+def test_halves_run_by_two_processes_give_the_same_rows(checkpoint, cells, unbroken, tmp_path):
+    for share in (cells[::2], cells[1::2]):
+        run(checkpoint, share, tmp_path, progress=False)
+    assert results(lines(tmp_path)) == results(json.loads(json.dumps(unbroken)))
+    assert unfinished(checkpoint, cells, tmp_path) == []
+
+
+@pytest.mark.parametrize("cut", [1, 40, -1])
+def test_sweep_killed_in_the_middle_of_a_line_ends_like_an_unbroken_one(checkpoint, cells, unbroken, tmp_path, cut):
+    path = tmp_path / "results.jsonl"
+    whole = [json.dumps(row) for row in unbroken[:2]]
+    path.write_text(f"{whole[0]}\n{whole[1][:cut]}", encoding="utf-8")
+    missing = unfinished(checkpoint, cells, tmp_path)
+    assert missing == cells[1:]
+    assert path.read_text(encoding="utf-8") == f"{whole[0]}\n"
+    run(checkpoint, missing, tmp_path, progress=False)
+    assert results(lines(tmp_path)) == results(json.loads(json.dumps(unbroken)))
+    assert unfinished(checkpoint, cells, tmp_path) == []
+
+
+def test_sweep_killed_in_its_first_line_starts_anew(checkpoint, cells, unbroken, tmp_path):
+    path = tmp_path / "results.jsonl"
+    path.write_text(json.dumps(unbroken[0])[:100], encoding="utf-8")
+    assert unfinished(checkpoint, cells, tmp_path) == cells
+    assert path.read_text(encoding="utf-8") == ""
+
+
+def test_everything_is_unfinished_where_nothing_is_written(checkpoint, cells, tmp_path):
+    assert unfinished(checkpoint, cells, tmp_path / "nothing") == cells
+    assert not (tmp_path / "nothing").exists()
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "value"), [("weights", "before", "0123456789abcdef"), ("versions", "behemoth", "0.0.1")]
+)
+def test_rows_of_another_model_or_version_are_refused_and_kept(
+    checkpoint, cells, unbroken, tmp_path, part, name, value
+):
+    row = {**unbroken[0], part: {**unbroken[0][part], name: value}}
+    text = json.dumps(row) + "\n"
+    (tmp_path / "results.jsonl").write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=f"output_dir must be new or hold results of the same model .* got .*{value}"):
+        unfinished(checkpoint, cells, tmp_path)
+    assert (tmp_path / "results.jsonl").read_text(encoding="utf-8") == text
+
+
+def test_failing_method_is_recorded_tried_again_and_costs_no_other(checkpoint, tmp_path):
+    cells = grid([Watcher(label="a"), Broken(), Watcher(label="b")], ["single"], [0], EDITS)
+    rows = run(checkpoint, cells, tmp_path, progress=False)
+    assert [row["error"] for row in rows] == [None, "RuntimeError: it broke", None]
+    assert (rows[1]["scores"], rows[1]["units"], rows[1]["seconds"], rows[1]["details"]) == (None,) * 4
+    assert rows[1]["weights"] == {"before": checkpoint.weights, "after": None}
+    assert unfinished(checkpoint, cells, tmp_path) == [cells[1]]
+    assert [row["error"] for row in lines(tmp_path)] == [None, None]
+
+
+def test_row_of_a_method_that_diverged_can_be_read_by_any_reader_of_json(checkpoint, tmp_path):
+    cells = grid([FineTune(learning_rate=1e30, max_steps=4)], ["single"], [0], EDITS)
+    run(checkpoint, cells, tmp_path, progress=False)
+
+    def refuse(name):
+        raise AssertionError(f"{name} is not JSON")
+
+    (line,) = (tmp_path / "results.jsonl").read_text(encoding="utf-8").splitlines()
+    json.loads(line, parse_constant=refuse)
+
+
+def test_methods_of_one_draw_get_the_very_same_edits_and_share(checkpoint, tmp_path):
+    Watcher.seen.clear()
+    run(checkpoint, grid([Watcher(label="a"), Watcher(label="b")], ["single"], [0], EDITS), tmp_path, progress=False)
+    first, second = ([entry for entry in Watcher.seen if entry[0] == label] for label in "ab")
+    assert len(first) == len(second) == 2
+    for (_, edits, shared), (_, same_edits, same_shared) in zip(first, second, strict=True):
+        assert edits is same_edits
+        assert shared is same_shared
+
+
+def test_method_that_changes_nothing_scores_what_the_world_says(checkpoint, tmp_path):
+    (row,) = run(checkpoint, grid([Watcher()], ["different"], [0], EDITS), tmp_path, progress=False)
+    assert row["scores"]["edit_success"]["value"] == 0.0
+    assert row["scores"]["collateral_accuracy"]["value"] == 1.0
+    assert row["scores"]["collateral_drop"]["value"] == 0.0
+    assert row["weights"]["after"] == [checkpoint.weights]
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (Cell(Rome(layer=99), EDITS), r"layer must lie in \[0, 6\), .* got 99"),
+        (Cell(FineTune(layers=(1, 6)), EDITS), r"layer must lie in \[0, 6\), .* got 6"),
+        (Cell(Rome(), EditConfig(num_edits=81)), "num_edits must be at most 80, .* got 81"),
+        (Cell(Rome(), EditConfig(scenario="different", num_edits=11)), "num_edits must be at most 10, .* got 11"),
+        (Cell(Rome(), EditConfig(relation=3)), "relation must be below num_relations = 3, got 3"),
+        (Cell(Rome(), EditConfig(matched=True)), "matched needs a correlated world"),
+    ],
+)
+def test_impossible_cell_is_refused_before_any_runs(checkpoint, cells, monkeypatch, bad, message):
+    def run_nothing(*_):
+        raise AssertionError("no model may be asked")
+
+    monkeypatch.setattr(module, "predict", run_nothing)
+    with pytest.raises(ValueError, match=message):
+        check_cells(checkpoint, [*cells, bad])
+    check_cells(checkpoint, cells)

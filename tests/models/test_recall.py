@@ -1,0 +1,171 @@
+"""Facts about what a model is taken to know, checked against generate() and fact by fact."""
+
+import copy
+import importlib
+
+import numpy as np
+import pytest
+import torch
+from transformers import GenerationConfig
+
+from behemoth_data import LexiconConfig, WorldConfig, build
+from behemoth_data.world import Edge
+from behemoth_models.batches import batches
+from behemoth_models.pythia import pythia
+from behemoth_models.recall import evaluating, greedy, greedy_answers, known_facts, recall
+
+
+@pytest.fixture(scope="module")
+def corpus():
+    world = WorldConfig(num_subjects=9, num_relations=2, num_objects=6, num_nested_objects=2)
+    return build(world, LexiconConfig(one_token_limit=4))  # objects have two tokens, nested objects one
+
+
+@pytest.fixture(scope="module")
+def untrained(corpus):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = pythia("14m", len(corpus.grammar.lexicon.vocabulary))
+    model.train(False)
+    return model
+
+
+@pytest.fixture(scope="module")
+def forgetful(checkpoint):
+    """A copy of the trained model, with noise in its weights, that knows some of the facts."""
+    model, noise = copy.deepcopy(checkpoint.model), torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 2:
+                spread = 0.4 * parameter.std()
+                parameter += spread * torch.randn(parameter.shape, generator=noise)
+    return model
+
+
+def generated(model, prompts, width):
+    """What transformers itself generates, without an end token to stop at."""
+    config = GenerationConfig(do_sample=False, max_new_tokens=width, eos_token_id=None, pad_token_id=1)
+    plain = copy.deepcopy(model)
+    plain.generation_config = config
+    return plain.generate(prompts, attention_mask=torch.ones_like(prompts))[:, prompts.shape[1] :]
+
+
+@pytest.mark.parametrize(("edge", "width"), [(Edge.SUBJECT_OBJECT, 2), (Edge.SUBJECT_NESTED, 1)])
+def test_greedy_equals_generate_on_an_untrained_model(corpus, untrained, edge, width):
+    prompts = torch.from_numpy(corpus.grammar.tokens(edge, "statement", *corpus.world.facts(edge)))
+    prompts = prompts[:, : corpus.grammar.prompt_length(edge, "statement")]
+    answers = greedy(untrained, prompts, width)
+    assert answers.shape == (len(prompts), width)
+    assert torch.equal(answers, generated(untrained, prompts, width))
+    assert len({tuple(answer) for answer in answers.tolist()}) > 1
+
+
+def test_greedy_equals_generate_on_a_trained_model(checkpoint):
+    corpus = checkpoint.corpus
+    tokens = corpus.grammar.tokens(Edge.SUBJECT_OBJECT, "rso", *corpus.world.facts(Edge.SUBJECT_OBJECT))
+    prompts = torch.from_numpy(tokens[:40, : corpus.grammar.prompt_length(Edge.SUBJECT_OBJECT, "rso")])
+    assert torch.equal(greedy(checkpoint.model, prompts, 3), generated(checkpoint.model, prompts, 3))
+
+
+def test_answers_keep_the_order_of_prompts_of_unequal_length(corpus, untrained):
+    facts = [
+        corpus.world.fact(edge, head, relation)
+        for head in range(4)
+        for relation in range(2)
+        for edge in corpus.world.edges
+    ]
+    queries = [corpus.grammar.query(fact, form) for fact in facts for form in ("statement", "rso")]
+    # Cut at the front, so that their lengths differ whatever the forms' lengths are.
+    prompts = [query.prompt_ids[i % 3 :] for i, query in enumerate(queries)]
+    widths = [len(query.answer_ids) for query in queries]
+    assert len({len(prompt) for prompt in prompts}) > 1
+    assert set(widths) == {1, 2}
+    answers = greedy_answers(untrained, prompts, widths, batch_size=3)
+    alone = [
+        tuple(generated(untrained, torch.tensor([p]), w)[0].tolist()) for p, w in zip(prompts, widths, strict=True)
+    ]
+    assert answers == alone
+
+
+def test_no_prompts_have_no_answers(untrained):
+    assert greedy_answers(untrained, [], []) == []
+
+
+@pytest.mark.parametrize("form", ["statement", "rso"])
+def test_known_facts_are_those_answered_with_all_words_one_by_one(forgetful, checkpoint, form):
+    corpus = checkpoint.corpus
+    known = known_facts(forgetful, corpus, form, batch_size=17)
+    assert list(known) == ["subject_object", "subject_nested", "object_nested"]
+    for edge in corpus.world.edges:
+        right = []
+        for head, relation, _ in zip(*(ids.tolist() for ids in corpus.world.facts(edge)), strict=True):
+            query = corpus.grammar.query(corpus.world.fact(edge, head, relation), form)
+            ids = list(query.prompt_ids)
+            with torch.no_grad():
+                for _ in query.answer_ids:
+                    ids.append(int(forgetful(torch.tensor([ids])).logits[0, -1].argmax()))
+            right.append(tuple(ids[len(query.prompt_ids) :]) == query.answer_ids)
+        np.testing.assert_array_equal(known[edge.label], right)
+    everything = np.concatenate(list(known.values()))
+    assert 0.02 < everything.mean() < 0.98
+    shares = recall(forgetful, corpus, form)
+    assert shares == {edge: pytest.approx(sum(right.tolist()) / len(right)) for edge, right in known.items()}
+
+
+def test_answer_with_one_word_of_two_right_is_not_known(corpus, untrained, monkeypatch):
+    edge = Edge.SUBJECT_OBJECT
+    cut = corpus.grammar.prompt_length(edge, "statement")
+    answers = {
+        tuple(row[:cut].tolist()): row[cut:-2].tolist()
+        for row in corpus.grammar.tokens(edge, "statement", *corpus.world.facts(edge))
+    }
+
+    def half_right(model, prompts, width):
+        rows = [list(answers.get(tuple(prompt), [0] * width)) for prompt in prompts.tolist()]
+        return torch.tensor([[row[0], -1] if width == 2 and i % 2 else row for i, row in enumerate(rows)])
+
+    # The package has a function of the module's name.
+    monkeypatch.setattr(importlib.import_module("behemoth_models.recall"), "greedy", half_right)
+    known = known_facts(untrained, corpus, batch_size=18)["subject_object"]
+    assert known.tolist() == [True, False] * 9
+
+
+def test_form_without_a_prompt_is_refused(corpus, untrained):
+    with pytest.raises(ValueError, match="form must end in the object for a prompt to exist, got 'sor'"):
+        known_facts(untrained, corpus, "sor")
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_mode_of_the_model_is_restored(corpus, untrained, training):
+    model = copy.deepcopy(untrained).train(training)
+    recall(model, corpus)
+    assert all(module.training is training for module in model.modules())
+    mode = evaluating(model)
+    mode.__enter__()
+    assert not model.training
+    with pytest.raises(KeyError):
+        mode.gen.throw(KeyError())  # as leaving the block by an exception does
+    assert all(module.training is training for module in model.modules())
+    assert torch.is_grad_enabled()
+
+
+def test_row_cannot_attend_to_another_sentence(checkpoint):
+    corpus, model = checkpoint.corpus, checkpoint.model
+    rows = next(batches(corpus, 4))
+    changed = rows.clone()
+    changed[1:] = corpus.grammar.lexicon.token_ids["W9"]
+    with torch.no_grad():
+        before, after = model(rows).logits, model(changed).logits
+        alone = model(rows[:1]).logits
+    assert torch.equal(before[0], after[0])
+    assert not torch.allclose(before[1], after[1], atol=1e-2)
+    torch.testing.assert_close(alone[0], before[0], rtol=1e-4, atol=1e-4)
+
+
+def test_token_cannot_attend_to_a_later_one(checkpoint):
+    rows = next(batches(checkpoint.corpus, 2))
+    changed = rows.clone()
+    changed[:, 6:] = 0
+    with torch.no_grad():
+        before, after = checkpoint.model(rows).logits, checkpoint.model(changed).logits
+    torch.testing.assert_close(before[:, :6], after[:, :6], rtol=1e-5, atol=1e-5)

@@ -1,0 +1,347 @@
+"""train.py and edit.py as a person calls them, on the small world's model."""
+
+import dataclasses
+import importlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+
+from behemoth_data import CorpusConfig, EditConfig, LexiconConfig, WorldConfig
+from behemoth_editing import METHODS
+from behemoth_models.train import TrainConfig
+
+SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
+# As in the Makefile: with every default spelled out, accelerate asks and says nothing.
+LAUNCH = (
+    "-m accelerate.commands.launch --num_machines 1 --num_processes 1 --mixed_precision no --dynamo_backend no"
+    " --num_cpu_threads_per_process 2"
+)
+QUICK = "--finetune_max_steps 4 --lora_max_steps 4 --rome_steps 3 --probes_per_edit 5"
+# 8 subjects x 2 relations x 4 sentences: four steps.
+TINY_TRAINING = "--num_subjects 8 --num_relations 2 --num_objects 4 --repeats 4 --size 14m --batch_size 16"
+
+
+@pytest.fixture
+def script(monkeypatch, tmp_path):
+    """A function that imports a script as its own process would; the working directory is empty."""
+    monkeypatch.syspath_prepend(SCRIPTS)
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: None)  # this process has its own number
+    monkeypatch.setenv("COLUMNS", "10000")  # help texts stand on one line
+    monkeypatch.chdir(tmp_path)
+    yield importlib.import_module
+    # What a script's process would have taken with it.
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def process(words, folder, launch=""):
+    """A script in a process of its own, offline."""
+    return subprocess.run(
+        [sys.executable, *launch.split(), str(SCRIPTS / words[0]), *words[1:]],
+        cwd=folder,
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def rows_in(folder):
+    return [json.loads(line) for line in (folder / "results.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def refused(main, words, capsys, status=2):
+    """The one line that a script ends with; a bar that showed how the model was loaded may come before it."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as caught:
+        main(words)
+    assert caught.value.code == status
+    said = capsys.readouterr()
+    assert said.out == ""
+    lines = re.sub(r"\r?Loading weights:[^\r\n]*", "", said.err).splitlines()
+    (line,) = [line for line in lines if line.strip()]
+    assert ".py: error: " in line
+    return line
+
+
+def test_edit_runs_every_method_and_prints_the_table_and_where_the_results_are(trained, tmp_path):
+    words = [
+        "edit.py",
+        "--model",
+        str(trained),
+        "--scenarios",
+        "single",
+        "different",
+        "--num_edits",
+        "2",
+        *QUICK.split(),
+    ]
+    done = process([*words, "--methods", *METHODS, "--output_dir", "results/demo"], tmp_path)
+    assert done.returncode == 0, done.stderr
+    cells = 2 * len(METHODS)
+    *table, last = done.stdout.splitlines()
+    assert last == f"results/demo/results.jsonl holds {cells} cells, 0 of them failed, 0 from an earlier run"
+    for name in METHODS:
+        assert any(name in line for line in table)
+    rows = rows_in(tmp_path / "results" / "demo")
+    assert sorted((row["method"], row["scenario"]) for row in rows) == sorted(
+        (name, scenario) for name in METHODS for scenario in ("single", "different")
+    )
+    assert all(row["error"] is None for row in rows)
+    assert os.listdir(tmp_path) == ["results"]
+    assert "Traceback" not in done.stderr
+
+
+def test_accelerate_launches_edit_on_a_recipe_whose_settings_the_command_line_overrides(trained, tmp_path):
+    recipe = "rome: {layer: 3, steps: 2, site: subject_last}\nsweep: {num_edits: 1, probes_per_edit: 3, seeds: [4]}\n"
+    (tmp_path / "my.yaml").write_text(recipe, encoding="utf-8")
+    words = f"edit.py my.yaml --model {trained} --methods rome --rome_layer 1 --output_dir out".split()
+    done = process(words, tmp_path, launch=LAUNCH)
+    assert done.returncode == 0, done.stderr
+    (row,) = rows_in(tmp_path / "out")
+    assert (row["settings"]["layer"], row["settings"]["steps"], row["settings"]["site"]) == (1, 2, "subject_last")
+    assert (row["num_edits"], row["seed"]) == (1, 4)
+    assert row["versions"]["behemoth"]
+
+
+def test_recipe_section_of_a_method_reaches_the_row(script, trained, tmp_path):
+    Path("my.yaml").write_text("rome: {layer: 3, steps: 2}\nlora: {rank: 2}\n", encoding="utf-8")
+    words = f"my.yaml --model {trained} --num_edits 1 --probes_per_edit 2 --lora_max_steps 2 --output_dir out"
+    script("edit").main([*words.split(), "--methods", "rome", "lora"])
+    rome, lora = (row["settings"] for row in rows_in(tmp_path / "out"))
+    assert (rome["layer"], rome["steps"], rome["site"]) == (3, 2, "prompt_last")
+    assert (lora["rank"], lora["max_steps"]) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("section", "options"),
+    [("finetune: {layers: null, max_steps: 1}", ""), ("finetune: {max_steps: 1}", "--finetune_layers none")],
+)
+def test_no_choice_of_layers_can_be_written_down(script, trained, tmp_path, section, options):
+    Path("my.yaml").write_text(section, encoding="utf-8")
+    words = f"my.yaml --model {trained} --methods finetune --num_edits 1 --probes_per_edit 2 --output_dir out"
+    script("edit").main([*words.split(), *options.split()])
+    (row,) = rows_in(tmp_path / "out")
+    assert row["settings"]["layers"] is None
+
+
+def test_layers_can_be_listed(script, trained, tmp_path):
+    words = f"--model {trained} --methods finetune --num_edits 1 --probes_per_edit 2 --output_dir out"
+    script("edit").main(f"{words} --finetune_layers 0 4 --finetune_max_steps 1".split())
+    (row,) = rows_in(tmp_path / "out")
+    assert row["settings"]["layers"] == [0, 4]
+
+
+def test_same_command_again_does_only_what_is_missing(script, trained, tmp_path, capsys):
+    words = f"--model {trained} --methods finetune --num_edits 1 --output_dir out {QUICK}".split()
+    script("edit").main(words)
+    before = rows_in(tmp_path / "out")
+    capsys.readouterr()
+    script("edit").main([*words, "--seeds", "0", "1"])
+    assert capsys.readouterr().out.splitlines()[-1].endswith("holds 2 cells, 0 of them failed, 1 from an earlier run")
+    assert rows_in(tmp_path / "out")[0] == before[0]
+    script("edit").main([*words, "--overwrite"])
+    (row,) = rows_in(tmp_path / "out")
+    assert row["started"] >= before[0]["started"]
+    assert row["units"] == before[0]["units"]
+
+
+def test_failed_cell_is_named_and_the_status_is_1(script, trained, tmp_path, monkeypatch, capsys):
+    def fail(*_):
+        raise RuntimeError("it broke")
+
+    monkeypatch.setattr(METHODS["rome"], "__call__", fail)
+    words = f"--model {trained} --methods rome finetune --num_edits 1 --output_dir out {QUICK}".split()
+    with pytest.raises(SystemExit) as caught:
+        script("edit").main(words)
+    assert caught.value.code == 1
+    said = capsys.readouterr()
+    assert "rome single seed 0 failed: RuntimeError: it broke" in said.err
+    assert said.out.splitlines()[-1] == "out/results.jsonl holds 2 cells, 1 of them failed, 0 from an earlier run"
+    assert [row["error"] for row in rows_in(tmp_path / "out")] == ["RuntimeError: it broke", None]
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        ("--methods rom", ["method must be one of finetune, lora, rome", "got 'rom'", "did you mean 'rome'?"]),
+        ("--scenarios singel", ["scenario must be one of single, identical, different", "got 'singel'"]),
+        ("--rome_layer 6", ["layer must lie in [0, 6), the model's layers, got 6"]),
+        ("--rome_layer two", ["--rome_layer", "invalid int value: 'two'"]),
+        ("--rome_site nowhere", ["site must be one of subject_last, prompt_last, got 'nowhere'"]),
+        ("--lora_rank 0", ["rank must be at least 1, got 0"]),
+        ("--finetune_modules mpl", ["modules must be one of all, both, mlp, attention, got 'mpl'"]),
+        ("--rome_rank 3", ["option must be one of", "--rome_layer", "got '--rome_rank'"]),
+        ("--num_edits 81", ["num_edits must be at most 80", "got 81"]),
+        ("--num_edits 0", ["num_edits must be at least 1, got 0"]),
+        ("--edge subject", ["edge must be one of subject_object, subject_nested, object_nested, got 'subject'"]),
+        ("--relation 3", ["relation must be below num_relations = 3, got 3"]),
+        ("--matched true", ["matched needs a correlated world"]),
+        ("no.yaml", ["recipe must be a YAML file such as recipes/base.yaml, recipes/tiny.yaml", "got no.yaml"]),
+    ],
+)
+def test_bad_input_of_edit_is_one_clear_line_and_nothing_is_written(script, trained, tmp_path, capsys, words, parts):
+    options = ["--model", str(trained), "--output_dir", "out"]
+    words = words.split()
+    line = refused(script("edit").main, words + options if words[0].endswith("yaml") else options + words, capsys)
+    for part in parts:
+        assert part in line
+    assert os.listdir(tmp_path) == []
+
+
+def test_bad_input_of_edit_ends_its_process_with_status_2_and_one_line(trained, tmp_path):
+    done = process(["edit.py", "--model", str(trained), "--methods", "romee", "--output_dir", "out"], tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("edit.py: error: method must be one of finetune, lora, rome")
+    assert os.listdir(tmp_path) == []
+
+
+def test_model_without_a_world_is_refused(script, trained, tmp_path, capsys):
+    folder = shutil.copytree(trained, tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    del config["behemoth"]
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    line = refused(script("edit").main, ["--model", "model", "--output_dir", "out"], capsys)
+    assert "model must carry its world in config.json under 'behemoth'" in line
+    assert os.listdir(tmp_path) == ["model"]
+
+
+def test_model_that_is_not_there_is_one_clear_line(script, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    line = refused(script("edit").main, ["--model", "runs/nothing", "--output_dir", "out"], capsys, status=1)
+    assert "runs/nothing" in line
+    assert os.listdir(tmp_path) == []
+
+
+def test_results_of_another_model_are_refused_and_kept(script, trained, tmp_path, capsys):
+    text = json.dumps({"weights": {"before": "0" * 16}, "versions": {"behemoth": "0.1.0"}, "error": None, "cell": "x"})
+    Path("out").mkdir()
+    Path("out/results.jsonl").write_text(text + "\n", encoding="utf-8")
+    words = ["--model", str(trained), "--output_dir", "out", "--num_edits", "1"]
+    line = refused(script("edit").main, words, capsys)
+    assert "output_dir must be new or hold results of the same model and code" in line
+    assert "--overwrite" in line
+    assert Path("out/results.jsonl").read_text(encoding="utf-8") == text + "\n"
+
+
+@pytest.mark.parametrize("text", ["{}\n", "[1]\n", "not json\n{}\n"])
+def test_results_file_of_something_else_is_refused_and_kept(script, trained, capsys, text):
+    Path("out").mkdir()
+    Path("out/results.jsonl").write_text(text, encoding="utf-8")
+    line = refused(script("edit").main, ["--model", str(trained), "--output_dir", "out", "--num_edits", "1"], capsys)
+    assert "out/results.jsonl" in line
+    assert Path("out/results.jsonl").read_text(encoding="utf-8") == text
+
+
+def help_of(main, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["--help"])
+    assert caught.value.code == 0
+    return " ".join(capsys.readouterr().out.split())
+
+
+def assert_explained(text, field, prefix=""):
+    assert f"--{prefix}{field.name} " in text, field.name
+    assert " ".join(field.metadata["help"].split()) in text, field.name
+
+
+def test_help_of_edit_explains_every_option_of_every_method(script, capsys):
+    edit = script("edit")
+    text = help_of(edit.main, capsys)
+    for field in [*dataclasses.fields(edit.RunArguments), *dataclasses.fields(edit.GridArguments)]:
+        assert_explained(text, field)
+    for field in dataclasses.fields(EditConfig):
+        if field.name not in ("scenario", "edit_seed"):  # the grid's: --scenarios and --seeds
+            assert_explained(text, field)
+    for name, method in METHODS.items():
+        for field in dataclasses.fields(method):
+            assert_explained(text, field, f"{name}_")
+
+
+def test_cells_asked_for_twice_are_run_once(script, trained, tmp_path, capsys):
+    words = f"--model {trained} --methods rome rome --seeds 0 0 --num_edits 1 --output_dir out {QUICK}".split()
+    script("edit").main(words)
+    assert capsys.readouterr().out.splitlines()[-1].startswith("out/results.jsonl holds 1 cells, 0 of them failed")
+    assert len(rows_in(tmp_path / "out")) == 1
+
+
+def test_help_of_train_explains_every_option(script, capsys):
+    train = script("train")
+    text = help_of(train.main, capsys)
+    for part in (train.RunArguments, TrainConfig, WorldConfig, LexiconConfig, CorpusConfig):
+        for field in dataclasses.fields(part):
+            assert_explained(text, field)
+
+
+def test_every_method_has_a_section_in_recipes(script):
+    assert set(METHODS) <= set(script("recipe").SECTIONS)
+
+
+def test_train_teaches_a_recipes_world_and_says_what_the_model_knows(tmp_path):
+    (tmp_path / "my.yaml").write_text("train: {size: 70m, learning_rate: 0.02}", encoding="utf-8")
+    words = f"train.py my.yaml --config correlated --output_dir runs/mine {TINY_TRAINING}"
+    done = process(words.split(), tmp_path)
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stdout.splitlines()
+    assert line.startswith("runs/mine holds a 14m model that knows subject_object ")
+    assert " after 4.0 exposures per fact (" in line
+    config = json.loads((tmp_path / "runs" / "mine" / "config.json").read_text(encoding="utf-8"))
+    assert (config["behemoth"]["world"]["correlation"], config["hidden_size"]) == (0.9, 128)
+    report = json.loads((tmp_path / "runs" / "mine" / "training.json").read_text(encoding="utf-8"))
+    assert (report["config"]["learning_rate"], report["steps"], report["processes"]) == (0.02, 4, 1)
+    assert sorted(os.listdir(tmp_path)) == ["my.yaml", "runs"]
+
+
+@pytest.mark.parametrize("content", ["model.safetensors", "note.txt"])
+def test_train_refuses_an_output_that_holds_something(script, tmp_path, capsys, content):
+    Path("out").mkdir()
+    Path("out", content).write_text("mine", encoding="utf-8")
+    line = refused(script("train").main, [*TINY_TRAINING.split(), "--output_dir", "out"], capsys)
+    assert "output_dir must be empty or new so that no trained model is lost, got 'out'" in line
+    assert Path("out", content).read_text(encoding="utf-8") == "mine"
+    assert os.listdir("out") == [content]
+
+
+def test_train_leaves_a_file_in_the_place_of_its_output_alone(script, tmp_path, capsys):
+    Path("out").write_text("mine", encoding="utf-8")
+    line = refused(script("train").main, [*TINY_TRAINING.split(), "--output_dir", "out"], capsys, status=1)
+    assert "Not a directory: 'out'" in line
+    assert Path("out").read_text(encoding="utf-8") == "mine"
+
+
+def test_loss_that_is_no_number_is_one_clear_line(script, tmp_path, capsys, monkeypatch):
+    train = importlib.import_module("behemoth_models.train")
+    loss = train.next_token_loss
+    monkeypatch.setattr(train, "next_token_loss", lambda *arguments: loss(*arguments) * float("nan"))
+    with pytest.raises(SystemExit) as caught:
+        script("train").main([*TINY_TRAINING.split(), "--output_dir", "out"])
+    assert caught.value.code in (1, 2)
+    assert "loss is nan at step 1: try a lower learning_rate" in capsys.readouterr().err.splitlines()[-1]
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        ("--size 32m", ["size must be one of 14m, 31m, 70m, got '32m'"]),
+        ("--config nest", ["config must be one of independent, correlated, nested, got 'nest'"]),
+        ("--learning_rate 0", ["learning_rate must be above 0, got 0"]),
+        ("--batch_size 65", ["batch_size must lie between 1 and the corpus's 64 sentences, got 65"]),
+        ("--num_objects 1", ["num_objects must be at least 2", "got 1"]),
+        ("--epochs 3", ["option must be one of", "--learning_rate", "got '--epochs'"]),
+    ],
+)
+def test_bad_input_of_train_is_one_clear_line_and_nothing_is_written(script, tmp_path, capsys, words, parts):
+    line = refused(script("train").main, [*TINY_TRAINING.split(), *words.split(), "--output_dir", "out"], capsys)
+    for part in parts:
+        assert part in line
+    assert os.listdir(tmp_path) == []
