@@ -43,7 +43,7 @@ demo: $(REPORT)  ## run the main job on a tiny nested world: data, training, edi
 $(DATA): | $(STAMP)
 	$(OFFLINE) $(BIN)/python scripts/make_data.py $(RECIPE) --output behemoth
 
-$(MODEL): $(DATA) | $(STAMP)
+$(MODEL): | $(DATA) $(STAMP)
 	$(OFFLINE) $(LAUNCH) scripts/train.py $(RECIPE) --config nested --output_dir runs/tiny-nested
 
 # results.jsonl grows by a row per cell, so its presence does not say that the sweep is complete.

@@ -100,7 +100,11 @@ class Corpus:
         return digest([self.world.digest, self.grammar.lexicon.config, self.config])
 
     def description(self) -> dict[str, Any]:
-        """What a checkpoint carries so that `from_description` finds this very corpus again."""
+        """What a checkpoint carries so that `from_description` finds this very corpus again.
+
+        Raises: ValueError for a world with changes, which no config describes.
+        """
+        check(not self.world.changes, f"world must be a config's own, got {len(self.world.changes)} changed facts")
         return {
             "world": dataclasses.asdict(self.world.config),
             "lexicon": dataclasses.asdict(self.grammar.lexicon.config),

@@ -168,7 +168,7 @@ class _Candidates:
         )
         self.edge, self.relation, self.count = edge, config.relation, config.num_edits
         self.scenario = config.scenario
-        self.num_tails = world.num_tails(edge)
+        self.num_tails = world.num_tails(edge, config.relation)
         self.name = f"edits/{config.edit_seed}/{config.scenario}/{config.edge}/{config.relation}"
         self.seed = world.config.seed
         heads = np.arange(world.num_heads(edge))
@@ -310,9 +310,8 @@ class _Surroundings:
     def unrelated(self, edge: Edge, limit: int) -> _Pool:
         """Facts of other relations and untouched heads in a table, at most `limit`."""
         heads, relations, tails = self.world.facts(edge)
-        touched = [edit.fact.head for edit in self.edits] if edge is not Edge.OBJECT_NESTED else []
-        if self.edge is Edge.OBJECT_NESTED:
-            touched = []  # heads of other tables are other things; other relations suffice
+        # Objects belong to one relation each, so that another relation's are untouched by themselves.
+        touched = [] if Edge.OBJECT_NESTED in (edge, self.edge) else [edit.fact.head for edit in self.edits]
         order = self._order(f"unrelated/{edge.label}", len(heads))
         order = order[(relations[order] != self.relation) & ~np.isin(heads[order], touched)][:limit]
         return self._shared([Fact(edge, int(heads[i]), int(relations[i]), int(tails[i])) for i in order])
@@ -321,7 +320,7 @@ class _Surroundings:
         """(kind, edit, fact) of nested and partner facts, whether they must stay or may follow."""
         for i, edit in enumerate(self.edits):
             head, relation = edit.fact.head, self.relation
-            if self.partner is not None:
+            if self.partner is not None and edit.new_tail < self.world.num_tails(self.edge, self.partner):
                 yield "partner", i, self.world.fact(Edge.SUBJECT_OBJECT, head, self.partner)
             if not self.world.config.num_nested_objects:
                 continue

@@ -168,11 +168,14 @@ def _remove(path: Path) -> None:
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """What killed exports to this folder left beside it is gone."""
+    """What killed exports to this folder left beside it is gone; a folder that was being replaced is back."""
     if folder.parent.is_dir():
         name = re.compile(rf"\.{re.escape(folder.name)}\.\d+\.(partial|replaced)")
         for path in [path for path in folder.parent.iterdir() if name.fullmatch(path.name)]:
-            _remove(path)
+            if path.name.endswith(".replaced") and not os.path.lexists(folder):
+                path.rename(folder)
+            else:
+                _remove(path)
 
 
 def _write(folder: Path, builders: Mapping[str, Behemoth], header: Mapping[str, Any], progress: bool) -> None:

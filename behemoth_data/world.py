@@ -166,9 +166,11 @@ class World:
         check_known("edge", edge.label, [known.label for known in self.edges])
         return self.config.num_objects if edge is Edge.OBJECT_NESTED else self.config.num_subjects
 
-    def num_tails(self, edge: Edge) -> int:
-        """How many tails a relation has in this table."""
-        return self.config.num_objects if edge is Edge.SUBJECT_OBJECT else self.config.num_nested_objects
+    def num_tails(self, edge: Edge, relation: int | None = None) -> int:
+        """How many tails a relation has in this table; with binary_first, relation 0 has two of the objects."""
+        if edge is not Edge.SUBJECT_OBJECT:
+            return self.config.num_nested_objects
+        return self._first if relation == 0 else self.config.num_objects
 
     def num_facts(self, edge: Edge) -> int:
         """Facts in a table: one per head and relation."""

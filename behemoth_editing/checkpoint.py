@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, cast
 
+import torch
+from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from behemoth_data.corpus import Corpus, from_description
@@ -23,8 +25,8 @@ class Checkpoint:
     weights: str  # digest
 
 
-def load_checkpoint(name: str) -> Checkpoint:
-    """The model in evaluation mode, from safetensors only, with its world rebuilt from config.json.
+def load_checkpoint(name: str, device: torch.device | str = "cpu") -> Checkpoint:
+    """The model in evaluation mode on a device, from safetensors only, with its world rebuilt from config.json.
 
     Raises: ValueError for a model that carries no world or one that this generator makes differently;
     OSError for a folder or Hub id without a model.
@@ -42,6 +44,7 @@ def load_checkpoint(name: str) -> Checkpoint:
     corpus = from_description(description)
     check("recall" in description, f"behemoth in config.json must have the part recall, got {sorted(description)}")
     # Eager attention: sentences are so short that a fused kernel costs more than it saves.
-    model = AutoModelForCausalLM.from_pretrained(name, use_safetensors=True, attn_implementation="eager")
+    loaded = AutoModelForCausalLM.from_pretrained(name, use_safetensors=True, attn_implementation="eager")
+    model = cast(PreTrainedModel, nn.Module.to(loaded, device))
     model.train(False)
     return Checkpoint(name, model, corpus, description["recall"], weights_digest(model))

@@ -37,7 +37,7 @@ class FineTune(FitSettings):
     name: ClassVar[str] = "finetune"
 
     layers: tuple[int, ...] | None = setting((3,), "layers to train; none: all of them")
-    modules: str = setting("mlp", "matrices to train in these layers: mlp, attention, both; all: every weight")
+    modules: str = setting("mlp", "matrices to train in these layers: mlp, attention, both; all: every weight there")
     rank: int | None = setting(None, "largest rank of each matrix's change; none: no limit")
 
     def __post_init__(self) -> None:

@@ -61,7 +61,7 @@ def keys_of(model: PreTrainedModel, output_matrix: nn.Module, tokens: torch.Tens
 def key_statistics(
     model: PreTrainedModel, output_matrix: nn.Linear, background: Background, weights: str, *, batch_size: int = 512
 ) -> KeyStatistics:
-    """The second moment of the keys over every token of every sentence, summed in float64.
+    """The second moment of the keys over every token of every sentence, batches summed in float64.
 
     The end-of-text token that closes a sentence has no successor and is left out, as in training.
     """

@@ -38,6 +38,7 @@ class Shared:
     """What many edits of one model use and one computation gives; every entry is keyed by digests of its sources."""
 
     key_statistics: dict[tuple[str, str, int], KeyStatistics] = dataclasses.field(default_factory=dict)
+    seconds: float = 0.0  # spent on all of it, which is no single edit's cost
 
 
 class EditMethod(Protocol):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from behemoth_data.settings import check
-from behemoth_editing.statistics import summarise
+from behemoth_editing.statistics import draw_settings, summarise
 
 Row = dict[str, Any]
 Scores = dict[str, Any]
@@ -203,7 +203,7 @@ def _method(row: Row) -> str:
 
 
 def _place(row: Row) -> dict[str, Any]:
-    world = {name: value for name, value in row["world"].items() if name != "seed"}
+    world = {name: value for name, value in row["world"].items() if name != "seed"} | draw_settings(row)
     return {name: row[name] for name in PLACE} | {"world": world}
 
 

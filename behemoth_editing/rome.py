@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
+import time
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
@@ -64,6 +65,10 @@ class Rome:
     def __call__(self, model: PreTrainedModel, edit_set: EditSet, shared: Shared | None = None) -> Edited:
         """The edited copy; one matrix differs. Raises: ValueError for a layer that the model does not have."""
         self.check(model)
+        check(
+            self.num_contexts <= len(edit_set.contexts),
+            f"num_contexts must be at most {len(edit_set.contexts)}, the contexts there are, got {self.num_contexts}",
+        )
         inverse = self._inverse(model, edit_set, shared or Shared())
         edited = copy_of(model)
         details = [self._write(edited, edit_set, number, inverse) for number in range(len(edit_set.requests))]
@@ -81,8 +86,10 @@ class Rome:
         weights = weights_digest(model)
         key = (weights, edit_set.background.digest, self.layer)
         if key not in shared.key_statistics:
+            started = time.perf_counter()
             matrix = self._matrix(model)
             shared.key_statistics[key] = key_statistics(model, matrix, edit_set.background, weights)
+            shared.seconds += time.perf_counter() - started
         return ridge_inverse(shared.key_statistics[key], self.ridge)
 
     def _matrix(self, model: PreTrainedModel) -> nn.Linear:

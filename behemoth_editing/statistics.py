@@ -373,9 +373,16 @@ def _check_repetitions(rows: Sequence[Row]) -> list[tuple[str, int]]:
     return labels
 
 
+def draw_settings(row: Row) -> dict[str, Any]:
+    """How the row's edits and probes were drawn, beyond what has a column of its own."""
+    own = ("scenario", "edge", "relation", "num_edits", "edit_seed")
+    return {name: value for name, value in row.get("edits", {}).items() if name not in own}
+
+
 def _world_key(row: Row) -> str:
-    """The row's world but for its seed: worlds of other sizes are another question, not another sample."""
+    """The row's world but for its seed, and its draw: other sizes are another question, not another sample."""
     world = {name: value for name, value in row.get("world", {}).items() if name != "seed"}
+    world |= draw_settings(row)
     return json.dumps(world, sort_keys=True)
 
 

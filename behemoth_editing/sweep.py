@@ -38,7 +38,7 @@ class Cell:
 
 
 def cell_id(checkpoint: Checkpoint, cell: Cell) -> str:
-    """16 hex digits that differ between any two cells whose results could."""
+    """16 hex digits that differ between any two cells whose results could, under one version of this code."""
     settings = dataclasses.asdict(cell.method)  # type: ignore[call-overload]
     code = version("behemoth-bench")
     return digest([checkpoint.weights, checkpoint.corpus.digest, cell.method.name, settings, cell.edits, code])
@@ -72,6 +72,10 @@ def unfinished(checkpoint: Checkpoint, cells: Sequence[Cell], output: Path) -> l
     """
     path = output / RESULTS
     if not path.exists():
+        check(
+            not output.exists() or (output.is_dir() and not any(output.iterdir())),
+            f"output_dir must be new, empty or hold a {RESULTS}, got {output}, which holds something else",
+        )
         return list(cells)
     text = path.read_text(encoding="utf-8")
     whole = text.rpartition("\n")[0]
@@ -84,10 +88,11 @@ def unfinished(checkpoint: Checkpoint, cells: Sequence[Cell], output: Path) -> l
             f"output_dir must be new or hold results of the same model and code {wanted}, got {found} in {path}; "
             "choose another folder, or --overwrite",
         )
-    kept = [row for row in rows if row["error"] is None]
+    wanted_cells = {cell_id(checkpoint, cell) for cell in cells}
+    kept = [row for row in rows if row["error"] is None or row["cell"] not in wanted_cells]
     if len(kept) < len(rows) or text != whole + "\n":
         _replace(path, kept)
-    done = {row["cell"] for row in kept}
+    done = {row["cell"] for row in kept if row["error"] is None}
     return [cell for cell in cells if cell_id(checkpoint, cell) not in done]
 
 
@@ -167,14 +172,16 @@ def _results(
 ) -> dict[str, Any]:
     """Edits every set of the draw on its own copy, asks every probe, and counts."""
     units: list[dict[str, Any]] = []
-    seconds = {"edit": 0.0, "score": 0.0}
+    seconds = {"edit": 0.0, "shared": 0.0, "score": 0.0}
     weights, details = [], []
     for edit_set, answers_before in zip(draws, before, strict=True):
         started = time.perf_counter()
+        shared_before = shared.seconds
         edited = cell.method(checkpoint.model, edit_set, shared)
         written = time.perf_counter()
         answers = predict(edited.model, edit_set.probes)
-        seconds["edit"] += written - started
+        seconds["edit"] += written - started - (shared.seconds - shared_before)
+        seconds["shared"] += shared.seconds - shared_before
         seconds["score"] += time.perf_counter() - written
         units += count_units(edit_set, answers_before, answers, first=len(units))
         weights.append(weights_digest(edited.model))

@@ -109,7 +109,8 @@ def train(corpus: Corpus, config: TrainConfig, output: str | Path, *, progress: 
     output = Path(output)
     check(
         not output.exists() or not any(output.iterdir()),
-        f"output_dir must be empty or new so that no trained model is lost, got {str(output)!r}",
+        f"output_dir must be empty or new so that no trained model is lost, got {str(output)!r}; "
+        "choose another folder or remove it",
     )
     # bf16 by autocast below: an Accelerator's own precision is fixed for the life of the process.
     accelerator = Accelerator(mixed_precision="no")

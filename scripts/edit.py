@@ -93,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             }
         )
         cells = grid([chosen[name] for name in sweep.methods], sweep.scenarios, sweep.seeds, edits)
-        checkpoint = load_checkpoint(arguments.model)
+        checkpoint = load_checkpoint(arguments.model, state.device)
         check_cells(checkpoint, cells)
         if state.is_main_process and arguments.overwrite:
             (output / RESULTS).unlink(missing_ok=True)

@@ -40,7 +40,7 @@ def main(words: list[str]) -> None:
     output_dir = Path(arguments.output_dir)
     try:
         rows = write_report([Path(folder) for folder in arguments.results], output_dir, overwrite=arguments.overwrite)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise SystemExit(f"error: {error}") from error
     failed = sum(row["error"] is not None for row in rows)
     print(

@@ -242,7 +242,7 @@ def test_row_says_what_was_done_to_what(checkpoint, cells, unbroken):
     assert [len(row["details"]) for row in unbroken] == [2, 2, 1, 1]
     for row in unbroken:
         assert [unit["edit"] for unit in row["units"]] == [0, 1]
-        assert set(row["seconds"]) == {"edit", "score"}
+        assert set(row["seconds"]) == {"edit", "shared", "score"}
         for unit in row["units"]:
             assert unit["change"]["edited"][1] == 1
             assert unit["keep"]["unrelated"][3] == 5
