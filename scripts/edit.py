@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
+from accelerate import Accelerator
 from recipe import one_line_errors, parse
 
 from behemoth_data.edits import SCENARIOS, EditConfig
@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         prefixed=METHODS,
         description=__doc__,
     )
-    state = PartialState()
+    state = Accelerator(mixed_precision="no")  # not PartialState(), which overlooks CPU processes
     if state.device.type == "cpu":  # accelerate leaves every process one thread unless told otherwise
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // state.num_processes))
     output = Path(arguments.output_dir)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 import torch
-from accelerate import PartialState
+from accelerate import Accelerator
 from recipe import one_line_errors, parse
 
 from behemoth_data import CorpusConfig, LexiconConfig, WorldConfig, build
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments, world, lexicon, corpus, config = parse(
         [RunArguments, *SECTIONS.values()], argv, sections=SECTIONS, presets=PRESETS, description=__doc__
     )
-    state = PartialState()
+    state = Accelerator(mixed_precision="no")  # not PartialState(), which overlooks CPU processes
     if state.device.type == "cpu":  # accelerate leaves every process one thread unless told otherwise
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // state.num_processes))
     with one_line_errors("train.py"):
