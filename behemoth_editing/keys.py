@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
 
 import torch
 from torch import nn
@@ -30,31 +29,24 @@ class KeyStatistics:
     corpus: str  # digest of the corpus whose sentences they are
 
 
-class Stop(Exception):
+class _Stop(Exception):
     """Raised inside a forward pass that has gone as far as it needs to."""
-
-
-@contextlib.contextmanager
-def keys_recorded(output_matrix: nn.Module, *, stop: bool = True) -> Iterator[list[torch.Tensor]]:
-    """A list that receives the keys [n, T, D] of every forward pass; `stop` ends the pass right there."""
-    keys: list[torch.Tensor] = []
-
-    def record(_: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-        keys.append(inputs[0].detach())
-        if stop:
-            raise Stop
-
-    handle = output_matrix.register_forward_pre_hook(record)
-    try:
-        yield keys
-    finally:
-        handle.remove()
 
 
 def keys_of(model: PreTrainedModel, output_matrix: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
     """The keys [n, T, D] of token ids [n, T] at a layer's output matrix; later layers are not run."""
-    with torch.no_grad(), keys_recorded(output_matrix) as keys, contextlib.suppress(Stop):
-        model(input_ids=tokens, use_cache=False)
+    keys: list[torch.Tensor] = []
+
+    def record(_: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        keys.append(inputs[0].detach())
+        raise _Stop
+
+    handle = output_matrix.register_forward_pre_hook(record)
+    try:
+        with torch.no_grad(), contextlib.suppress(_Stop):
+            model(input_ids=tokens, use_cache=False)
+    finally:
+        handle.remove()
     return keys[0]
 
 

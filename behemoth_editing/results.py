@@ -110,7 +110,6 @@ class Summary:
 
     place: str
     method: str
-    num_edits: int  # per cell
     rows: list[Row]
     failed: list[Row]
     scores: Scores | None  # None where every cell failed
@@ -169,7 +168,6 @@ def summaries(rows: Sequence[Row]) -> list[Summary]:
                 Summary(
                     place=place,
                     method=method,
-                    num_edits=cells[0]["num_edits"],
                     rows=good,
                     failed=[row for row in cells if row["error"] is not None],
                     scores=_pool(good),
