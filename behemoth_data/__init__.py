@@ -10,6 +10,8 @@ from behemoth_data.edits import Edit, EditConfig, EditSet, Probe, draw_edits
 from behemoth_data.export import export, load_dataset
 from behemoth_data.grammar import Grammar
 from behemoth_data.lexicon import Lexicon, LexiconConfig
+from behemoth_data.register import register
+from behemoth_data.shards import export_tokens, open_tokens
 from behemoth_data.world import Edge, Fact, World, WorldConfig
 
 __version__ = _version("behemoth-bench")
@@ -32,5 +34,8 @@ __all__ = [
     "build",
     "draw_edits",
     "export",
+    "export_tokens",
     "load_dataset",
+    "open_tokens",
+    "register",
 ]

@@ -6,6 +6,7 @@ Configs: independent, correlated, nested (sentences and facts), and one `_edits`
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Iterator
 from importlib import resources
@@ -16,19 +17,19 @@ import pyarrow as pa
 from datasets.builder import Key
 
 from behemoth_data.corpus import Corpus, CorpusConfig, build
-from behemoth_data.edits import SCENARIOS, EditConfig, draw_edits, max_edits
 from behemoth_data.lexicon import LexiconConfig
+from behemoth_data.rows import Rows, splits
 from behemoth_data.settings import check, setting
-from behemoth_data.tables import EDIT_SCHEMA, FACT_SCHEMA, edit_table, fact_table, sentence_table
+from behemoth_data.tables import EDIT_SCHEMA, FACT_SCHEMA
 from behemoth_data.world import PRESETS, Edge, WorldConfig
 
-VERSION = "1.0.0"  # of the rows: bump it with the golden digests
+VERSION = "2.0.0"  # of the rows: bump it with the golden digests
 CONFIG_NAMES = (*PRESETS, *(f"{name}_edits" for name in PRESETS))
 
 _PARTS = (WorldConfig, LexiconConfig, CorpusConfig)
-_BLOCK = 10_000  # sentences or facts of one Arrow table
 _SHARD = 500_000  # sentences or facts that one process or stream makes at a time
-_ROW_CODE = ("settings", "rng", "world", "lexicon", "grammar", "corpus", "edits", "tables", "behemoth")
+_WORLD_CODE = ("settings", "rng", "world", "names", "lexicon", "grammar")
+_ROW_CODE = (*_WORLD_CODE, "corpus", "edits", "tables", "rows", "behemoth")
 
 # A BuilderConfig with every field of the world, its words and its corpus, so that any can be overridden.
 BehemothConfig: Any = dataclasses.make_dataclass(
@@ -49,11 +50,41 @@ BehemothConfig.__module__ = __name__  # where other processes find it
 
 def corpus_of(config: Any) -> Corpus:
     """The corpus that a BehemothConfig describes. Raises: ValueError for a value out of bounds."""
+    return build(*_parts(config))
 
-    def part(cls: type) -> Any:
-        return cls(**{field.name: getattr(config, field.name) for field in dataclasses.fields(cls)})
 
-    return build(*map(part, _PARTS))
+def has_edits(config: Any) -> bool:
+    """Whether a BehemothConfig is one of edit sets."""
+    return bool(config.name.endswith("_edits"))
+
+
+def rows_of(config: Any) -> dict[str, Rows]:
+    """The rows of every split that a BehemothConfig describes. Raises: ValueError for a value out of bounds."""
+    for field in ("edits_per_set", "edit_seeds"):
+        check(getattr(config, field) >= 1, f"{field} must be at least 1, got {getattr(config, field)}")
+    edits = (config.edits_per_set, config.edit_seeds) if has_edits(config) else (0, 0)
+    return _splits(tuple(_parts(config)), *edits)
+
+
+def _parts(config: Any) -> tuple[Any, ...]:
+    return tuple(
+        cls(**{field.name: getattr(config, field.name) for field in dataclasses.fields(cls)}) for cls in _PARTS
+    )
+
+
+# A process is asked for one range of a config's rows after another, and they keep what they have looked up.
+@functools.lru_cache(maxsize=1)
+def _splits(parts: tuple[Any, ...], edits_per_set: int, edit_seeds: int) -> dict[str, Rows]:
+    return splits(build(*parts), edits_per_set=edits_per_set, edit_seeds=edit_seeds)
+
+
+def features_of(config: Any) -> datasets.Features:
+    """The columns of a BehemothConfig's rows as `datasets` knows them."""
+    if has_edits(config):
+        return datasets.Features.from_arrow_schema(EDIT_SCHEMA)
+    features = datasets.Features.from_arrow_schema(FACT_SCHEMA)
+    features["edge"] = datasets.ClassLabel(names=[edge.label for edge in Edge])
+    return features
 
 
 def field_helps() -> dict[str, str]:
@@ -68,11 +99,6 @@ def code_digest() -> str:
     for name in _ROW_CODE:
         code.update(resources.files("behemoth_data").joinpath(f"{name}.py").read_bytes())
     return code.hexdigest()[:16]
-
-
-def _ranges(start: int, stop: int, size: int) -> list[tuple[int, int]]:
-    """The places from start up to stop as (start, stop) of parts that hold `size` each, the last one what is left."""
-    return [(first, min(first + size, stop)) for first in range(start, stop, size)]
 
 
 class Behemoth(datasets.ArrowBasedBuilder):
@@ -92,59 +118,23 @@ class Behemoth(datasets.ArrowBasedBuilder):
         kwargs["hash"] = kwargs.get("hash") or code_digest()
         super().__init__(*args, **kwargs)
 
-    @property
-    def _has_edits(self) -> bool:
-        return bool(self.config.name.endswith("_edits"))
-
     def _info(self) -> datasets.DatasetInfo:
-        corpus_of(self.config)  # overrides bypass __post_init__: refuse bad values before any file is written
-        for field in ("edits_per_set", "edit_seeds"):
-            check(getattr(self.config, field) >= 1, f"{field} must be at least 1, got {getattr(self.config, field)}")
-        features = datasets.Features.from_arrow_schema(EDIT_SCHEMA if self._has_edits else FACT_SCHEMA)
-        if not self._has_edits:
-            features["edge"] = datasets.ClassLabel(names=[edge.label for edge in Edge])
+        rows_of(self.config)  # overrides bypass __post_init__: refuse bad values before any file is written
         return datasets.DatasetInfo(
             description="A fully synthetic world of {subject, relation, object} facts for knowledge editing.",
-            features=features,
+            features=features_of(self.config),
             license="apache-2.0",
             version=VERSION,
         )
 
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
-        corpus = corpus_of(self.config)
-        if self._has_edits:
-            seeds = list(range(self.config.edit_seeds))
-            return [datasets.SplitGenerator("test", {"split": "test", "shards": seeds})]
-        world = corpus.world
-        sentences = _ranges(0, len(corpus), _SHARD)
-        facts = [(edge, *part) for edge in world.edges for part in _ranges(0, world.num_facts(edge), _SHARD)]
         return [
-            datasets.SplitGenerator("train", {"split": "train", "shards": sentences}),
-            datasets.SplitGenerator("validation", {"split": "validation", "shards": facts}),
+            datasets.SplitGenerator(name, {"split": name, "shards": rows.shards(_SHARD)})
+            for name, rows in rows_of(self.config).items()
         ]
 
-    def _generate_tables(self, split: str, shards: list[Any]) -> Iterator[tuple[Key, pa.Table]]:
-        for number, shard in enumerate(shards):
-            for block, table in enumerate(self._tables(split, shard)):
+    def _generate_tables(self, split: str, shards: list[tuple[int, int]]) -> Iterator[tuple[Key, pa.Table]]:
+        rows = rows_of(self.config)[split]
+        for number, (start, stop) in enumerate(shards):
+            for block, table in enumerate(rows.tables(start, stop)):
                 yield Key(number, block), table.cast(self.info.features.arrow_schema)
-
-    def _tables(self, split: str, shard: Any) -> Iterator[pa.Table]:
-        corpus = corpus_of(self.config)
-        if split == "train":
-            first, last = shard
-            for start, stop in _ranges(first, last, _BLOCK):
-                yield sentence_table(corpus, start, stop)
-        elif split == "validation":
-            edge, first, last = shard
-            for start, stop in _ranges(first, last, _BLOCK):
-                yield fact_table(corpus, edge, start=start, stop=stop)
-        else:
-            for edge in corpus.world.edges:
-                for scenario in SCENARIOS:
-                    yield edit_table(
-                        self._draw(corpus, EditConfig(scenario=scenario, edge=edge.label, edit_seed=shard))
-                    )
-
-    def _draw(self, corpus: Corpus, config: EditConfig) -> Any:
-        count = min(self.config.edits_per_set, max_edits(corpus, config))
-        return draw_edits(corpus, dataclasses.replace(config, num_edits=count))

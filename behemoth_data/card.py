@@ -43,6 +43,15 @@ class Split:
         else:
             self._find_examples(table)
 
+    def add(self, other: Split) -> None:
+        """Adds what was counted over the rows that come next."""
+        self.rows += other.rows
+        self.arrow_bytes += other.arrow_bytes
+        self.edits += other.edits
+        self.examples = {**other.examples, **self.examples}
+        for kind, count in other.kinds.items():
+            self.kinds[kind] = self.kinds.get(kind, 0) + count
+
     def _count_edits(self, table: pa.Table) -> None:
         kinds = table["probes"].combine_chunks().flatten().field("kind").value_counts()
         for kind, count in zip(kinds.field(0).to_pylist(), kinds.field(1).to_pylist(), strict=True):
@@ -58,6 +67,11 @@ class Split:
 def template() -> str:
     """The text that a card is made from."""
     return resources.files("hub_cards").joinpath(_TEMPLATE).read_text(encoding="utf-8")
+
+
+def picture(name: str) -> bytes:
+    """The drawing of a small world of one structure, as SVG."""
+    return resources.files("hub_cards").joinpath("structures", f"{name}.svg").read_bytes()
 
 
 def card_text(
@@ -86,6 +100,7 @@ def card_text(
         card_data=_card_data(builders, written, files),
         default=_default(list(builders)),
         header=header,
+        natural=_is_natural(builders),
         structures=structures,
         field_helps=field_helps(),
         facts=facts,
@@ -102,6 +117,10 @@ def card_text(
             for name, splits in written.items()
         },
     )
+
+
+def _is_natural(builders: Mapping[str, Behemoth]) -> bool:
+    return any(builder.config.surface == "natural" for builder in builders.values())
 
 
 def _bytes_of(start: str, files: Mapping[str, Mapping[str, Any]]) -> int:
@@ -138,7 +157,7 @@ def _card_data(
             }
         )
     data = DatasetCardData(
-        language=["art"],  # ISO 639-2: artificial languages
+        language=["en"] if _is_natural(builders) else ["art"],  # ISO 639-2: artificial languages
         license="apache-2.0",
         pretty_name="Behemoth",
         annotations_creators=["machine-generated"],

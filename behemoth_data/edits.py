@@ -347,7 +347,7 @@ class _Surroundings:
 
 def _edit_set(corpus: Corpus, config: EditConfig, edits: list[Edit], number: int) -> EditSet:
     """The edits with their mixture and probes; the two never share a fact."""
-    world, grammar = corpus.world, corpus.grammar
+    world, grammar, form = corpus.world, corpus.grammar, corpus.forms[0]
     name = f"edits/{config.edit_seed}/{config.scenario}/{config.edge}/{config.relation}/{number}"
     around = _Surroundings(world, edits, lambda part: Stream(world.config.seed, f"{name}/{part}"))
     count, most = len(edits), config.probes_per_edit
@@ -379,14 +379,14 @@ def _edit_set(corpus: Corpus, config: EditConfig, edits: list[Edit], number: int
         relation=config.relation,
         seed=config.edit_seed,
         edits=tuple(edits),
-        requests=tuple(grammar.queries([edit.new_fact for edit in edits])),
-        subject_ends=(grammar.subject_end(around.edge, "statement"),) * count,
+        requests=tuple(grammar.queries([edit.new_fact for edit in edits], form)),
+        subject_ends=(grammar.subject_end(around.edge, form),) * count,
         retain={
-            "same_old_object": tuple(grammar.queries(same_old)),
-            "same_relation": tuple(grammar.queries(same_relation)),
-            "unrelated": tuple(grammar.queries(unrelated + elsewhere)),
+            "same_old_object": tuple(grammar.queries(same_old, form)),
+            "same_relation": tuple(grammar.queries(same_relation, form)),
+            "unrelated": tuple(grammar.queries(unrelated + elsewhere, form)),
         },
-        same_subject=tuple(tuple(grammar.queries(facts)) for facts, _ in same_subject),
+        same_subject=tuple(tuple(grammar.queries(facts, form)) for facts, _ in same_subject),
         contexts=_contexts(corpus, unrelated + same_relation),
         background=Background(corpus.digest, lambda: _sentences(corpus)),
         probes=_probes(corpus, edits, questions),
@@ -397,15 +397,17 @@ def _edit_set(corpus: Corpus, config: EditConfig, edits: list[Edit], number: int
 def _contexts(corpus: Corpus, facts: Sequence[Fact], most: int = 10) -> tuple[tuple[int, ...], ...]:
     """Sentences of retained facts, as token ids with their end-of-text token."""
     return tuple(
-        tuple(corpus.grammar.tokens(fact.edge, "statement", fact.head, fact.relation, fact.tail)[0].tolist())
+        tuple(corpus.grammar.tokens(fact.edge, corpus.forms[0], fact.head, fact.relation, fact.tail)[0].tolist())
         for fact in facts[:most]
     )
 
 
 def _sentences(corpus: Corpus) -> Iterator[Int64]:
     for edge in corpus.world.edges:
+        heads, relations, tails = corpus.world.facts(edge)
         for form in corpus.forms:
-            yield corpus.grammar.tokens(edge, form, *corpus.world.facts(edge))
+            rows = np.flatnonzero(corpus.asked(edge, heads)) if form == "question" else slice(None)
+            yield corpus.grammar.tokens(edge, form, heads[rows], relations[rows], tails[rows])
 
 
 def _probes(corpus: Corpus, edits: Sequence[Edit], asked: list[tuple[str, int, Fact]]) -> tuple[Probe, ...]:
@@ -415,10 +417,15 @@ def _probes(corpus: Corpus, edits: Sequence[Edit], asked: list[tuple[str, int, F
     """
     world, grammar = corpus.world, corpus.grammar
     after = world.after(edit.new_fact for edit in edits)
-    rows = [("edited", i, edit.fact, "statement") for i, edit in enumerate(edits)]
-    forms = [form for form in corpus.forms if form != "statement" and ends_in_object(form)]
-    rows += [("paraphrase", i, edit.fact, form) for form in forms for i, edit in enumerate(edits)]
-    rows += [(kind, i, fact, "statement") for kind, i, fact in asked]
+    own, *others = corpus.forms
+    rows = [("edited", i, edit.fact, own) for i, edit in enumerate(edits)]
+    rows += [
+        ("paraphrase", i, edit.fact, form)
+        for form in others
+        for i, edit in enumerate(edits)
+        if ends_in_object(form) and (form != "question" or corpus.asked(edit.fact.edge, edit.fact.head))
+    ]
+    rows += [(kind, i, fact, own) for kind, i, fact in asked]
     followed = after.true_tails([fact for _, _, fact, _ in rows])
     tails = [
         edits[i].new_tail if kind == "partner" else tail for (kind, i, _, _), tail in zip(rows, followed, strict=True)

@@ -1,12 +1,13 @@
 """The published folder, and the same rows without any folder. What a row says is decided elsewhere.
 
 A folder is complete or it is not there: files are written beside it under a hidden name, which is renamed
-last. It holds no date, so the same configs and the same code give the same bytes.
+last. It holds no date, so the same configs and the same code give the same bytes, whoever writes them.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import hashlib
 import json
@@ -15,14 +16,12 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-from tqdm import tqdm
-
-from behemoth_data.card import CARD, Split, card_text, template
+from behemoth_data.card import CARD, Split, card_text, picture, template
+from behemoth_data.files import SCRATCH, FileResult, FileTask, client_of, is_local, is_url, opened, plan, run, sizes
 from behemoth_data.settings import check, check_known
 from behemoth_data.world import PRESETS
 
@@ -30,9 +29,7 @@ if TYPE_CHECKING:
     from behemoth_data.behemoth import Behemoth
 
 MANIFEST = "manifest.json"
-
-_SHARD_ROWS = 1_000_000  # at most, in one file
-_FACT_GROUP, _EDIT_GROUP = 50_000, 50  # rows of a row group, fixed; an edit set is as large as 1,000 sentences
+ROWS_PER_FILE = 1_000_000
 
 _log = logging.getLogger(__name__)
 
@@ -64,44 +61,73 @@ def export(
     overrides: Mapping[str, Any] | None = None,
     overwrite: bool = False,
     progress: bool = True,
-) -> Path:
-    """The folder `output` holds these configs (all, if None), ready for the Hub and for `datasets`.
+    rows_per_file: int = ROWS_PER_FILE,
+    dask: str | None = None,
+) -> Path | str:
+    """The folder or URL `output` holds these configs (all, if None), ready for the Hub and for `datasets`.
 
     An override applies to every config, on top of its preset; a field that some preset sets (correlation,
     num_nested_objects) applies only to the exported configs whose preset sets it, if there are any. A folder
     that already holds exactly this export is left as it is; the log says so.
 
-    Raises: ValueError for an unknown config or field or a value out of bounds, FileExistsError if `output`
-    holds anything else and may not be overwritten, OSError if a file cannot be written. Nothing is then
-    written, and what was there before is still there.
+    A file has at most `rows_per_file` sentences or facts, or a thousandth as many draws of edits, whose sets are
+    that much larger. With `dask`, the processes of a cluster write the files, and the bytes are the same: "local"
+    starts a cluster on this machine, with a process per core (a script that does so must guard its main part by
+    `if __name__ == "__main__"`); anything else is the address of a scheduler, whose workers must have the same
+    versions of this package and of pyarrow. A local folder must then be on a file system that all workers share.
+
+    A local folder (or file:// URL) appears whole or not at all. Any other URL that fsspec can open (s3://, gs://,
+    hf://datasets/...) gets each file whole and under its final name, the card and the manifest last, so that a
+    folder with a manifest is complete. Replacing such a folder removes its manifest and card first and then
+    whatever the new export does not have; a failure removes what was written (a worker out of reach may still add
+    a file), and a killed run leaves it for the next one with `overwrite`. Files whose name starts with a dot, such
+    as the Hub's .gitattributes, do not count there and stay.
+
+    Returns the folder's path, or the URL as it was given.
+
+    Raises: ValueError for an unknown config or field, a value out of bounds, a URL that cannot be opened or
+    missing dask, FileExistsError if `output` holds anything else and may not be overwritten, OSError if a file
+    cannot be written or the cluster fails. Unless a URL was being replaced, what was there before is still there.
     """
     from behemoth_data.behemoth import CONFIG_NAMES
 
     names = list(dict.fromkeys(CONFIG_NAMES if configs is None else configs))
     check(bool(names), f"configs must name at least one of {', '.join(CONFIG_NAMES)}, got none")
-    folder = Path(output).resolve()
-    inside = Path.cwd().is_relative_to(folder)
-    check(not inside, f"output must not be or contain the working directory, got {output}")
+    check(rows_per_file >= 1, f"rows_per_file must be at least 1, got {rows_per_file}")
+    system, root = opened(output)
+    folder = Path(root) if is_local(system) else None
+    if folder is not None:
+        inside = Path.cwd().is_relative_to(folder)
+        check(not inside, f"output must not be or contain the working directory, got {output}")
+    written = str(output) if folder is None else folder if is_url(output) else Path(output)
     with tempfile.TemporaryDirectory() as cache:
         builders = {name: _builder(name, _applied(name, names, overrides or {}), cache) for name in names}
-        header = _header(builders)
-        if _holds(folder, header):
-            _remove_leftovers(folder)
+        header = _header(builders, rows_per_file)
+        if _holds(system, root, header):
+            if folder is not None:
+                _remove_leftovers(folder)
             _log.info("%s already holds exactly this export: nothing was written", output)
-            return Path(output)
-        if not overwrite and os.path.lexists(folder) and not (folder.is_dir() and not any(folder.iterdir())):
+            return written
+        if not overwrite and not _is_free(system, root):
             raise FileExistsError(f"output must be a new or empty folder, got {output}: use --overwrite to replace it")
-        _remove_leftovers(folder)
-        _write(folder, builders, header, progress)
-    return Path(output)
+        tasks = plan(header["configs"], rows_per_file)
+        with client_of(dask) as client:
+            content = _Content(builders, header, tasks, client, progress)
+            if folder is None:
+                _write_to_url(str(output), content)
+            else:
+                _remove_leftovers(folder)
+                _write(folder, content)
+    return written
 
 
 def read_manifest(folder: str | os.PathLike[str]) -> dict[str, Any]:
-    """What an exported folder says about itself: versions, configs, rows of each split, files.
+    """What an exported folder or URL says about itself: versions, configs, rows of each split, files.
 
     Raises: OSError if there is no manifest, ValueError if it is none.
     """
-    manifest = json.loads((Path(folder) / MANIFEST).read_text(encoding="utf-8"))
+    system, root = opened(folder)
+    manifest = json.loads(system.cat_file(f"{root}/{MANIFEST}").decode("utf-8"))
     check(isinstance(manifest, dict), f"{MANIFEST} must hold an object, got {type(manifest).__name__}")
     return dict(manifest)
 
@@ -131,30 +157,47 @@ def _applied(name: str, names: Sequence[str], overrides: Mapping[str, Any]) -> d
     return applied
 
 
-def _header(builders: Mapping[str, Behemoth]) -> dict[str, Any]:
+def _header(builders: Mapping[str, Behemoth], rows_per_file: int) -> dict[str, Any]:
     """What decides every byte of an export, as it is read back from its manifest."""
     from behemoth_data.behemoth import VERSION, code_digest, field_helps
 
     values = {name: {f: getattr(b.config, f) for f in field_helps()} for name, b in builders.items()}
+    card = hashlib.sha256(template().encode())
+    for content in _pictures(builders).values():
+        card.update(content)
     header = {
         "rows_version": VERSION,
         "code_digest": code_digest(),
-        "card_digest": hashlib.sha256(template().encode()).hexdigest()[:16],
+        "card_digest": card.hexdigest()[:16],
+        "rows_per_file": rows_per_file,
         "configs": values,
     }
     return dict(json.loads(json.dumps(header)))
 
 
-def _holds(folder: Path, header: Mapping[str, Any]) -> bool:
+def _pictures(names: Iterable[str]) -> dict[str, bytes]:
+    """The pictures of the exported presets, by their paths in the folder."""
+    presets = dict.fromkeys(name.removesuffix("_edits") for name in names)
+    return {f"structures/{preset}.svg": picture(preset) for preset in presets}
+
+
+def _is_free(system: Any, root: str) -> bool:
+    """Whether an export may be written there without replacing anything."""
+    if not is_local(system):
+        return not sizes(system, root)
+    return not os.path.lexists(root) or (os.path.isdir(root) and not os.listdir(root))
+
+
+def _holds(system: Any, root: str, header: Mapping[str, Any]) -> bool:
     """Whether the folder is the complete export that the header describes, and has no data file besides."""
     try:
-        manifest = read_manifest(folder)
-        files = {folder / path: entry["size"] for path, entry in manifest["files"].items()}
-        same = all(manifest[key] == value for key, value in header.items())
+        manifest = json.loads(system.cat_file(f"{root}/{MANIFEST}"))
+        files = {path: entry["size"] for path, entry in manifest["files"].items()}
+        there = sizes(system, root)
         return (
-            same
-            and set(folder.rglob("*.parquet")) <= set(files)
-            and all(path.stat().st_size == size for path, size in files.items())
+            all(manifest[key] == value for key, value in header.items())
+            and {path for path in there if path.endswith(".parquet")} <= set(files)
+            and all(there.get(path) == size for path, size in files.items())
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
@@ -178,18 +221,50 @@ def _remove_leftovers(folder: Path) -> None:
                 _remove(path)
 
 
-def _write(folder: Path, builders: Mapping[str, Behemoth], header: Mapping[str, Any], progress: bool) -> None:
+@dataclasses.dataclass(frozen=True)
+class _Content:
+    """What is to be written, and by whom."""
+
+    builders: Mapping[str, Behemoth]
+    header: Mapping[str, Any]
+    tasks: Sequence[FileTask]
+    client: Any  # of a dask cluster; None: this process writes
+    progress: bool
+
+
+def _write(folder: Path, content: _Content) -> None:
     """The folder is the export; on any failure it is what it was before."""
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    try:
-        partial.mkdir(parents=True)
-        _fill(partial, builders, header, progress)
-        _put_in_place(partial, folder)
-    except BaseException as error:
+
+    def remove() -> None:
+        with contextlib.suppress(OSError):
+            _end_writing(partial)
         shutil.rmtree(partial, ignore_errors=True)
+
+    with _all_or_nothing(str(folder), remove):
+        (partial / SCRATCH).mkdir(parents=True)
+        _fill(str(partial), content)
+        _end_writing(partial)
+        _put_in_place(partial, folder)
+
+
+def _end_writing(partial: Path) -> None:
+    """No other process, such as a worker that is not to be reached, can add a file to the folder any more."""
+    ended = partial / f"{SCRATCH}.ended"
+    (partial / SCRATCH).rename(ended)  # at one blow: while a folder is being removed, it may still get files
+    shutil.rmtree(ended)
+
+
+@contextlib.contextmanager
+def _all_or_nothing(name: str, remove: Callable[[], object]) -> Iterator[None]:
+    """On any failure `remove` is called. Raises: OSError that names the folder if a file could not be written."""
+    try:
+        yield
+    except BaseException as error:
+        remove()
         if not isinstance(error, OSError):
             raise
-        message = f"could not write {folder} ({error.strerror or error}): what was written of it has been removed"
+        message = f"could not write {name} ({error.strerror or error}): what was written of it has been removed"
         raise OSError(error.errno or errno.EIO, message) from error
 
 
@@ -208,65 +283,57 @@ def _put_in_place(partial: Path, folder: Path) -> None:
         _remove(replaced)
 
 
-def _fill(folder: Path, builders: Mapping[str, Behemoth], header: Mapping[str, Any], progress: bool) -> None:
-    written = {name: _write_config(folder / name, builder, progress) for name, builder in builders.items()}
-    files = {path.relative_to(folder).as_posix(): _describe(path) for path in sorted(folder.rglob("*.parquet"))}
-    (folder / CARD).write_text(card_text(builders, header, written, files), encoding="utf-8", newline="\n")
+def _write_to_url(url: str, content: _Content) -> None:
+    """The URL holds the export and nothing else; on a failure, none of it."""
+    system, root = opened(url)
+    planned = [MANIFEST, CARD, *_pictures(content.builders), *(task.path for task in content.tasks)]
+
+    def remove(paths: Iterable[str]) -> None:
+        there = sizes(system, root)
+        for path in paths:
+            if path in there:
+                system.rm_file(f"{root}/{path}")
+
+    def remove_planned() -> None:
+        with contextlib.suppress(Exception):  # the error to tell of is the one that led here
+            remove(planned)
+
+    with _all_or_nothing(url, remove_planned):
+        remove([MANIFEST, CARD])
+        remove(sorted(set(sizes(system, root)) - set(planned)))
+        _fill(url, content)
+
+
+def _fill(target: str, content: _Content) -> None:
+    """The folder or URL holds every file of the export; the manifest is written last."""
+    system, root = opened(target)
+    pictures = _pictures(content.builders)
+    paths = [*pictures, *(task.path for task in content.tasks)]
+    for folder in dict.fromkeys(path.rpartition("/")[0] for path in paths):
+        system.makedirs(f"{root}/{folder}", exist_ok=True)
+    results = run(content.tasks, target, content.client, content.progress)
+    written = _counted(content.tasks, results)
+    files = {path: _described(data) for path, data in pictures.items()}
+    for task, result in zip(content.tasks, results, strict=True):
+        files[task.path] = {"sha256": result.sha256, "size": result.size}
+    card = card_text(content.builders, content.header, written, files).encode("utf-8")
     manifest = {
-        **header,
+        **content.header,
         "rows": {name: {split.name: split.rows for split in splits} for name, splits in written.items()},
-        "files": {CARD: _describe(folder / CARD), **files},
+        "files": {CARD: _described(card), **dict(sorted(files.items()))},
     }
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8", newline="\n")
+    texts = {**pictures, CARD: card, MANIFEST: (json.dumps(manifest, indent=2) + "\n").encode("utf-8")}
+    for path, data in texts.items():
+        system.pipe_file(f"{root}/{path}", data)
 
 
-def _describe(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "size": path.stat().st_size}
+def _described(data: bytes) -> dict[str, Any]:
+    return {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
 
 
-def _write_config(folder: Path, builder: Behemoth, progress: bool) -> list[Split]:
-    folder.mkdir()
-    splits = []
-    # disable=None: no bar where standard error is no terminal.
-    with tqdm(desc=folder.name, unit=" rows", unit_scale=True, leave=False, disable=None if progress else True) as bar:
-        for generator in builder._split_generators(None):
-            tables = (table for _, table in builder._generate_tables(**generator.gen_kwargs))
-            splits.append(_write_split(folder, generator.name, builder.info.features.arrow_schema, tables, bar))
-    return splits
-
-
-def _write_split(folder: Path, name: str, schema: pa.Schema, tables: Iterable[pa.Table], bar: tqdm[Any]) -> Split:
-    """One row group is in memory at a time, so memory does not grow with the split."""
-    from pyarrow import parquet
-
-    split, paths = Split(str(name)), list[Path]()
-    writer: Any = None
-    size = _EDIT_GROUP if "probes" in schema.names else _FACT_GROUP
-    try:
-        for number, group in enumerate(_row_groups(tables, schema, size)):
-            if number % (_SHARD_ROWS // size) == 0:
-                if writer is not None:
-                    writer.close()
-                paths.append(folder / f"{name}-{len(paths):05d}")
-                writer = parquet.ParquetWriter(paths[-1], schema, compression="zstd")
-            writer.write_table(group, row_group_size=size)
-            split.count(group)
-            bar.update(group.num_rows)
-    finally:
-        if writer is not None:
-            writer.close()
-    for path in paths:
-        path.rename(path.with_name(f"{path.name}-of-{len(paths):05d}.parquet"))
-    return split
-
-
-def _row_groups(tables: Iterable[pa.Table], schema: pa.Schema, size: int) -> Iterator[pa.Table]:
-    """The rows again in tables of `size` rows, the last one smaller; one empty table if there are none."""
-    held = schema.empty_table()
-    for first, table in enumerate(tables):
-        held = pa.concat_tables([held, table]) if first else table
-        while held.num_rows > size:
-            yield held.slice(0, size).combine_chunks()
-            held = held.slice(size)
-    yield held.combine_chunks()
+def _counted(tasks: Sequence[FileTask], results: Sequence[FileResult]) -> dict[str, list[Split]]:
+    """What the card says of every split of every config: the sum over its files."""
+    found: dict[str, dict[str, Split]] = {}
+    for task, result in zip(tasks, results, strict=True):
+        found.setdefault(task.config, {}).setdefault(task.split, Split(task.split)).add(result.counted)
+    return {name: list(splits.values()) for name, splits in found.items()}

@@ -1,7 +1,8 @@
-"""An invented word of one or two tokens for every id of every role. No sentences here.
+"""A word of one or two tokens for every id of every role. No sentences here.
 
-A token is seven letters, such as "tavomil", read off a seeded permutation of all such strings, so no two
-tokens are equal whatever the world, and roles share none. Axis letters: n ids; W tokens of a word.
+On the synthetic surface a token is seven letters, such as "tavomil", read off a seeded permutation of all such
+strings; on the natural one it is an English-looking name. No two tokens are equal whatever the world, and roles
+share none. Axis letters: n ids; W tokens of a word.
 """
 
 from __future__ import annotations
@@ -12,24 +13,36 @@ import enum
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from behemoth_data import names
 from behemoth_data.rng import Permutation
-from behemoth_data.settings import check, conform, setting
+from behemoth_data.settings import check, check_known, conform, setting
 from behemoth_data.world import Edge, WorldConfig
 
 Int64 = NDArray[np.int64]
 
 END, PADDING, UNKNOWN = "<|endoftext|>", "<|padding|>", "<|unknown|>"
 SPECIAL_TOKENS = (END, PADDING, UNKNOWN)
-GRAMMAR_TOKENS = (
-    *(".", "SS", "RR", "OO", "QQ", "AA"),
-    *(f"W{i}" for i in range(10)),
-    *(f"Q{i}" for i in range(1, 5)),
-    *(f"F{i}" for i in range(1, 4)),
-)
+# The tokens of the templates that are no words of the world.
+GRAMMAR_TOKENS: dict[str, tuple[str, ...]] = {
+    "synthetic": (
+        *(".", "SS", "RR", "OO", "QQ", "AA"),
+        *(f"W{i}" for i in range(10)),
+        *(f"Q{i}" for i in range(1, 5)),
+        *(f"F{i}" for i in range(1, 4)),
+    ),
+    "natural": (
+        *(".", ",", ":", "?", "As", "The", "What", "Which", "Question", "Answer", "Q", "A"),
+        *("as", "for", "the", "is", "has", "of", "does", "have", "not", "known"),
+        *("well", "so", "then", "now", "still", "yet"),
+    ),
+}
+SURFACES = tuple(GRAMMAR_TOKENS)
+NUM_FILLERS = 1000  # of the nonsense grammar
 
 _CONSONANTS, _VOWELS, _ENDINGS = "bdfhjklmnprstvwz", "aeiou", "klmnrstv"
 _NUM_TOKENS = (len(_CONSONANTS) * len(_VOWELS)) ** 3 * len(_ENDINGS)  # 4,096,000 seven-letter tokens
 _POOL = 1000  # tokens of one pool; a word takes each of its tokens from a pool of its own
+_FILLER_POOL = 8  # after those of the roles, before those of the relations
 
 
 class Role(enum.IntEnum):
@@ -51,17 +64,30 @@ EDGE_ROLES: dict[Edge, tuple[Role, Role, Role]] = {
 }
 
 
+# The field that says how many ids a role has.
+_COUNTED = {
+    Role.SUBJECT: "num_subjects",
+    Role.RELATION: "num_relations",
+    Role.SUBJECT_NESTED_RELATION: "num_relations",
+    Role.OBJECT_NESTED_RELATION: "num_relations",
+    Role.OBJECT: "num_objects",
+    Role.NESTED: "num_nested_objects",
+}
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LexiconConfig:
     """How ids are written."""
 
+    surface: str = setting("synthetic", "synthetic: invented words; natural: English-looking names and sentences")
     one_token_limit: int = setting(
-        1000, "a role with more ids than this gets words of two tokens, the second one of this many"
+        1000, "synthetic: a role with more ids than this gets words of two tokens, the second one of this many"
     )
 
     def __post_init__(self) -> None:
         """Raises: ValueError that names the field, the bound and the value."""
         conform(self)
+        check_known("surface", self.surface, SURFACES)
         limit = self.one_token_limit
         check(2 <= limit <= _POOL, f"one_token_limit must lie between 2 and {_POOL}, got {limit}")
 
@@ -72,7 +98,8 @@ class _Words:
 
     start: int  # token id of the first token
     num_first: int  # tokens of the first pool
-    num_second: int  # tokens of the second pool; 0 for one-token words
+    num_second: int = 0  # tokens of the second pool; 0 for one-token words
+    order: Permutation | None = None  # of all pairs; None: id = first x num_second + second
 
     @property
     def num_tokens(self) -> int:
@@ -82,22 +109,30 @@ class _Words:
 class Lexicon:
     """The words of a world, and the vocabulary that all its sentences are made of."""
 
-    def __init__(self, world: WorldConfig, config: LexiconConfig | None = None) -> None:
-        """Raises: ValueError for a world with more ids in a role than there are words for."""
+    def __init__(self, world: WorldConfig, config: LexiconConfig | None = None, *, num_fillers: int = 0) -> None:
+        """`num_fillers` is NUM_FILLERS for the nonsense grammar, else 0.
+
+        Raises: ValueError for a world with more ids in a role than there are words for.
+        """
+        check(0 <= num_fillers <= NUM_FILLERS, f"num_fillers must lie in [0, {NUM_FILLERS}], got {num_fillers}")
         self.world, self.config = world, config or LexiconConfig()
-        most = (_NUM_TOKENS // _POOL - 10) // 4
+        self._natural = self.config.surface == "natural"
+        most = names.NUM_RELATIONS if self._natural else (_NUM_TOKENS // _POOL - 10) // 4
         check(
             world.num_relations <= most,
-            f"num_relations must be at most {most} so that no two roles share a token, got {world.num_relations}",
+            f"num_relations must be at most {most} so that no two roles share a token on the "
+            f"{self.config.surface} surface, got {world.num_relations}",
         )
         self._permutation = Permutation(_NUM_TOKENS, world.seed, "lexicon/tokens")
-        vocabulary = [*SPECIAL_TOKENS, *GRAMMAR_TOKENS]
+        vocabulary = [*SPECIAL_TOKENS, *GRAMMAR_TOKENS[self.config.surface]]
         self._words: dict[Role, _Words] = {}
         for role in Role:
             words = self._words[role] = self._plan(role, start=len(vocabulary))
             for group in range(self._num_groups(role)):
-                vocabulary += self._invent(self._pool(role, group), words.num_first)
-                vocabulary += self._invent(self._pool(role, group) + 1, words.num_second)
+                vocabulary += self._tokens(role, group, words)
+        fillers = self._filler_tokens(num_fillers)
+        self._filler_start, self.num_fillers = len(vocabulary), len(fillers)
+        vocabulary += fillers
         self.vocabulary: tuple[str, ...] = tuple(vocabulary)
         self.token_ids: dict[str, int] = {token: i for i, token in enumerate(vocabulary)}
 
@@ -108,7 +143,7 @@ class Lexicon:
     def encode(self, role: Role, ids: ArrayLike, groups: ArrayLike = 0) -> Int64:
         """Token ids [n, W] of the words of the ids [n]; groups [n] are relations where each has its own words.
 
-        Raises: ValueError for an id that the role does not have.
+        Raises: ValueError for an id or a relation that the role does not have.
         """
         words = self._words[role]
         ids, groups = np.broadcast_arrays(np.asarray(ids, np.int64), np.asarray(groups, np.int64))
@@ -117,14 +152,22 @@ class Lexicon:
             raise ValueError(
                 f"{role.name.lower()} id must lie in [0, {bound}), got {int(ids.min())} to {int(ids.max())}"
             )
-        if role not in (Role.OBJECT, Role.NESTED):
+        if role in (Role.OBJECT, Role.NESTED):
+            most = self.world.num_relations
+            if groups.size and (int(groups.min()) < 0 or int(groups.max()) >= most):
+                raise ValueError(f"relation must lie in [0, {most}), got {int(groups.min())} to {int(groups.max())}")
+        else:
             groups = np.zeros_like(ids)
         start = words.start + groups * words.num_tokens
         tokens = [start + ids]
         if words.num_second:
-            first, second = np.divmod(ids, words.num_second)
+            first, second = np.divmod(ids if words.order is None else words.order(ids), words.num_second)
             tokens = [start + first, start + words.num_first + second]
         return np.stack(tokens, axis=-1)
+
+    def filler_ids(self, fillers: Int64) -> Int64:
+        """Token ids of the fillers of these numbers [any shape]."""
+        return self._filler_start + fillers
 
     def decode(self, tokens: ArrayLike) -> str:
         """The text of token ids [W], words joined by spaces."""
@@ -135,15 +178,64 @@ class Lexicon:
         return self.decode(self.encode(role, id, group))
 
     def _plan(self, role: Role, start: int) -> _Words:
+        if self._natural:
+            return self._plan_natural(role, start)
         count, limit = self._num_ids(role), self.config.one_token_limit
         if count <= limit:
-            return _Words(start, count, 0)
+            return _Words(start, count)
         first = -(-count // limit)
         check(
             first <= _POOL,
-            f"{role.name.lower()} ids must number at most {limit * _POOL} (one_token_limit x {_POOL}), got {count}",
+            f"{_COUNTED[role]} must be at most {limit * _POOL} (one_token_limit x {_POOL} words), got {count}",
         )
         return _Words(start, first, limit)
+
+    def _plan_natural(self, role: Role, start: int) -> _Words:
+        count = self._num_ids(role)
+        if role is Role.SUBJECT:
+            given, family = len(names.given_names()), len(names.family_names())
+            most = given * family
+            words = _Words(start, given, family, Permutation(most, self.world.seed, "lexicon/people"))
+        else:
+            most = min(len(self._names(role, group)) for group in range(self._num_groups(role)))
+            words = _Words(start, count)
+        check(
+            count <= most,
+            f"{_COUNTED[role]} must be at most {most}, the names of the natural surface, got {count}",
+        )
+        return words
+
+    def _tokens(self, role: Role, group: int, words: _Words) -> list[str]:
+        """The tokens of a role's words in one relation, those of the first pool first."""
+        if not self._natural:
+            pool = self._pool(role, group)
+            return self._invent(pool, words.num_first) + self._invent(pool + 1, words.num_second)
+        if role is Role.SUBJECT:
+            return [*names.given_names(), *names.family_names()]
+        found = self._names(role, group)
+        if role not in (Role.OBJECT, Role.NESTED):
+            return list(found[: words.num_first])
+        order = Permutation(len(found), self.world.seed, f"lexicon/names/{role.name.lower()}/{group}")
+        return [found[place] for place in order(np.arange(words.num_first)).tolist()]
+
+    @staticmethod
+    def _names(role: Role, group: int) -> tuple[str, ...]:
+        """The natural names that a role has in one relation; relations are called by their nouns."""
+        if role is Role.OBJECT:
+            return names.object_names(group)
+        if role is Role.NESTED:
+            return names.nested_names(group)
+        noun = {
+            Role.RELATION: "object",
+            Role.SUBJECT_NESTED_RELATION: "subject_nested",
+            Role.OBJECT_NESTED_RELATION: "object_nested",
+        }[role]
+        return tuple(getattr(nouns, noun) for nouns in names.RELATIONS)
+
+    def _filler_tokens(self, count: int) -> list[str]:
+        if not self._natural:
+            return self._invent(_FILLER_POOL, count)
+        return list(names.filler_names()[:count])
 
     def _num_ids(self, role: Role) -> int:
         world, nested = self.world, bool(self.world.num_nested_objects)

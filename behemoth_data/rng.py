@@ -15,6 +15,10 @@ UInt64 = NDArray[np.uint64]
 Int64 = NDArray[np.int64]
 
 _ROUNDS = 8  # a permutation's Feistel rounds; four suffice to look random, small domains want more
+_CHUNK = 2**14  # values worked on at a time, so that they stay in a core's own cache
+
+_FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+_27, _30, _31, _32 = (np.uint64(count) for count in (27, 30, 31, 32))
 
 
 def _keys(seed: int, name: str, count: int) -> list[int]:
@@ -24,18 +28,18 @@ def _keys(seed: int, name: str, count: int) -> list[int]:
     return [int.from_bytes(data[8 * i : 8 * i + 8], "little") for i in range(count)]
 
 
-def _mix(x: UInt64) -> UInt64:
-    """The SplitMix64 finaliser, a bijection on 64-bit words, computed in place.
+def _mix(x: UInt64, spare: UInt64) -> UInt64:
+    """The SplitMix64 finaliser, a bijection on 64-bit words, computed in place; `spare` is overwritten.
 
     Source: Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014, figure 14
     (variant 13 of Stafford's mixers).
     """
-    x ^= x >> np.uint64(30)
-    x *= np.uint64(0xBF58476D1CE4E5B9)
-    x ^= x >> np.uint64(27)
-    x *= np.uint64(0x94D049BB133111EB)
-    x ^= x >> np.uint64(31)
-    return x
+    for shift, factor in ((_30, _FIRST), (_27, _SECOND)):
+        np.right_shift(x, shift, out=spare)
+        np.bitwise_xor(x, spare, out=x)
+        np.multiply(x, factor, out=x)
+    np.right_shift(x, _31, out=spare)
+    return np.bitwise_xor(x, spare, out=x)
 
 
 class Stream:
@@ -51,9 +55,10 @@ class Stream:
         x = np.atleast_1d(x)
         x *= np.uint64(0x9E3779B97F4A7C15)
         x += self._add
-        x = _mix(x)
+        spare = np.empty_like(x)
+        x = _mix(x, spare)
         x ^= self._xor
-        return _mix(x).reshape(shape)
+        return _mix(x, spare).reshape(shape)
 
     def integers(self, index: ArrayLike, bound: int) -> Int64:
         """Integers in [0, bound) for every index [n]; each has probability 1/bound to within 2**-32.
@@ -78,9 +83,11 @@ class Stream:
 class Permutation:
     """A random-looking bijection of [0, size) that needs no memory: permutation(i) for any i in any order.
 
-    A Feistel network on the digits of i in base a = ceil(sqrt(size)), additions modulo the base, with cycle
-    walking for the few values (at most a) of the a x b rectangle that lie outside.
-    Source: Black and Rogaway, "Ciphers with arbitrary finite domains", 2002 (generalised Feistel).
+    A Feistel network on i's low bits and on what stands above them: the low half is changed by exclusive or,
+    the high half by addition modulo its number of values. Fewer than sqrt(2 * size) values lie outside of
+    [0, size); those walk on along their cycle.
+    Source: Black and Rogaway, "Ciphers with arbitrary finite domains", 2002 (cycle walking, and the
+    generalised Feistel network, here with one of the two halves a power of two).
     """
 
     def __init__(self, size: int, seed: int, name: str) -> None:
@@ -88,39 +95,66 @@ class Permutation:
         if not 1 <= size <= 2**62:
             raise ValueError(f"size must be between 1 and 2**62, got {size}")
         self.size = size
-        self._a = int(np.ceil(np.sqrt(size)))
-        self._b = -(-size // self._a)
+        low_bits = (size - 1).bit_length() // 2
+        self._low_bits, self._low_mask = np.uint64(low_bits), np.uint64(2**low_bits - 1)
+        self._num_high = np.uint64(-(-size >> low_bits))
         self._keys = [np.uint64(key) for key in _keys(seed, name, _ROUNDS)]
 
     def __call__(self, index: ArrayLike) -> Int64:
         """The images [n] of the indices [n]. Raises: ValueError for an index outside [0, size)."""
+        return self._walk(index, inverse=False)
+
+    def inverse(self, image: ArrayLike) -> Int64:
+        """The indices [n] whose images are these [n]. Raises: ValueError for one outside [0, size)."""
+        return self._walk(image, inverse=True)
+
+    def _walk(self, index: ArrayLike, inverse: bool) -> Int64:
         x = np.array(index, dtype=np.int64)
         shape = x.shape
         x = np.atleast_1d(x).ravel()
         if x.size and (int(x.min()) < 0 or int(x.max()) >= self.size):
             raise ValueError(f"index must lie in [0, {self.size}), got {int(x.min())} to {int(x.max())}")
-        y = self._once(x.astype(np.uint64))
+        y = x.view(np.uint64)
+        scratch = np.empty((4, min(_CHUNK, x.size)), np.uint64)
+        for start in range(0, x.size, _CHUNK):
+            part = y[start : start + _CHUNK]
+            self._once(part, scratch[:, : part.size], inverse)
         outside = np.flatnonzero(y >= np.uint64(self.size))
         while outside.size:
-            y[outside] = self._once(y[outside])
-            outside = outside[y[outside] >= np.uint64(self.size)]
-        return y.astype(np.int64).reshape(shape)
+            moved = y[outside]
+            self._once(moved, np.empty((4, moved.size), np.uint64), inverse)
+            y[outside] = moved
+            outside = outside[moved >= np.uint64(self.size)]
+        return x.reshape(shape)
 
-    def _once(self, x: UInt64) -> UInt64:
-        left, right = np.divmod(x, np.uint64(self._a))  # left < b, right < a
-        for step, key in enumerate(self._keys):
+    def _once(self, x: UInt64, scratch: UInt64, inverse: bool) -> None:
+        """One pass of the network over x [n], in place; scratch is [4, n]."""
+        low, high, noise, spare = scratch
+        np.bitwise_and(x, self._low_mask, out=low)
+        np.right_shift(x, self._low_bits, out=high)
+        steps = list(enumerate(self._keys))
+        for step, key in reversed(steps) if inverse else steps:
             if step % 2 == 0:
-                left = self._add(left, right, key, self._b)
+                # 32 random bits scaled to the number of high halves: uniform to within 2**-32 of each.
+                self._noise(low, key, noise, spare)
+                np.multiply(noise, self._num_high, out=noise)
+                np.right_shift(noise, _32, out=noise)
+                if inverse:
+                    np.subtract(self._num_high, noise, out=noise)
+                np.add(high, noise, out=high)
+                # The smaller of h and h - num_high: below num_high, the difference wraps to a huge number.
+                np.subtract(high, self._num_high, out=spare)
+                np.minimum(high, spare, out=high)
             else:
-                right = self._add(right, left, key, self._a)
-        return left * np.uint64(self._a) + right
+                self._noise(high, key, noise, spare)
+                np.bitwise_and(noise, self._low_mask, out=noise)
+                np.bitwise_xor(low, noise, out=low)
+        np.left_shift(high, self._low_bits, out=x)
+        np.bitwise_or(x, low, out=x)
 
     @staticmethod
-    def _add(target: UInt64, other: UInt64, key: np.uint64, base: int) -> UInt64:
-        """(target + F(other, key)) mod base; F is uniform on [0, base) to within base / 2**32."""
-        noise = _mix(other + key) >> np.uint64(32)
-        noise *= np.uint64(base)
-        noise >>= np.uint64(32)
-        noise += target
-        np.subtract(noise, np.uint64(base), out=noise, where=noise >= np.uint64(base))
-        return noise
+    def _noise(half: UInt64, key: np.uint64, noise: UInt64, spare: UInt64) -> None:
+        """32 random bits for every half [n]."""
+        np.add(half, key, out=noise)
+        _mix(noise, spare)
+        np.right_shift(noise, _32, out=noise)

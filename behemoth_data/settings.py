@@ -46,6 +46,10 @@ def conform(config: Any) -> None:
         value = getattr(config, name)
         kinds = get_args(hint) if get_origin(hint) is types.UnionType else (hint,)
         if float in kinds and type(value) is int:
+            check(
+                abs(value) < 2**1023,
+                f"{name} must be smaller than 2**1023 in size, got a number of {value.bit_length()} bits",
+            )
             value = float(value)
         if any(get_origin(kind) is tuple for kind in kinds) and isinstance(value, list):
             value = tuple(value)
@@ -54,6 +58,9 @@ def conform(config: Any) -> None:
             type(value) in wanted,
             f"{name} must be {' or '.join(kind.__name__ for kind in wanted)}, got {value!r}",
         )
+        if isinstance(value, tuple):
+            (item,) = {get_args(kind)[0] for kind in kinds if get_origin(kind) is tuple}
+            check(all(type(part) is item for part in value), f"{name} must hold {item.__name__} only, got {value!r}")
         check(value == value, f"{name} must be a number, got {value!r}")
         object.__setattr__(config, name, value)  # configs are frozen: this is their construction
 

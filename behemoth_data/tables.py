@@ -12,12 +12,16 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from behemoth_data.corpus import Corpus, Sentences
+from behemoth_data.corpus import Corpus, Part
 from behemoth_data.edits import EditSet
-from behemoth_data.grammar import Query, ends_in_object
+from behemoth_data.grammar import Query, ends_in_object, varied
+from behemoth_data.lexicon import EDGE_ROLES, PADDING
 from behemoth_data.world import Edge, Fact
 
 Int64 = NDArray[np.int64]
+
+_CHUNK, _SAMPLE = 2**16, 1000  # rows made at a time; rows that tell how large a table would be
+_TABLE_BYTES = 64 * 2**20  # of a table of all distinct rows, at most
 
 FACT_SCHEMA = pa.schema(
     {
@@ -73,9 +77,45 @@ EDIT_SCHEMA = pa.schema(
 )
 
 
+class SentenceTables:
+    """The training sentences of a corpus as rows, for any range of places.
+
+    Once as many rows have been asked for as there are distinct ones, they are taken from a table of those, if
+    it is small enough; until then, and where sentences have fillers, each row is made anew.
+    """
+
+    def __init__(self, corpus: Corpus) -> None:
+        self.corpus = corpus
+        self._known: pa.Table | None = None
+        self._served = 0
+
+    def table(self, start: int, stop: int) -> pa.Table:
+        """One row per training sentence from place start up to place stop of the corpus's order.
+
+        Raises: ValueError for a place outside.
+        """
+        places = np.arange(start, stop)
+        numbers = self.corpus.numbers(places)
+        known = self._known_rows(len(numbers))
+        return _rows(self.corpus, numbers, places) if known is None else known.take(pa.array(numbers))
+
+    def _known_rows(self, wanted: int) -> pa.Table | None:
+        if self._known is None and not self.corpus.varied:
+            count, self._served = self.corpus.num_distinct, self._served + wanted
+            if self._served >= count:
+                sample = _rows(self.corpus, np.arange(0, count, -(-count // _SAMPLE)))
+                if sample.nbytes / sample.num_rows * count <= _TABLE_BYTES:
+                    numbers = np.arange(count)
+                    parts = [_rows(self.corpus, numbers[i : i + _CHUNK]) for i in range(0, count, _CHUNK)]
+                    self._known = pa.concat_tables(parts).combine_chunks()
+                else:
+                    self._served = -(2**62)  # too large: never again asked
+        return self._known
+
+
 def sentence_table(corpus: Corpus, start: int, stop: int) -> pa.Table:
     """One row per training sentence from place start up to place stop of the corpus's order."""
-    return _in_order(corpus, corpus.sentences(np.arange(start, stop)), corpus.forms)
+    return SentenceTables(corpus).table(start, stop)
 
 
 def fact_table(
@@ -85,8 +125,14 @@ def fact_table(
 
     Raises: ValueError for a range that leaves the table, or for an unknown form.
     """
-    heads, relations, tails = corpus.world.facts(edge, start, stop)
-    return _table(corpus, edge, form, heads, relations, tails)
+    return rows_of_facts(corpus, edge, form, *corpus.world.facts(edge, start, stop))
+
+
+def rows_of_facts(corpus: Corpus, edge: Edge, form: str, heads: Int64, relations: Int64, tails: Int64) -> pa.Table:
+    """One row per fact [n] of a table, said in one form. Raises: ValueError for an unknown form."""
+    tokens = corpus.grammar.tokens(edge, form, heads, relations, tails)
+    prompts = tokens[:, : corpus.grammar.answer_place(edge, form).start] if ends_in_object(form) else None
+    return _table(corpus, edge, form, (heads, relations, tails), tokens[:, :-1], prompts)
 
 
 def edit_table(edit_sets: Sequence[EditSet]) -> pa.Table:
@@ -94,33 +140,46 @@ def edit_table(edit_sets: Sequence[EditSet]) -> pa.Table:
     return pa.Table.from_pylist([_edit_row(edit_set) for edit_set in edit_sets], schema=EDIT_SCHEMA)
 
 
-def _in_order(corpus: Corpus, said: Sentences, forms: Sequence[str]) -> pa.Table:
-    """Tables of equal edge and form, put together and back into the sentences' order."""
-    tables, places = [FACT_SCHEMA.empty_table()], [np.empty(0, np.int64)]
-    for edge in corpus.world.edges:
-        for number, form in enumerate(forms):
-            rows = np.flatnonzero((said.edges == edge) & (said.forms == number))
-            tables.append(_table(corpus, edge, form, said.heads[rows], said.relations[rows], said.tails[rows]))
-            places.append(rows)
-    order = np.argsort(np.concatenate(places), kind="stable")
+def _rows(corpus: Corpus, numbers: Int64, places: Int64 | None = None) -> pa.Table:
+    """The distinct sentences with these numbers [n]; `places` [n] decide the fillers of those that have some."""
+    tables, rows = [FACT_SCHEMA.empty_table()], [np.empty(0, np.int64)]
+    for part in corpus.parts(numbers):
+        facts = part.heads, part.relations, part.tails
+        if varied(part.form):
+            tables.append(_varied_table(corpus, part, numbers[part.rows] if places is None else places[part.rows]))
+        else:
+            tables.append(rows_of_facts(corpus, part.edge, part.form, *facts))
+        rows.append(part.rows)
+    order = np.argsort(np.concatenate(rows), kind="stable")
     return pa.concat_tables(tables).take(pa.array(order)).combine_chunks()
 
 
-def _table(corpus: Corpus, edge: Edge, form: str, heads: Int64, relations: Int64, tails: Int64) -> pa.Table:
-    grammar, count = corpus.grammar, len(heads)
-    tokens = grammar.tokens(edge, form, heads, relations, tails)
-    prompt = answer = pa.nulls(count, pa.string())
-    if ends_in_object(form):
-        cut = grammar.prompt_length(edge, form)
-        prompt, answer = grammar.text(tokens[:, :cut]), grammar.text(tokens[:, cut:-2])
+def _varied_table(corpus: Corpus, part: Part, places: Int64) -> pa.Table:
+    """Sentences whose answer stands in a place of its own in each: it is found by the tail's first token."""
+    grammar = corpus.grammar
+    tokens = corpus.part_tokens(part, places)
+    padding = grammar.lexicon.token_ids[PADDING]
+    first = grammar.lexicon.encode(EDGE_ROLES[part.edge][2], part.tails, part.relations)[:, :1]
+    answers = (tokens == first).argmax(axis=1)
+    prompts = np.where(np.arange(tokens.shape[1]) < answers[:, None], tokens, padding)
+    texts = np.where(tokens == grammar.end_id, padding, tokens)
+    return _table(corpus, part.edge, part.form, (part.heads, part.relations, part.tails), texts, prompts)
+
+
+def _table(
+    corpus: Corpus, edge: Edge, form: str, facts: tuple[Int64, Int64, Int64], texts: Int64, prompts: Int64 | None
+) -> pa.Table:
+    """Rows of facts [n] said in one form; texts [n, T] and prompts [n, P] are token ids, perhaps padded."""
+    grammar, count = corpus.grammar, len(texts)
+    words = grammar.words(edge, *facts)
     columns = [
-        grammar.text(tokens[:, :-1]),
-        prompt,
-        answer,
+        grammar.text(texts),
+        pa.nulls(count, pa.string()) if prompts is None else grammar.text(prompts),
+        pa.nulls(count, pa.string()) if prompts is None else words[2],
         pa.repeat(form, count),
         pa.repeat(pa.scalar(int(edge), pa.int64()), count),
-        *(pa.array(ids, pa.int32()) for ids in (heads, relations, tails)),
-        *grammar.words(edge, heads, relations, tails),
+        *(pa.array(ids, pa.int32()) for ids in facts),
+        *words,
     ]
     return pa.Table.from_arrays(columns, schema=FACT_SCHEMA)
 

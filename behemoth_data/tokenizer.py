@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from behemoth_data.lexicon import END, PADDING, UNKNOWN, Lexicon
@@ -15,7 +15,13 @@ def build_tokenizer(lexicon: Lexicon) -> PreTrainedTokenizerFast:
     does not have becomes <|unknown|>.
     """
     tokenizer = Tokenizer(models.WordLevel(dict(lexicon.token_ids), unk_token=UNKNOWN))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    split = pre_tokenizers.WhitespaceSplit()
+    if lexicon.config.surface == "natural":
+        # Names are letters only, so that all punctuation is the templates'; the decoder puts none after a space.
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.Punctuation("isolated")])
+        tokenizer.decoder = decoders.Sequence([decoders.WordPiece(cleanup=True), decoders.Replace(" :", ":")])
+    else:
+        tokenizer.pre_tokenizer = split
     return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer,
         bos_token=END,

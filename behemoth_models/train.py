@@ -1,4 +1,4 @@
-"""Teach a Pythia its world: one accelerate loop, top to bottom, and the checkpoint folder it leaves.
+"""Teach a Pythia its world: one accelerate loop, top to bottom.
 
 Axis letters: B rows of a batch; T tokens of a sentence.
 """
@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import math
-import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
+from numpy.typing import NDArray
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 from transformers import GPTNeoXForCausalLM
@@ -26,186 +26,224 @@ from behemoth_data.corpus import Corpus
 from behemoth_data.grammar import ends_in_object
 from behemoth_data.lexicon import PADDING
 from behemoth_data.settings import check, check_known, conform, setting
-from behemoth_data.tokenizer import build_tokenizer
-from behemoth_models.batches import batches, num_batches
+from behemoth_models.batches import Feed, Sentences, num_batches
+from behemoth_models.ledger import Ledger
+from behemoth_models.optim import OPTIMIZERS, SCHEDULES, learning_rate_factor, optimizers
 from behemoth_models.pythia import SHAPES, pythia
-from behemoth_models.recall import recall
+from behemoth_models.recall import known_facts
+from behemoth_models.run import Run, State
+
+TRACKERS = ("tensorboard", "trackio")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """How a model is trained: one pass over the corpus, constant learning rate, then linear decay to zero."""
+    """How a model is trained: at most one pass over the corpus, in its order."""
 
     size: str = setting("31m", "Pythia size: 14m, 31m or 70m")
+    vocab_size: int | None = setting(
+        None, "rows of the embeddings, such as Pythia's 50304; null: the tokenizer's, rounded up to a multiple of 64"
+    )
     optimizer: str = setting("muon", "muon: Muon for all matrices but the input embedding, AdamW for the rest; adamw")
     learning_rate: float = setting(4e-3, "peak learning rate, of AdamW and Muon alike")
     weight_decay: float = setting(0.1, "weight decay of the matrices")
     batch_size: int = setting(256, "sentences per step, over all processes")
+    accumulation_steps: int = setting(1, "parts that each process works through one after the other in a step")
+    schedule: str = setting("wsd", "wsd: warm up, stay, decay linearly; cosine; constant")
     warmup_fraction: float = setting(0.02, "share of the steps that warm up linearly")
-    decay_fraction: float = setting(0.6, "share of the steps, at the end, that decay linearly to zero")
+    decay_fraction: float = setting(0.6, "wsd: share of the steps, at the end, that decay")
+    final_fraction: float = setting(0.0, "share of the peak learning rate that wsd and cosine end with")
     max_grad_norm: float = setting(1.0, "gradients are clipped to this norm")
-    precision: str = setting("bf16", "bf16: matrix products in bfloat16; no: float32 throughout")
-    measurements: int = setting(6, "times that recall is measured during training")
+    precision: str = setting("bf16", "bf16: matrix products in bfloat16; fp32: float32 throughout")
+    compile: bool = setting(False, "compile the model, which pays on a GPU")
+    measurements: int = setting(6, "times that recall is measured during training, evenly over the steps")
+    target_recall: float | None = setting(None, "training ends when every table's measured recall reaches this")
+    max_steps: int | None = setting(None, "budget: optimizer steps")
+    max_tokens: int | None = setting(None, "budget: tokens of whole batches, padding included")
+    max_exposures: float | None = setting(None, "budget: sentences per fact of the corpus, counting its upweight as 1")
+    max_minutes: float | None = setting(None, "budget: minutes; the schedule does not know of it")
+    save_every: int | None = setting(None, "steps between models that are kept as step{N}; null: none is")
+    save_log_spaced: bool = setting(False, "keep models of steps 1, 2, 4, 8, ... as well, as Pythia does")
     train_seed: int = setting(0, "seed of the initial weights")
 
     def __post_init__(self) -> None:
         """Raises: ValueError that names the field, the bound and the value."""
         conform(self)
         check_known("size", self.size, SHAPES)
-        check_known("optimizer", self.optimizer, ["muon", "adamw"])
-        check_known("precision", self.precision, ["bf16", "no"])
-        for field in ("learning_rate", "max_grad_norm"):
-            check(getattr(self, field) > 0, f"{field} must be above 0, got {getattr(self, field)}")
-        for field in ("batch_size", "measurements"):
-            check(getattr(self, field) >= 1, f"{field} must be at least 1, got {getattr(self, field)}")
+        check_known("optimizer", self.optimizer, OPTIMIZERS)
+        check_known("schedule", self.schedule, SCHEDULES)
+        check_known("precision", self.precision, ["bf16", "fp32"])
+        for field in ("learning_rate", "max_grad_norm", "max_exposures", "max_minutes"):
+            value = getattr(self, field)
+            check(value is None or value > 0, f"{field} must be above 0, got {value}")
+        for field in ("vocab_size", "batch_size", "accumulation_steps", "measurements"):
+            value = getattr(self, field)
+            check(value is None or value >= 1, f"{field} must be at least 1, got {value}")
+        for field in ("max_steps", "max_tokens", "save_every"):
+            value = getattr(self, field)
+            check(value is None or value >= 1, f"{field} must be at least 1, got {value}")
         check(self.weight_decay >= 0, f"weight_decay must be at least 0, got {self.weight_decay}")
-        for field in ("warmup_fraction", "decay_fraction"):
+        for field in ("warmup_fraction", "decay_fraction", "final_fraction"):
             check(0 <= getattr(self, field) <= 1, f"{field} must lie in [0, 1], got {getattr(self, field)}")
+        target = self.target_recall
+        check(target is None or 0 < target <= 1, f"target_recall must lie in (0, 1], got {target}")
+
+    def num_steps(self, corpus: Corpus) -> int:
+        """Optimizer steps of one pass over the corpus or of the smallest budget, whichever is fewer.
+
+        Raises: ValueError for a batch larger than the corpus, or a budget smaller than a step.
+        """
+        steps = num_batches(corpus, self.batch_size)
+        tokens, repeats = self.batch_size * corpus.max_length, corpus.config.repeats
+        budgets = {
+            "max_steps": self.max_steps,
+            "max_tokens": None if self.max_tokens is None else self.max_tokens // tokens,
+            "max_exposures": None
+            if self.max_exposures is None
+            else int(self.max_exposures / repeats * len(corpus) / self.batch_size),
+        }
+        for field, budget in budgets.items():
+            if budget is not None:
+                check(budget >= 1, f"{field} must allow one step of {tokens} tokens, got {getattr(self, field)}")
+                steps = min(steps, budget)
+        return steps
+
+    def kept_steps(self, num_steps: int) -> set[int]:
+        """The steps whose models are kept."""
+        steps = set(range(self.save_every, num_steps + 1, self.save_every)) if self.save_every else set()
+        if self.save_log_spaced:
+            steps |= {2**power for power in range(num_steps.bit_length()) if 2**power <= num_steps}
+        return steps
 
 
-def learning_rate_factor(step: int, num_steps: int, config: TrainConfig) -> float:
-    """What the peak learning rate is multiplied by at a step: warm-up, constant, linear decay to zero."""
-    warmup = (step + 1) / max(1.0, config.warmup_fraction * num_steps)
-    decay = (num_steps - step) / max(1.0, config.decay_fraction * num_steps)
-    return min(1.0, warmup, decay)
-
-
-def optimizers(model: torch.nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
-    """Muon for every matrix but the input embedding and AdamW for the rest, or AdamW for all.
-
-    Source: Jordan et al., "Muon", 2024, with update sizes matched to AdamW's (Liu et al., "Muon is scalable
-    for LLM training", 2025, equation 4). AdamW with Pythia's betas; gains, biases and, beside Muon, the input
-    embedding are not decayed.
-    """
-    matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
-    embeddings = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" in name]
-    vectors = [p for p in model.parameters() if p.ndim != 2]
-    rate, decay, betas = config.learning_rate, config.weight_decay, (0.9, 0.95)
-    if config.optimizer == "adamw":
-        groups = [
-            {"params": matrices + embeddings, "weight_decay": decay},
-            {"params": vectors, "weight_decay": 0.0},
-        ]
-        return [torch.optim.AdamW(groups, lr=rate, betas=betas)]
-    return [
-        torch.optim.Muon(matrices, lr=rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw"),
-        torch.optim.AdamW(embeddings + vectors, lr=rate, betas=betas, weight_decay=0.0),
-    ]
-
-
-def next_token_loss(model: torch.nn.Module, tokens: torch.Tensor, padding: int) -> torch.Tensor:
-    """Mean negative log-likelihood, in nats, of every token of the sentences [B, T] but the first and the padding."""
+def summed_loss(model: torch.nn.Module, tokens: torch.Tensor, padding: int) -> torch.Tensor:
+    """Negative log-likelihood, in nats, summed over every token of the sentences [B, T] but the first and padding."""
     logits = model(input_ids=tokens[:, :-1], use_cache=False).logits
-    return cross_entropy(logits.flatten(0, 1).float(), tokens[:, 1:].flatten(), ignore_index=padding)
+    return cross_entropy(logits.flatten(0, 1).float(), tokens[:, 1:].flatten(), ignore_index=padding, reduction="sum")
 
 
-def train(corpus: Corpus, config: TrainConfig, output: str | Path, *, progress: bool = True) -> dict[str, Any]:
-    """A model that has read the corpus once, saved in `output`; returns what training.json there holds.
+def train(
+    corpus: Corpus,
+    config: TrainConfig,
+    output: str | Path,
+    *,
+    sentences: Sentences | None = None,
+    tracker: str | None = None,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """A model that has read the corpus, saved in `output`; returns what training.json there holds.
 
-    `output` becomes an ordinary Hugging Face folder (model, tokenizer, world in config.json), in one rename
-    at the end. Raises: ValueError if it holds anything already; FloatingPointError if loss or weights are no
-    numbers.
+    `output` becomes an ordinary Hugging Face folder: model, tokenizer, world in config.json. A run that was
+    cut off goes on from its last state, and ends as if it never had been. `sentences` are the corpus's own
+    unless others are given.
+    Raises: ValueError if `output` holds a finished run, another run or anything else; FloatingPointError if loss
+    or weights are no numbers, with the last state and all kept models as they were.
     """
-    output = Path(output)
-    check(
-        not output.exists() or not any(output.iterdir()),
-        f"output_dir must be empty or new so that no trained model is lost, got {str(output)!r}; "
-        "choose another folder or remove it",
-    )
+    if tracker is not None:
+        check_known("tracker", tracker, TRACKERS)
     # bf16 by autocast below: an Accelerator's own precision is fixed for the life of the process.
-    accelerator = Accelerator(mixed_precision="no")
+    accelerator = Accelerator(
+        mixed_precision="no",
+        gradient_accumulation_steps=config.accumulation_steps,
+        log_with=tracker,
+        project_dir=str(output) if tracker else None,
+    )
     autocast = functools.partial(torch.autocast, accelerator.device.type, torch.bfloat16, config.precision == "bf16")
-    num_steps = num_batches(corpus, config.batch_size)
+    num_steps = config.num_steps(corpus)
     measured = {max(1, round(num_steps * (i + 1) / config.measurements)) for i in range(config.measurements)}
+    kept = config.kept_steps(num_steps)
     padding = corpus.grammar.lexicon.token_ids[PADDING]
+    feed = Feed(
+        corpus,
+        config.batch_size,
+        num_parts=config.accumulation_steps,
+        process_index=accelerator.process_index,
+        num_processes=accelerator.num_processes,
+        device=accelerator.device,
+        sentences=sentences,
+    )
+    run = Run(Path(output), corpus, config)
+    ledger = Ledger(corpus)
 
     torch.manual_seed(config.train_seed)
-    model = _new_model(corpus, config)
-    schedules = []
-    prepared = [accelerator.prepare(model)]
-    for optimizer in optimizers(model, config):
-        optimizer = accelerator.prepare(optimizer)
-        prepared.append(optimizer)
-        schedules.append(
-            torch.optim.lr_scheduler.LambdaLR(
-                optimizer.optimizer, lambda step: learning_rate_factor(step, num_steps, config)
-            )
-        )
-    wrapped, steppers = prepared[0], prepared[1:]
+    plain = _new_model(corpus, config)
+    wrapped = accelerator.prepare(torch.compile(plain) if config.compile else plain)
+    steppers = [accelerator.prepare(optimizer) for optimizer in optimizers(plain, config)]
+    state = run.open(plain, [stepper.optimizer for stepper in steppers], ledger, accelerator)
+    if tracker is not None:
+        accelerator.init_trackers("behemoth", config=dataclasses.asdict(config))
 
-    curve: list[dict[str, Any]] = []
-    started = time.perf_counter()
+    started = time.perf_counter() - state.seconds
     quiet = not (progress and accelerator.is_main_process)
-    bar = tqdm(total=num_steps, desc="training", unit="step", disable=quiet)
-    shards = batches(corpus, config.batch_size, accelerator.process_index, accelerator.num_processes)
-    for step, tokens in enumerate(shards, start=1):
-        with autocast():
-            loss = next_token_loss(wrapped, tokens.to(accelerator.device), padding)
-        accelerator.backward(loss)
-        accelerator.clip_grad_norm_(wrapped.parameters(), config.max_grad_norm)
-        for stepper, schedule in zip(steppers, schedules, strict=True):
-            stepper.step()
-            schedule.step()
-            stepper.zero_grad()
-        if not math.isfinite(loss.item()):
-            raise FloatingPointError(f"loss is {loss.item()} at step {step}: try a lower learning_rate")
+    bar = tqdm(total=num_steps, initial=state.step, desc="training", unit="step", disable=quiet)
+    while state.step < num_steps and not state.ended:
+        step = state.step + 1
+        factor = learning_rate_factor(state.step, num_steps, config)
+        for stepper in steppers:
+            for group in stepper.optimizer.param_groups:
+                group["lr"] = config.learning_rate * factor
+        parts, num_tokens = feed.parts(state.step)
+        # Every process has a part of the batch, and accelerate takes the mean over processes and parts.
+        scale = accelerator.num_processes * config.accumulation_steps / num_tokens
+        total = torch.zeros((), device=accelerator.device)
+        for tokens in parts:
+            with accelerator.accumulate(wrapped):
+                with autocast():
+                    loss = summed_loss(wrapped, tokens, padding)
+                accelerator.backward(loss * scale)
+                total += loss.detach()
+                if accelerator.sync_gradients:
+                    accelerator.clip_grad_norm_(wrapped.parameters(), config.max_grad_norm)
+                for stepper in steppers:
+                    stepper.step()
+                    stepper.zero_grad()
+        mean = accelerator.reduce(total, "sum").item() / num_tokens
+        if not math.isfinite(mean):
+            raise FloatingPointError(f"loss is {mean} at step {step}: try a lower learning_rate")
+        ledger.show(feed.places(state.step))
+        state.step, state.tokens = step, state.tokens + num_tokens
+        state.losses.append(mean)
+        state.seconds = time.perf_counter() - started
+
         if step in measured:
             with autocast():
-                known = recall(accelerator.unwrap_model(wrapped), corpus)
-            curve.append(_point(step, loss.item(), known, time.perf_counter() - started, corpus, config))
-        seconds = time.perf_counter() - started
+                known = _known(plain, corpus, accelerator)
+            ledger.know(step, known)
+            recall = {edge: float(right.mean()) for edge, right in known.items()}
+            state.seconds = time.perf_counter() - started
+            state.curve.append(_point(state, mean, recall, ledger))
+            state.ended = config.target_recall is not None and min(recall.values()) >= config.target_recall
+        if config.max_minutes is not None:
+            over = torch.tensor(float(accelerator.is_main_process and state.seconds > 60 * config.max_minutes))
+            state.ended |= bool(accelerator.reduce(over.to(accelerator.device), "sum").item())
+        if step in kept or step in measured or state.ended:
+            _check_weights(plain, step)
+            run.save(state, plain, [stepper.optimizer for stepper in steppers], ledger, accelerator)
+            if step in kept:
+                run.keep(step, plain, accelerator)
+        if tracker is not None:
+            accelerator.log({"loss": mean, "learning_rate": config.learning_rate * factor, **_flat(state)}, step=step)
         bar.update()
-        bar.set_postfix(
-            loss=f"{loss.item():.3f}",
-            recall=f"{min(curve[-1]['recall'].values()):.3f}" if curve else "?",
-            tokens_per_s=f"{step * config.batch_size * (corpus.max_length - 1) / seconds:.0f}",
-        )
+        bar.set_postfix(_progress(state, config, corpus))
     bar.close()
 
-    trained = accelerator.unwrap_model(wrapped)
-    if not all(bool(parameter.isfinite().all()) for parameter in trained.parameters()):
-        raise FloatingPointError(f"weights are no numbers after step {num_steps}: try a lower learning_rate")
-    report = {
-        "config": dataclasses.asdict(config),
-        "recall": _recall_by_form(trained, corpus),
-        "exposures_per_fact": num_steps * config.batch_size / len(corpus) * corpus.config.repeats,
-        "steps": num_steps,
-        "sentences": num_steps * config.batch_size,
-        "seconds": time.perf_counter() - started,
-        "processes": accelerator.num_processes,
-        "device": str(accelerator.device),
-        "versions": {name: version(name) for name in ("torch", "transformers", "accelerate", "numpy")},
-        "curve": curve,
-    }
-    if accelerator.is_main_process:
-        save(trained, corpus, report, output)
-    accelerator.wait_for_everyone()
+    _check_weights(plain, state.step)
+    report = _report(plain, corpus, config, state, ledger, accelerator)
+    run.finish(plain, report, ledger, accelerator)
     accelerator.end_training()
     return report
 
 
-def save(model: GPTNeoXForCausalLM, corpus: Corpus, report: dict[str, Any], output: Path) -> None:
-    """Model, tokenizer, world and training report in a folder that appears complete or not at all."""
-    model.config.behemoth = {**corpus.description(), "recall": report["recall"]}
-    model.config.use_cache = True
-    partial = output.with_name(f".{output.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        model.save_pretrained(partial)
-        build_tokenizer(corpus.grammar.lexicon).save_pretrained(partial)
-        (partial / "training.json").write_text(json.dumps(report, indent=2) + "\n")
-        if output.exists():
-            output.rmdir()  # empty: train() has checked
-        partial.rename(output)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-
-
 def _new_model(corpus: Corpus, config: TrainConfig) -> GPTNeoXForCausalLM:
-    """A fresh model whose vocabulary is the corpus's, rounded up to a multiple of 64 for fast products."""
+    """A fresh model. By default its vocabulary is rounded up to a multiple of 64, for fast products.
+
+    Raises: ValueError for a vocabulary that is too small for the corpus.
+    """
     lexicon = corpus.grammar.lexicon
-    model = pythia(config.size, -(-len(lexicon.vocabulary) // 64) * 64)
+    least = len(lexicon.vocabulary)
+    vocab_size = -(-least // 64) * 64 if config.vocab_size is None else config.vocab_size
+    check(vocab_size >= least, f"vocab_size must be at least {least}, the corpus's tokens, got {vocab_size}")
+    model = pythia(config.size, vocab_size)
     model.set_attn_implementation("eager")  # sentences are so short that a fused kernel costs more than it saves
     model.config.bos_token_id = model.config.eos_token_id = corpus.grammar.end_id
     model.config.pad_token_id = lexicon.token_ids[PADDING]
@@ -214,13 +252,79 @@ def _new_model(corpus: Corpus, config: TrainConfig) -> GPTNeoXForCausalLM:
     return model
 
 
-def _recall_by_form(model: GPTNeoXForCausalLM, corpus: Corpus) -> dict[str, dict[str, float]]:
-    forms: Sequence[str] = [form for form in corpus.forms if ends_in_object(form)]
-    return {form: recall(model, corpus, form) for form in forms}
+def _known(
+    model: GPTNeoXForCausalLM, corpus: Corpus, accelerator: Accelerator, form: str | None = None
+) -> dict[str, NDArray[np.bool_]]:
+    """Which facts the model knows, [facts] by edge label; every process asks its share of them."""
+    share = accelerator.process_index, accelerator.num_processes
+    known = known_facts(model, corpus, form, share=share)
+    if accelerator.num_processes == 1:
+        return known
+    summed = {
+        edge: accelerator.reduce(torch.from_numpy(right.astype(np.int32)).to(accelerator.device), "sum")
+        for edge, right in known.items()
+    }
+    return {edge: right.cpu().numpy().astype(bool) for edge, right in summed.items()}
 
 
-def _point(
-    step: int, loss: float, known: dict[str, float], seconds: float, corpus: Corpus, config: TrainConfig
+def _check_weights(model: GPTNeoXForCausalLM, step: int) -> None:
+    if not all(bool(parameter.isfinite().all()) for parameter in model.parameters()):
+        raise FloatingPointError(f"weights are no numbers after step {step}: try a lower learning_rate")
+
+
+def _point(state: State, loss: float, recall: Mapping[str, float], ledger: Ledger) -> dict[str, Any]:
+    return {
+        "step": state.step,
+        "loss": loss,
+        "recall": dict(recall),
+        "exposures": ledger.mean_exposures(),
+        "seconds": state.seconds,
+    }
+
+
+def _flat(state: State) -> dict[str, float]:
+    """The recall of a measurement that was taken at this very step, for trackers."""
+    if not state.curve or state.curve[-1]["step"] != state.step:
+        return {}
+    return {f"recall/{edge}": share for edge, share in state.curve[-1]["recall"].items()}
+
+
+def _progress(state: State, config: TrainConfig, corpus: Corpus) -> dict[str, str]:
+    return {
+        "loss": f"{state.losses[-1]:.3f}",
+        "recall": f"{min(state.curve[-1]['recall'].values()):.3f}" if state.curve else "?",
+        "exposures": f"{state.step * config.batch_size / len(corpus) * corpus.config.repeats:.1f}",
+        "tokens_per_s": f"{state.tokens / state.seconds:.0f}",
+    }
+
+
+def _report(
+    model: GPTNeoXForCausalLM,
+    corpus: Corpus,
+    config: TrainConfig,
+    state: State,
+    ledger: Ledger,
+    accelerator: Accelerator,
 ) -> dict[str, Any]:
-    exposures = step * config.batch_size / len(corpus) * corpus.config.repeats
-    return {"step": step, "exposures": exposures, "loss": loss, "recall": known, "seconds": seconds}
+    """What training.json holds; the recall in it is that of the weights as they are saved, in float32."""
+    forms = [form for form in corpus.forms if ends_in_object(form)]
+    recall = {form: _known(model, corpus, accelerator, form) for form in forms}
+    sentences = state.step * config.batch_size
+    return {
+        "config": dataclasses.asdict(config),
+        "recall": {
+            form: {edge: float(right.mean()) for edge, right in known.items()} for form, known in recall.items()
+        },
+        "steps": state.step,
+        "sentences": sentences,
+        "tokens": state.tokens,
+        "exposures_per_fact": sentences / len(corpus) * corpus.config.repeats,
+        "exposures": ledger.mean_exposures(),
+        "seconds": state.seconds,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "processes": accelerator.num_processes,
+        "device": str(accelerator.device),
+        "versions": {name: version(name) for name in ("torch", "transformers", "accelerate", "numpy")},
+        "curve": state.curve,
+        "losses": state.losses,
+    }

@@ -5,6 +5,11 @@ given (in the recipe's sections world, lexicon, corpus and edits, or as an optio
 of its preset. One that some preset sets applies only to the exported configs whose preset sets it, if there are
 any: --correlation 0.7 changes correlated and leaves independent alone, and --configs nested --correlation 0.7 is
 a nested world with correlation. A field at its default counts as not given.
+
+Large worlds: --dask local lets a process per core write the files, --dask ADDRESS the workers of a dask
+scheduler (pip install 'behemoth-bench[dask]'). The files are the same, byte for byte.
+
+For trainers that map token ids into memory (nanoGPT, LitGPT): --tokens nested --output tokens.
 """
 
 from __future__ import annotations
@@ -13,15 +18,16 @@ import dataclasses
 import logging
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from recipe import one_line_errors, parse
 
-from behemoth_data import CorpusConfig, LexiconConfig, WorldConfig, export
-from behemoth_data.behemoth import CONFIG_NAMES, BehemothConfig
-from behemoth_data.export import read_manifest
-from behemoth_data.settings import setting
+from behemoth_data import CorpusConfig, LexiconConfig, WorldConfig, export, export_tokens, open_tokens
+from behemoth_data.behemoth import CONFIG_NAMES, BehemothConfig, corpus_of
+from behemoth_data.export import ROWS_PER_FILE, read_manifest
+from behemoth_data.settings import check, check_known, setting
+from behemoth_data.world import PRESETS
 
 
 def _published(name: str) -> Any:
@@ -34,9 +40,18 @@ def _published(name: str) -> Any:
 class DataArguments:
     """What is written where."""
 
-    output: str = setting("behemoth", "folder to write")
+    output: str = setting("behemoth", "folder to write, or a URL such as s3://bucket/behemoth or hf://datasets/me/name")
     overwrite: bool = setting(False, "replace whatever the output folder holds")
     configs: list[str] = setting([*CONFIG_NAMES], "configs to export")
+    tokens: str | None = setting(
+        None,
+        f"write this config's training sentences as token ids ({', '.join(PRESETS)}) and no rows: flat little-endian "
+        "files, and index.json with their type",
+    )
+    rows_per_file: int = setting(ROWS_PER_FILE, "sentences or facts in one data file, at most")
+    dask: str | None = setting(
+        None, 'address of a dask scheduler, or "local" for a cluster on this machine; null: this process writes'
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -67,14 +82,35 @@ def main(argv: Sequence[str] | None = None) -> None:
     }
     started = time.monotonic()
     with one_line_errors("make_data.py"):
-        folder = export(data.output, data.configs, overrides=overrides, overwrite=data.overwrite)
-        manifest = read_manifest(folder)
+        said = _write_rows(data, overrides) if data.tokens is None else _write_tokens(data, overrides)
+    print(f"{data.output} holds {said} ({time.monotonic() - started:.1f} s)")
+
+
+def _write_rows(data: DataArguments, overrides: Mapping[str, Any]) -> str:
+    """The output holds the configs' rows; what is in it, in words."""
+    folder = export(
+        data.output,
+        data.configs,
+        overrides=overrides,
+        overwrite=data.overwrite,
+        rows_per_file=data.rows_per_file,
+        dask=data.dask,
+    )
+    manifest = read_manifest(folder)
     rows = sum(sum(splits.values()) for splits in manifest["rows"].values())
     size = sum(file["size"] for file in manifest["files"].values())
-    print(
-        f"{folder} holds {len(manifest['configs'])} configs, {rows:,} rows, {size:,} bytes "
-        f"({time.monotonic() - started:.1f} s): {', '.join(manifest['configs'])}"
-    )
+    names = ", ".join(manifest["configs"])
+    return f"{len(manifest['configs'])} configs, {rows:,} rows, {size:,} bytes: {names}"
+
+
+def _write_tokens(data: DataArguments, overrides: Mapping[str, Any]) -> str:
+    """The output holds token ids of one config's training sentences; what is in it, in words."""
+    check_known("tokens", data.tokens, PRESETS)
+    check(data.dask is None, f"dask must be null with tokens, which one process writes, got {data.dask!r}")
+    corpus = corpus_of(BehemothConfig(name=data.tokens, **{**PRESETS[str(data.tokens)], **overrides}))
+    shards = open_tokens(export_tokens(corpus, data.output, overwrite=data.overwrite))
+    tokens = sum(len(shard) for shard in shards)
+    return f"{len(corpus):,} sentences of {data.tokens} as {tokens:,} {shards[0].dtype} tokens in {len(shards)} files"
 
 
 if __name__ == "__main__":

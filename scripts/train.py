@@ -8,13 +8,16 @@ import sys
 from collections.abc import Sequence
 
 import torch
+import transformers
 from accelerate import Accelerator
 from recipe import one_line_errors, parse
 
 from behemoth_data import CorpusConfig, LexiconConfig, WorldConfig, build
+from behemoth_data.published import open_published
 from behemoth_data.settings import setting
 from behemoth_data.world import PRESETS
-from behemoth_models.train import TrainConfig, train
+from behemoth_models.batches import RowSentences
+from behemoth_models.train import TRACKERS, TrainConfig, train
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -22,7 +25,13 @@ class RunArguments:
     """Which world is taught and where the model goes."""
 
     config: str = setting("independent", f"world to teach: {', '.join(PRESETS)}; other fields go on top of it")
-    output_dir: str = setting("runs/model", "folder for the model, its tokenizer and its training report")
+    data: str | None = setting(
+        None,
+        "exported folder or Hub id whose sentences are read, and whose fields of world, words and corpus hold then; "
+        "null: the generator makes them",
+    )
+    output_dir: str = setting("runs/model", "folder for the model; a run that was cut off in it goes on")
+    tracker: str | None = setting(None, f"where to log while training: {', '.join(TRACKERS)}; null: nowhere")
 
 
 SECTIONS = {"world": WorldConfig, "lexicon": LexiconConfig, "corpus": CorpusConfig, "train": TrainConfig}
@@ -40,10 +49,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     state = Accelerator(mixed_precision="no")  # not PartialState(), which overlooks CPU processes
     if state.device.type == "cpu":  # accelerate leaves every process one thread unless told otherwise
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // state.num_processes))
+    transformers.utils.logging.disable_progress_bar()  # its bars are of saving, which takes no time
     with one_line_errors("train.py"):
-        report = train(build(world, lexicon, corpus), config, arguments.output_dir)
+        if arguments.data is None:
+            taught, sentences = build(world, lexicon, corpus), None
+        else:
+            taught, rows = open_published(arguments.data, arguments.config)
+            sentences = RowSentences(rows, taught)
+        report = train(taught, config, arguments.output_dir, sentences=sentences, tracker=arguments.tracker)
     if state.is_main_process:
-        recall = ", ".join(f"{edge} {share:.2%}" for edge, share in report["recall"]["statement"].items())
+        by_form = next(iter(report["recall"].values()))
+        recall = ", ".join(f"{edge} {share:.2%}" for edge, share in by_form.items())
         print(
             f"{arguments.output_dir} holds a {config.size} model that knows {recall} after "
             f"{report['exposures_per_fact']:.1f} exposures per fact ({report['seconds']:.0f} s)"

@@ -10,7 +10,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import distributed
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from behemoth_data import CorpusConfig, LexiconConfig, WorldConfig
 
@@ -61,8 +63,9 @@ def test_recipe_and_options_become_a_folder_and_one_line(tmp_path: Path) -> None
     done = process(["small.yaml", "--output", "behemoth", "--repeats", "2"], tmp_path)
     assert done.returncode == 0, done.stderr
     (line,) = done.stdout.splitlines()
-    # 12 x 4 facts twice and once as questions, in two configs; with nesting 12 x 4 and 20 x 4 more; 12 or 36 edit sets
-    assert line.startswith("behemoth holds 6 configs, 876 rows, ")
+    # 12 x 4 facts twice, and as prompts in four forms, in two configs; with nesting 12 x 4 and 20 x 4 facts more; in
+    # each of 5 tables 10 edits alone, 1 set of identical and 1 of different ones
+    assert line.startswith("behemoth holds 6 configs, 1,692 rows, ")
     configs = json.loads((tmp_path / "behemoth" / "manifest.json").read_text(encoding="utf-8"))["configs"]
     assert len(configs) == 6
     for config in configs.values():
@@ -95,7 +98,10 @@ def test_bad_value_ends_the_process_with_status_2_and_one_line(tmp_path: Path) -
         ("--num_subjects many", ["--num_subjects", "invalid int value: 'many'"]),
         ("--num_subjects null", ["--num_subjects", "invalid int value: 'null'"]),
         ("--correlation high", ["--correlation", "invalid float value: 'high'"]),
-        ("no.yaml", ["recipe must be a YAML file such as recipes/base.yaml, recipes/tiny.yaml", "got no.yaml"]),
+        ("no.yaml", ["recipe must be a YAML file such as", "recipes/base.yaml", "recipes/tiny.yaml", "got no.yaml"]),
+        ("--rows_per_file 0", ["rows_per_file must be at least 1, got 0"]),
+        ("--dask lcal", ["dask must be local or the address of a scheduler", "got lcal"]),
+        ("--output nope://a", ["output must be a folder or a URL that fsspec can open, got nope://a"]),
     ],
 )
 def test_bad_input_is_one_clear_line_and_nothing_is_written(
@@ -161,7 +167,25 @@ def test_output_that_holds_something_else_is_refused_until_overwrite_is_given(
     assert "got behemoth: use --overwrite to replace it" in capsys.readouterr().err
     assert os.listdir("behemoth") == ["mine.txt"]
     make_data.main([*words, "--overwrite"])
-    assert sorted(os.listdir("behemoth")) == ["README.md", "independent", "manifest.json"]
+    assert sorted(os.listdir("behemoth")) == ["README.md", "independent", "manifest.json", "structures"]
+
+
+def test_cluster_writes_the_files_to_a_url(make_data: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    system = MemoryFileSystem()
+    system.store.clear()
+    words = ["--configs", "independent", *SMALL, "--rows_per_file", "50", "--output", "memory://behemoth"]
+    with distributed.LocalCluster(processes=False, n_workers=2, dashboard_address="127.0.0.1:0") as cluster:
+        make_data.main([*words, "--dask", cluster.scheduler_address])
+    # 12 x 4 facts, each stated twice and prompted for in four forms
+    assert capsys.readouterr().out.startswith("memory://behemoth holds 1 configs, 288 rows, ")
+    names = [f"{split}-0000{number}" for split in ("test", "train", "validation") for number in (0, 1)]
+    assert sorted(system.find("/behemoth")) == [
+        "/behemoth/README.md",
+        *(f"/behemoth/independent/{name}-of-00002.parquet" for name in names),
+        "/behemoth/manifest.json",
+        "/behemoth/structures/independent.svg",
+    ]
+    system.store.clear()
 
 
 def test_base_recipe_is_what_comes_without_a_recipe(recipe: ModuleType) -> None:

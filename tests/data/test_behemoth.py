@@ -3,6 +3,7 @@
 Run as a script, this file writes the golden digests of the rows as JSON to standard output.
 """
 
+import ast
 import functools
 import hashlib
 import json
@@ -15,10 +16,11 @@ from pathlib import Path
 
 import datasets
 import pytest
+from datasets.distributed import split_dataset_by_node
 from datasets.exceptions import DatasetGenerationError
 
 import behemoth_data.behemoth as behemoth
-from behemoth_data.behemoth import CONFIG_NAMES, VERSION, Behemoth, code_digest
+from behemoth_data.behemoth import CONFIG_NAMES, VERSION, Behemoth, code_digest, rows_of
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "data.json"
 WORLDS = ("independent", "correlated", "nested")
@@ -76,18 +78,26 @@ def test_configs_are_the_three_worlds_and_their_edits():
 
 
 @pytest.mark.parametrize("name", WORLDS)
-def test_world_config_has_a_row_per_sentence_and_a_row_per_fact(cache, name):
-    data = prepared(cache, name)
+def test_world_config_has_a_row_per_sentence_and_a_row_per_fact_in_each_form_with_a_prompt(cache, name):
+    data = prepared(cache, name, repeats=3)
     facts = 40 * 3 * (2 if name == "nested" else 1) + (20 * 3 if name == "nested" else 0)
-    assert {split: data[split].num_rows for split in data} == {"train": 2 * facts, "validation": facts}
+    assert {split: data[split].num_rows for split in data} == {
+        "train": 3 * facts,
+        "validation": 2 * facts,
+        "test": 2 * facts,
+    }
     for split in data:
         assert data[split].column_names == COLUMNS
         edge = data[split].features["edge"]
         assert edge == datasets.ClassLabel(names=["subject_object", "subject_nested", "object_nested"])
     keys = ("edge", "subject", "relation", "object")
-    asked = Counter(tuple(row[key] for key in keys) for row in data["validation"])
-    assert Counter(tuple(row[key] for key in keys) for row in data["train"]) == dict.fromkeys(asked, 2)
+    asked = Counter(tuple(row[key] for key in (*keys, "form")) for row in data["validation"])
     assert max(asked.values()) == 1
+    assert {form for *_, form in asked} == {"statement", "rso"}
+    assert set(data["test"]["form"]) == {"question", "new_question"}
+    assert Counter(tuple(row[key] for key in keys) for row in data["train"]) == dict.fromkeys(
+        {tuple(fact) for *fact, _ in asked}, 3
+    )
 
 
 @pytest.mark.parametrize("name", WORLDS)
@@ -119,7 +129,7 @@ def test_edits_are_about_facts_of_the_published_world(cache):
     answers = {row["prompt"]: row["answer"] for row in world}
     for row in prepared(cache, "nested_edits")["test"]:
         for probe in row["probes"]:
-            if probe["form"] == "statement":
+            if probe["form"] in ("statement", "rso"):
                 assert answers[probe["prompt"]] == probe["answer_before"]
         for fact in row["retain"]:
             assert answers[fact["prompt"]] == fact["answer"]
@@ -156,18 +166,44 @@ def test_prepared_rows_are_the_streamed_ones(cache, name):
     assert digests(prepared(cache, name)) == streamed(name)
 
 
+@pytest.mark.parametrize("num_proc", [1, 2, 3])
 @pytest.mark.parametrize("name", ["nested", "nested_edits"])
-def test_two_processes_make_the_rows_of_one(tmp_path, monkeypatch, name):
-    monkeypatch.setattr(behemoth, "_SHARD", 100)  # several shards of sentences, which two processes share
-    one, two = prepared(tmp_path / "one", name), prepared(tmp_path / "two", name, num_proc=2)
-    assert digests(one) == digests(two)
+def test_any_number_of_processes_make_the_same_rows(tmp_path, monkeypatch, name, num_proc):
+    monkeypatch.setattr(behemoth, "_SHARD", 100)  # several shards of sentences, which the processes share
+    assert digests(prepared(tmp_path, name, num_proc=num_proc, edit_seeds=3)) == digests(
+        Behemoth(config_name=name, **{**SMALL, "edit_seeds": 3}).as_streaming_dataset()
+    )
 
 
 def test_shards_and_blocks_leave_no_trace_in_the_rows(cache, tmp_path, monkeypatch):
     whole = digests(prepared(cache))
     monkeypatch.setattr(behemoth, "_SHARD", 77)
-    monkeypatch.setattr(behemoth, "_BLOCK", 10)
+    monkeypatch.setattr("behemoth_data.rows.Rows.rows_per_block", 10)
     assert digests(prepared(tmp_path)) == whole
+
+
+# 600 sentences or facts: 6 shards, two for each node, or 8, of which each node reads all and keeps a third of the rows
+@pytest.mark.parametrize("shard", [100, 80])
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_three_nodes_stream_every_row_once(monkeypatch, split, shard):
+    monkeypatch.setattr(behemoth, "_SHARD", shard)
+    stream = Behemoth(config_name="nested", **SMALL).as_streaming_dataset(split=split)
+    assert stream.num_shards == {100: 6, 80: 8}[shard]
+    nodes = [list(split_dataset_by_node(stream, rank, 3)) for rank in range(3)]
+    assert [len(rows) for rows in nodes] == [200, 200, 200]
+    assert Counter(json.dumps(row) for rows in nodes for row in rows) == Counter(json.dumps(row) for row in stream)
+
+
+def test_every_seed_of_edits_is_a_shard():
+    builder = Behemoth(config_name="nested_edits", **{**SMALL, "edit_seeds": 3})
+    assert builder.as_streaming_dataset(split="test").num_shards == 3
+
+
+def test_ranges_of_one_config_share_what_was_looked_up():
+    config, other = (Behemoth(config_name="nested", **{**SMALL, "repeats": n}).config for n in (2, 3))
+    assert rows_of(config) is rows_of(config)
+    assert rows_of(other)["train"].corpus.config.repeats == 3
+    assert rows_of(config)["train"].corpus.config.repeats == 2
 
 
 def test_rows_do_not_depend_on_pythons_hash_seed():
@@ -190,6 +226,7 @@ def test_another_order_seed_reorders_training_and_asks_the_same_facts(cache):
     first, other = digests(prepared(cache)), digests(prepared(cache, order_seed=1))
     assert first["train"] != other["train"]
     assert first["validation"] == other["validation"]
+    assert first["test"] == other["test"]
 
 
 # overrides
@@ -246,13 +283,13 @@ def test_unknown_config_lists_the_known_ones():
 
 
 def test_failure_in_the_middle_leaves_no_rows_to_load(tmp_path, monkeypatch):
-    def fail(corpus, start, stop):
+    def fail(self, start, stop):
         if start:
             raise OSError("disk full")
         return behemoth.FACT_SCHEMA.empty_table()
 
-    monkeypatch.setattr(behemoth, "_BLOCK", 10)
-    monkeypatch.setattr(behemoth, "sentence_table", fail)
+    monkeypatch.setattr("behemoth_data.rows.Rows.rows_per_block", 10)
+    monkeypatch.setattr("behemoth_data.rows.SentenceTables.table", fail)
     with pytest.raises(DatasetGenerationError):
         prepared(tmp_path)
     assert not [path for path in files_below(tmp_path) if path.suffix == ".arrow"]
@@ -274,7 +311,20 @@ def test_every_override_has_a_cache_of_its_own(tmp_path, overrides):
     assert plain.cache_dir != other.cache_dir
 
 
-ROW_CODE = ["behemoth", "corpus", "edits", "grammar", "lexicon", "rng", "settings", "tables", "world"]
+def imported(name):
+    """The module of the package and all others that it imports at its top, their imports included."""
+    tree = ast.parse((Path(behemoth.__file__).parent / f"{name}.py").read_text(encoding="utf-8"))
+    froms = [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.module.startswith("behemoth_data")]
+    modules = {f"{node.module}.{alias.name}".split(".")[1] for node in froms for alias in node.names}
+    return {name}.union(*map(imported, modules))
+
+
+ROW_CODE = sorted(imported("behemoth"))
+
+
+def test_code_that_makes_rows_is_what_the_builder_imports():
+    assert {"behemoth", "rows", "tables", "edits", "rng"} <= set(ROW_CODE)
+    assert sorted(behemoth._ROW_CODE) == ROW_CODE
 
 
 @pytest.mark.parametrize("name", ROW_CODE)

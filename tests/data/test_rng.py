@@ -6,11 +6,12 @@ million, and as the seeds are fixed, it either always fails or never.
 
 import hashlib
 import itertools
+import math
 from collections import Counter
 
 import numpy as np
 import pytest
-from scipy.stats import chi2
+from scipy.stats import chi2, norm
 
 from behemoth_data.rng import Permutation, Stream
 
@@ -37,17 +38,18 @@ def bits(seed, name, index):
 
 
 def permuted(size, seed, name, index):
-    """Eight Feistel rounds on the digits (index // a, index % a), walked until the image lies inside."""
-    a = next(a for a in itertools.count(max(1, int(size**0.5) - 2)) if a * a >= size)
-    b = (size + a - 1) // a
+    """Eight Feistel rounds on index's low half of bits and the rest, walked until the image lies inside."""
+    low_bits = len(f"{size - 1:b}") // 2 if size > 1 else 0
+    low_values = 2**low_bits
+    high_values = (size + low_values - 1) // low_values
     while True:
-        left, right = divmod(index, a)
+        high, low = divmod(index, low_values)
         for step, key in enumerate(keys(seed, name, 8)):
             if step % 2 == 0:
-                left = (left + ((mix((right + key) & WORD) >> 32) * b >> 32)) % b
+                high = (high + ((mix((low + key) & WORD) >> 32) * high_values >> 32)) % high_values
             else:
-                right = (right + ((mix((left + key) & WORD) >> 32) * a >> 32)) % a
-        index = left * a + right
+                low ^= (mix((high + key) & WORD) >> 32) % low_values
+        index = high * low_values + low
         if index < size:
             return index
 
@@ -172,7 +174,23 @@ def test_permutation_equals_that_of_plain_integers(size):
 
 
 def test_permutation_is_the_known_one():
-    assert Permutation(12, 0, "a")(np.arange(12)).tolist() == [1, 8, 2, 0, 4, 7, 6, 11, 3, 9, 10, 5]
+    assert Permutation(12, 0, "a")(np.arange(12)).tolist() == [11, 4, 9, 1, 0, 3, 2, 6, 8, 10, 5, 7]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 12, 1009, 2**20, 2**40 + 1, 2**62])
+def test_inverse_finds_the_index_of_an_image(size):
+    permutation = Permutation(size, 4, "p")
+    places = np.unique(np.linspace(0, size - 1, 1000).astype(np.int64).clip(0, size - 1))
+    assert np.array_equal(permutation.inverse(permutation(places)), places)
+    assert np.array_equal(permutation(permutation.inverse(places)), places)
+
+
+def test_image_does_not_depend_on_how_many_are_asked_for_at_once():
+    permutation = Permutation(100_000, 8, "p")
+    whole = permutation(np.arange(100_000))
+    assert np.array_equal(
+        np.concatenate([permutation(np.arange(i, i + 12_500)) for i in range(0, 100_000, 12_500)]), whole
+    )
 
 
 def test_image_depends_on_neither_the_order_nor_the_shape_of_the_question():
@@ -198,6 +216,23 @@ def test_first_image_is_uniform_over_seeds(size):
 def test_images_of_two_places_are_a_uniform_pair_over_seeds():
     pairs = Counter(tuple(Permutation(7, seed, "pair")([0, 1]).tolist()) for seed in range(2100))
     assert fits([pairs[pair] for pair in itertools.permutations(range(7), 2)], 50)
+
+
+@pytest.mark.parametrize("size", [3, 4, 5, 6])
+def test_every_order_of_a_few_places_occurs(size):
+    seen = {
+        tuple(Permutation(size, seed, "all")(np.arange(size)).tolist()) for seed in range(20_000 if size == 6 else 3000)
+    }
+    assert len(seen) > 0.4 * math.factorial(size)  # a Feistel network may be bound to the even half of all orders
+
+
+@pytest.mark.parametrize("size", [40_000, 65_536, 99_999])
+@pytest.mark.parametrize("lag", [1, 2, 7, 256])
+def test_images_are_not_serially_correlated(size, lag):
+    image = Permutation(size, 5, "serial")(np.arange(size))
+    correlation = np.corrcoef(image[:-lag], image[lag:])[0, 1]
+    # A uniform permutation's is about normal with variance 1 / size.
+    assert abs(correlation) < norm.isf(ERROR_RATE / 2) / np.sqrt(size - lag)
 
 
 def test_neighbours_are_scattered():

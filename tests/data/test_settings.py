@@ -167,3 +167,15 @@ def test_digest_counts_a_dataclass_as_its_fields():
 def test_digest_refuses_what_json_cannot_say():
     with pytest.raises(TypeError, match="cannot digest set"):
         digest({1, 2})
+
+
+def test_items_of_a_tuple_must_have_its_type():
+    with pytest.raises(ValueError, match=r"inversion_forms must hold str only, got \(\['rso'\],\)"):
+        CorpusConfig(inversion_forms=(["rso"],))
+
+
+def test_whole_number_too_large_for_a_float_is_refused():
+    with pytest.raises(
+        ValueError, match=r"correlation must be smaller than 2\*\*1023 in size, got a number of 1329 bits"
+    ):
+        WorldConfig(correlation=10**400)

@@ -7,6 +7,7 @@ import dataclasses
 import itertools
 import re
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -141,12 +142,19 @@ def test_subjects_nested_object_is_the_nested_object_of_its_object(structure):
     assert table(world, SN) == {(s, r): nested[o, r] for (s, r), o in objects.items()}
 
 
+@pytest.mark.parametrize("correlation", [None, 0.8])
 @pytest.mark.parametrize(("objects", "nested"), [(12, 4), (12, 12), (2, 2), (100, 10)])
-def test_every_nested_object_has_equally_many_objects(objects, nested):
-    world = World(config(num_objects=objects, num_nested_objects=nested))
-    for relation in range(3):
+def test_every_nested_object_has_equally_many_objects(objects, nested, correlation):
+    world = World(config(num_relations=6, num_objects=objects, num_nested_objects=nested, correlation=correlation))
+    for relation in range(6):
         tails = [tail for (_, r), tail in table(world, ON).items() if r == relation]
         assert [tails.count(n) for n in range(nested)] == [objects // nested] * nested
+
+
+@pytest.mark.parametrize("relation", [0, 1, 2])
+def test_subjects_nested_objects_are_uniform(relation):
+    world = World(config(num_subjects=24_000, num_nested_objects=4))
+    assert fits(np.bincount(world.tails(SN, np.arange(24_000), relation), minlength=4), 6000)
 
 
 def test_relations_are_nested_each_in_its_own_way():
@@ -170,15 +178,40 @@ def test_objects_of_two_relations_are_independent():
 # correlation
 
 
-@pytest.mark.parametrize("correlation", [0.2, 0.5, 0.9, 0.99, 1.0])
-def test_measured_correlation_is_the_nominal_one(correlation):
-    world = World(config(num_subjects=50_000, correlation=correlation))
+@pytest.mark.parametrize("nested", [0, 4])
+@pytest.mark.parametrize("correlation", [0.2, 0.5, 0.7, 0.9, 0.99, 1.0])
+def test_measured_correlation_is_the_nominal_one(correlation, nested):
+    world = World(config(num_subjects=50_000, correlation=correlation, num_nested_objects=nested))
     subjects = np.arange(50_000)
     equal = int((world.objects(subjects, 0) == world.objects(subjects, 1)).sum())
     assert by_chance(equal, 50_000, correlation)
 
 
-@pytest.mark.parametrize("correlation", [0.2, 0.6])
+@pytest.mark.parametrize("correlation", [0.51, 0.7, 0.9, 1.0])
+def test_measured_correlation_is_the_nominal_one_with_a_binary_first_relation(correlation):
+    world = World(config(num_subjects=50_000, correlation=correlation, binary_first=True))
+    first, second = (world.objects(np.arange(50_000), relation) for relation in (0, 1))
+    assert by_chance(int((first == second).sum()), 50_000, correlation)
+    assert by_chance(int(first.sum()), 50_000, 0.5)
+
+
+@pytest.mark.parametrize("correlation", [0.5, 0.7, 0.9, 1.0])
+@pytest.mark.parametrize("relation", [0, 1, 2])
+def test_objects_of_a_correlated_world_are_uniform_too(correlation, relation):
+    objects = World(config(num_subjects=24_000, correlation=correlation)).objects(np.arange(24_000), relation)
+    assert fits(np.bincount(objects, minlength=12), 2000)
+
+
+def test_correlation_is_between_objects_and_leaves_their_nested_objects_to_each_relation():
+    world = World(config(num_subjects=24_000, correlation=1.0, num_nested_objects=4))
+    subjects = np.arange(24_000)
+    objects, (first, second) = world.objects(subjects, 0), (world.tails(SN, subjects, r) for r in (0, 1))
+    by_hand = [(world.nested(o, 0), world.nested(o, 1)) for o in range(12)]
+    assert list(zip(first.tolist(), second.tolist(), strict=True)) == [by_hand[o] for o in objects.tolist()]
+    assert any(one != other for one, other in by_hand)
+
+
+@pytest.mark.parametrize("correlation", [0.2, 0.5, 0.7, 0.9])
 def test_objects_that_do_not_match_are_uniform_over_all_others(correlation):
     world = World(config(num_subjects=60_000, num_objects=8, correlation=correlation))
     first, second = (world.objects(np.arange(60_000), relation) for relation in (0, 1))
@@ -271,20 +304,54 @@ def test_another_seed_is_another_world_and_the_same_seed_the_same(structure):
         assert table(first, edge) != table(other, edge)
 
 
-def test_neighbouring_seeds_agree_only_by_chance():
-    subjects, relations, objects = World(config(num_subjects=10_000)).facts(SO)
-    others = World(config(num_subjects=10_000, seed=1)).objects(subjects, relations)
-    assert by_chance(int((objects == others).sum()), 30_000, 1 / 12)
+@pytest.mark.parametrize(("seed", "neighbour"), [(0, 1), (1, 2), (41, 42), (-1, 0), (2**32, 2**32 + 1), (0, 2**32)])
+@pytest.mark.parametrize("structure", ["independent", "nested"])
+def test_neighbouring_seeds_agree_only_by_chance(seed, neighbour, structure):
+    first, second = (
+        World(config(num_subjects=10_000, num_objects=1200, seed=s, **STRUCTURES[structure])) for s in (seed, neighbour)
+    )
+    for edge in first.edges:
+        heads, relations, tails = first.facts(edge)
+        equal = int((tails == second.tails(edge, heads, relations)).sum())
+        assert by_chance(equal, first.num_facts(edge), 1 / first.num_tails(edge))
+
+
+def test_neighbouring_seeds_match_and_dissent_for_other_subjects():
+    subjects = np.arange(10_000)
+    for fields, share in (({"correlation": 0.5}, 0.5), ({"minority_fraction": 0.5}, 0.5)):
+        worlds = [World(config(num_subjects=10_000, seed=seed, **fields)) for seed in (0, 1)]
+        if "correlation" in fields:
+            chosen = [world.objects(subjects, 0) == world.objects(subjects, 1) for world in worlds]
+        else:
+            chosen = [world.dissenting_objects(subjects, 0) >= 0 for world in worlds]
+        assert by_chance(int((chosen[0] == chosen[1]).sum()), 10_000, share**2 + (1 - share) ** 2)
 
 
 def test_world_of_a_billion_subjects_answers_at_once():
-    started = time.perf_counter()
-    world = World(WorldConfig(num_subjects=10**9, correlation=0.9, num_nested_objects=10))
-    last = 10**9 - 1
-    found = [world.fact(edge, head, 3) for edge, head in ((SO, last), (SN, last), (ON, 99))]
-    assert world.nested(found[0].tail, 3) == found[1].tail
+    # Ids from everywhere, the first and the last among them.
+    subjects = np.concatenate([[0, 10**9 - 1], np.arange(1, 1000) * 987_654_321 % 10**9])
+    relations = np.arange(len(subjects)) % 4
+    seconds = []
+    for _ in range(5):
+        started = time.perf_counter()
+        world = World(WorldConfig(num_subjects=10**9, correlation=0.9, num_nested_objects=10))
+        objects, nested = (world.tails(edge, subjects, relations) for edge in (SO, SN))
+        seconds.append(time.perf_counter() - started)
+    assert min(seconds) < 0.1
     assert world.num_facts(SO) == 4 * 10**9
-    assert time.perf_counter() - started < 1
+    assert world.nested(objects, relations).tolist() == nested.tolist()
+
+
+def test_world_of_a_billion_subjects_takes_no_memory():
+    tracemalloc.start()
+    world = World(WorldConfig(num_subjects=10**9, correlation=0.9, num_nested_objects=10))
+    world.tails(SN, np.array([0, 123_456_789, 10**9 - 1]), 1)
+    world.facts(SO, 4 * 10**9 - 1000)
+    changed = world.after([Fact(SO, 10**9 - 1, 3, 5), Fact(ON, 5, 3, 7)])
+    assert changed.tails(SN, 10**9 - 1, 3) == 7
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1_000_000
 
 
 # changes

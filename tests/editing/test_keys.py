@@ -62,7 +62,7 @@ def test_background_holds_every_distinct_sentence_once(checkpoint, background):
 
 
 def test_keys_are_what_the_output_matrix_is_given(checkpoint):
-    tokens = torch.from_numpy(checkpoint.corpus.block(0, 3))
+    tokens = torch.from_numpy(checkpoint.corpus.block(0, 3).astype(np.int64))
     keys = keys_of(checkpoint.model, matrix_of(checkpoint.model, 2, MATRIX), tokens)
     assert keys.shape == (*tokens.shape, 512)
     for row, sentence in zip(keys, tokens.tolist(), strict=True):

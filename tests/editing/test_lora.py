@@ -59,7 +59,7 @@ def test_rank_above_a_matrix_s_smaller_side_is_clamped(checkpoint, edit_set):
 
 
 def test_merged_model_answers_as_the_adapted_one(checkpoint, edit_set, monkeypatch):
-    tokens = torch.from_numpy(checkpoint.corpus.block(0, 8))
+    tokens = torch.from_numpy(checkpoint.corpus.block(0, 8).astype(np.int64))
     logits = []
 
     def watched(model, *rest):

@@ -10,9 +10,9 @@ from transformers import GenerationConfig
 
 from behemoth_data import LexiconConfig, WorldConfig, build
 from behemoth_data.world import Edge
-from behemoth_models.batches import batches
+from behemoth_models.batches import Feed
 from behemoth_models.pythia import pythia
-from behemoth_models.recall import evaluating, greedy, greedy_answers, known_facts, recall
+from behemoth_models.recall import evaluating, greedy, greedy_answers, known_facts, recall, shared_prefixes
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def generated(model, prompts, width):
 @pytest.mark.parametrize(("edge", "width"), [(Edge.SUBJECT_OBJECT, 2), (Edge.SUBJECT_NESTED, 1)])
 def test_greedy_equals_generate_on_an_untrained_model(corpus, untrained, edge, width):
     prompts = torch.from_numpy(corpus.grammar.tokens(edge, "statement", *corpus.world.facts(edge)))
-    prompts = prompts[:, : corpus.grammar.prompt_length(edge, "statement")]
+    prompts = prompts[:, : corpus.grammar.answer_place(edge, "statement").start]
     answers = greedy(untrained, prompts, width)
     assert answers.shape == (len(prompts), width)
     assert torch.equal(answers, generated(untrained, prompts, width))
@@ -63,7 +63,7 @@ def test_greedy_equals_generate_on_an_untrained_model(corpus, untrained, edge, w
 def test_greedy_equals_generate_on_a_trained_model(checkpoint):
     corpus = checkpoint.corpus
     tokens = corpus.grammar.tokens(Edge.SUBJECT_OBJECT, "rso", *corpus.world.facts(Edge.SUBJECT_OBJECT))
-    prompts = torch.from_numpy(tokens[:40, : corpus.grammar.prompt_length(Edge.SUBJECT_OBJECT, "rso")])
+    prompts = torch.from_numpy(tokens[:40, : corpus.grammar.answer_place(Edge.SUBJECT_OBJECT, "rso").start])
     assert torch.equal(greedy(checkpoint.model, prompts, 3), generated(checkpoint.model, prompts, 3))
 
 
@@ -89,6 +89,35 @@ def test_answers_keep_the_order_of_prompts_of_unequal_length(corpus, untrained):
 
 def test_no_prompts_have_no_answers(untrained):
     assert greedy_answers(untrained, [], []) == []
+    assert greedy(untrained, torch.empty((0, 4), dtype=torch.long), 2).shape == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "length"),
+    [
+        ([[1, 2, 3], [1, 2, 4]], 2),  # 2 + 2 tokens instead of 6
+        ([[1, 2, 3], [4, 2, 3]], 0),  # nothing at the start is shared
+        ([[1, 2, 3], [1, 5, 3], [1, 6, 3], [1, 6, 4]], 1),  # 1 + 8 tokens; sharing two: 6 + 4
+        ([[7, 7, 7]], 0),
+        ([[5, 5], [5, 5]], 1),  # the last token is computed for every prompt
+    ],
+)
+def test_prefix_that_is_shared_leaves_the_fewest_tokens(prompts, length):
+    found, first, groups = shared_prefixes(np.array(prompts))
+    assert found == length
+    if length:
+        assert [prompts[first[group]][:length] for group in groups] == [prompt[:length] for prompt in prompts]
+        assert len(first) == len({tuple(prompt[:length]) for prompt in prompts})
+
+
+@pytest.mark.parametrize("width", [1, 3])
+def test_answers_to_prompts_that_start_alike_equal_generate(checkpoint, width):
+    corpus, edge = checkpoint.corpus, Edge.SUBJECT_OBJECT
+    facts = [np.repeat(np.arange(12), 3), np.tile(np.arange(3), 12), np.zeros(36, np.int64)]
+    cut = corpus.grammar.answer_place(edge, "statement").start
+    prompts = torch.from_numpy(corpus.grammar.tokens(edge, "statement", *facts)[:, :cut])
+    assert shared_prefixes(prompts.numpy())[0] > 0
+    assert torch.equal(greedy(checkpoint.model, prompts, width), generated(checkpoint.model, prompts, width))
 
 
 @pytest.mark.parametrize("form", ["statement", "rso"])
@@ -114,15 +143,12 @@ def test_known_facts_are_those_answered_with_all_words_one_by_one(forgetful, che
 
 def test_answer_with_one_word_of_two_right_is_not_known(corpus, untrained, monkeypatch):
     edge = Edge.SUBJECT_OBJECT
-    cut = corpus.grammar.prompt_length(edge, "statement")
-    answers = {
-        tuple(row[:cut].tolist()): row[cut:-2].tolist()
-        for row in corpus.grammar.tokens(edge, "statement", *corpus.world.facts(edge))
-    }
+    cut = corpus.grammar.answer_place(edge, "statement").start
+    rows = corpus.grammar.tokens(edge, "statement", *corpus.world.facts(edge)).tolist()
+    answers = {tuple(row[:cut]): [row[cut], -1] if i % 2 else row[cut:-2] for i, row in enumerate(rows)}
 
     def half_right(model, prompts, width):
-        rows = [list(answers.get(tuple(prompt), [0] * width)) for prompt in prompts.tolist()]
-        return torch.tensor([[row[0], -1] if width == 2 and i % 2 else row for i, row in enumerate(rows)])
+        return torch.tensor([answers.get(tuple(prompt), [0] * width) for prompt in prompts.tolist()])
 
     # The package has a function of the module's name.
     monkeypatch.setattr(importlib.import_module("behemoth_models.recall"), "greedy", half_right)
@@ -151,7 +177,7 @@ def test_mode_of_the_model_is_restored(corpus, untrained, training):
 
 def test_row_cannot_attend_to_another_sentence(checkpoint):
     corpus, model = checkpoint.corpus, checkpoint.model
-    rows = next(batches(corpus, 4))
+    (rows,), _ = Feed(corpus, 4).parts(0)
     changed = rows.clone()
     changed[1:] = corpus.grammar.lexicon.token_ids["W9"]
     with torch.no_grad():
@@ -163,7 +189,7 @@ def test_row_cannot_attend_to_another_sentence(checkpoint):
 
 
 def test_token_cannot_attend_to_a_later_one(checkpoint):
-    rows = next(batches(checkpoint.corpus, 2))
+    (rows,), _ = Feed(checkpoint.corpus, 2).parts(0)
     changed = rows.clone()
     changed[:, 6:] = 0
     with torch.no_grad():

@@ -1,0 +1,34 @@
+"""An exported dataset, found again: a config's rows, and the corpus that they were made from. It writes nothing."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+from behemoth_data.corpus import Corpus
+from behemoth_data.export import MANIFEST, read_manifest
+from behemoth_data.settings import check, check_known
+
+
+def open_published(name: str | os.PathLike[str], config: str, split: str = "train") -> tuple[Corpus, Any]:
+    """The corpus and the rows of one split of an exported folder or a Hub id; streams nothing, downloads what lacks.
+
+    Raises: ValueError for a config that it lacks or rows of another version, OSError if there is no manifest.
+    """
+    from behemoth_data.behemoth import VERSION, BehemothConfig, corpus_of
+
+    datasets: Any = sys.modules["datasets"]  # behemoth.py, the only file that imports it, just did
+    if os.path.isdir(name):
+        manifest = read_manifest(name)
+    else:
+        from huggingface_hub import hf_hub_download
+
+        manifest = read_manifest(os.path.dirname(hf_hub_download(str(name), MANIFEST, repo_type="dataset")))
+    check_known(f"config of {name}", config, manifest["configs"])
+    check(
+        manifest["rows_version"] == VERSION,
+        f"rows_version of {name} must be {VERSION}, as this generator makes, got {manifest['rows_version']}",
+    )
+    corpus = corpus_of(BehemothConfig(name=config, **manifest["configs"][config]))
+    return corpus, datasets.load_dataset(str(name), config, split=split)

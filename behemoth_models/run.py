@@ -1,0 +1,210 @@
+"""What a training run leaves on disk: its newest state, the models it keeps, and the finished folder.
+
+Everything is written under a hidden name and renamed when it is whole, so that a kill or a full disk at any
+moment leaves what was there before. No pickle: tensors are safetensors, numbers JSON.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from accelerate import Accelerator
+from pyarrow import parquet
+from safetensors.torch import load_file, save_file
+from transformers import GPTNeoXForCausalLM
+
+from behemoth_data.corpus import Corpus
+from behemoth_data.settings import check
+from behemoth_data.tokenizer import build_tokenizer
+from behemoth_models.curve import draw_curve
+from behemoth_models.ledger import Ledger
+
+if TYPE_CHECKING:
+    from behemoth_models.train import TrainConfig
+
+_STATE = re.compile(r"state-(\d+)")
+_OURS = re.compile(r"\..*|state-\d+|step\d+|behemoth")  # what an unfinished run's folder may hold
+
+
+@dataclasses.dataclass
+class State:
+    """How far a run is, beside its weights, its optimizers and its ledger."""
+
+    step: int = 0  # optimizer steps done
+    tokens: int = 0  # predicted so far, over all processes
+    seconds: float = 0.0  # of training and measuring, over all sittings
+    ended: bool = False  # by a target or a budget that the number of steps does not know of
+    losses: list[float] = dataclasses.field(default_factory=list)  # of every step
+    curve: list[dict[str, Any]] = dataclasses.field(default_factory=list)  # one point per measurement
+
+
+class Run:
+    """One run's folder. Every process of a run makes one; only the main process writes."""
+
+    def __init__(self, output: Path, corpus: Corpus, config: TrainConfig) -> None:
+        self.output, self.corpus = output, corpus
+        self.header = json.loads(json.dumps({"train": dataclasses.asdict(config), "data": corpus.description()}))
+
+    def open(
+        self,
+        model: GPTNeoXForCausalLM,
+        optimizers: Sequence[torch.optim.Optimizer],
+        ledger: Ledger,
+        accelerator: Accelerator,
+    ) -> State:
+        """The state of the run in `output`, with weights, optimizers and ledger as they were; or a first one.
+
+        Raises: ValueError if `output` holds a finished run, a run of other settings, or anything else.
+        """
+        newest = self._newest()
+        accelerator.wait_for_everyone()  # nobody writes before all have looked
+        if newest is None:
+            state = State()
+            self.save(state, model, optimizers, ledger, accelerator)
+            return state
+        numbers = json.loads((newest / "run.json").read_text(encoding="utf-8"))
+        _check_same(numbers.pop("header"), self.header, str(self.output))
+        tensors = load_file(newest / "state.safetensors")
+        model.load_state_dict(_part(tensors, "model"))
+        for number, optimizer in enumerate(optimizers):
+            moments: dict[int, dict[str, torch.Tensor]] = {}
+            for name, tensor in _part(tensors, f"optimizer{number}").items():
+                parameter, _, key = name.partition(".")
+                moments.setdefault(int(parameter), {})[key] = tensor
+            optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+        ledger.restore({name: tensor.numpy() for name, tensor in _part(tensors, "ledger").items()})
+        return State(**numbers)
+
+    def save(
+        self,
+        state: State,
+        model: GPTNeoXForCausalLM,
+        optimizers: Sequence[torch.optim.Optimizer],
+        ledger: Ledger,
+        accelerator: Accelerator,
+    ) -> None:
+        """The newest state is this one; older ones are gone."""
+        if accelerator.is_main_process:
+            tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+            for number, optimizer in enumerate(optimizers):
+                for parameter, moments in optimizer.state_dict()["state"].items():
+                    tensors |= {f"optimizer{number}.{parameter}.{key}": tensor for key, tensor in moments.items()}
+            tensors |= {f"ledger.{name}": torch.from_numpy(array) for name, array in ledger.arrays().items()}
+            numbers = {"header": self.header, **dataclasses.asdict(state)}
+            with _whole(self.output / f"state-{state.step}") as folder:
+                save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / "state.safetensors")
+                (folder / "run.json").write_text(json.dumps(numbers) + "\n", encoding="utf-8")
+            self._remove_states(before=state.step)
+        accelerator.wait_for_everyone()
+
+    def keep(self, step: int, model: GPTNeoXForCausalLM, accelerator: Accelerator) -> None:
+        """The folder step{N} is the model after this step, an ordinary Hugging Face one."""
+        if accelerator.is_main_process:
+            with _whole(self.output / f"step{step}") as folder:
+                self._write_model(model, folder, {"step": step, "recall": {}})
+        accelerator.wait_for_everyone()
+
+    def finish(
+        self, model: GPTNeoXForCausalLM, report: Mapping[str, Any], ledger: Ledger, accelerator: Accelerator
+    ) -> None:
+        """`output` itself is the trained model with all that is known of it, and the state is gone."""
+        if accelerator.is_main_process:
+            partial = self.output / ".final"
+            with _written(partial):
+                self._write_model(model, partial, {"step": report["steps"], "recall": report["recall"]})
+                (partial / "training.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+                parquet.write_table(ledger.table(), partial / "facts.parquet", compression="zstd")
+                (partial / "training_curve.svg").write_text(draw_curve(report), encoding="utf-8")
+            # A folder without config.json is no model, so that one goes last.
+            for path in sorted(partial.iterdir(), key=lambda path: path.name == "config.json"):
+                path.replace(self.output / path.name)
+            partial.rmdir()
+            self._remove_states()
+        accelerator.wait_for_everyone()
+
+    def _write_model(self, model: GPTNeoXForCausalLM, folder: Path, learned: Mapping[str, Any]) -> None:
+        """A folder that transformers loads by itself; its config.json carries the world and the recipe."""
+        used_cache = model.config.use_cache
+        model.config.behemoth = {**self.header["data"], "train": self.header["train"], **learned}
+        model.config.use_cache = True
+        try:
+            model.save_pretrained(folder)
+        finally:
+            model.config.use_cache = used_cache
+        build_tokenizer(self.corpus.grammar.lexicon).save_pretrained(folder)
+
+    def _newest(self) -> Path | None:
+        """The newest state's folder, if there is one. Raises: ValueError if `output` holds anything else."""
+        names = [path.name for path in self.output.iterdir()] if self.output.is_dir() else []
+        check(
+            not self.output.exists() or self.output.is_dir(),
+            f"output_dir must be a folder, got {str(self.output)!r}",
+        )
+        states = sorted((int(match[1]) for name in names if (match := _STATE.fullmatch(name))), reverse=True)
+        finished = "config.json" in names
+        foreign = [] if states and not finished else [name for name in names if not _OURS.fullmatch(name)]
+        check(
+            not finished and not foreign,
+            f"output_dir must be empty, new or an unfinished run so that no trained model is lost, got "
+            f"{str(self.output)!r}, which holds {'a finished run' if finished else min(foreign, default='')}; "
+            "choose another folder or remove it",
+        )
+        return self.output / f"state-{states[0]}" if states else None
+
+    def _remove_states(self, before: int | None = None) -> None:
+        for path in list(self.output.iterdir()):
+            match = _STATE.fullmatch(path.name)
+            if match and (before is None or int(match[1]) < before):
+                shutil.rmtree(path)
+
+
+def _part(tensors: Mapping[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:
+    start = f"{name}."
+    return {key.removeprefix(start): tensor for key, tensor in tensors.items() if key.startswith(start)}
+
+
+def _check_same(stored: Any, wanted: Any, output: str, path: str = "") -> None:
+    """Raises: ValueError that names the first setting in which an unfinished run differs."""
+    if isinstance(stored, dict) and isinstance(wanted, dict):
+        for key in sorted({*stored, *wanted}):
+            _check_same(stored.get(key), wanted.get(key), output, f"{path}.{key}" if path else key)
+        return
+    check(
+        stored == wanted,
+        f"output_dir {output!r} holds an unfinished run whose {path} is {stored!r}, got {wanted!r}; use its settings "
+        "to go on, or another folder",
+    )
+
+
+@contextlib.contextmanager
+def _written(partial: Path) -> Iterator[Path]:
+    """A new folder to write to, which is gone again if that fails."""
+    shutil.rmtree(partial, ignore_errors=True)
+    made = [path for path in (partial.parent, *partial.parent.parents) if not path.exists()]
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        for path in made:
+            with contextlib.suppress(OSError):
+                path.rmdir()
+        raise
+
+
+@contextlib.contextmanager
+def _whole(folder: Path) -> Iterator[Path]:
+    """A folder to write to that has its name once all is written; if it is there already, it is replaced."""
+    partial = folder.with_name(f".{folder.name}.partial")
+    with _written(partial):
+        yield partial
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
