@@ -10,7 +10,7 @@ PACKAGES := behemoth_data behemoth_models behemoth_editing
 
 RECIPE := scripts/recipes/tiny.yaml
 DATA := behemoth/README.md
-MODEL := runs/tiny-nested/model.safetensors
+MODEL := runs/tiny-nested/config.json
 RESULTS := results/demo.done
 REPORT := report/index.html
 OFFLINE := HF_HUB_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1

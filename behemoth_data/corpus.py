@@ -134,9 +134,9 @@ class _Table:
 class Corpus:
     """World x Grammar x repeats, in a seeded order: N sentences, each found from its place alone.
 
-    Every fact is stated exactly `repeats` times (times the upweight), and exactly the nearest whole number to
-    `question_subject_fraction` of each table's heads is asked about. Which form a sentence is in and whether it
-    dissents is drawn independently for each, so the shares of forms and of dissent are binomial.
+    Every fact is stated exactly `repeats` times (times the upweight). If there are questions, exactly the nearest
+    whole number to `question_subject_fraction` of each table's heads is asked about, else none. Which form a sentence
+    is in and whether it dissents is drawn independently for each, so the shares of forms and of dissent are binomial.
 
     Sentences that say one fact in one form are equal unless the form has fillers. Distinct sentences have
     numbers: table by table, in it what is true before what dissents, in that form by form, in that fact by fact.

@@ -83,6 +83,8 @@ def export(
     a file), and a killed run leaves it for the next one with `overwrite`. Files whose name starts with a dot, such
     as the Hub's .gitattributes, do not count there and stay.
 
+    Two exports to one folder at the same time are not supported: the second takes the first one's files for leftovers.
+
     Returns the folder's path, or the URL as it was given.
 
     Raises: ValueError for an unknown config or field, a value out of bounds, a URL that cannot be opened or
@@ -103,9 +105,9 @@ def export(
     with tempfile.TemporaryDirectory() as cache:
         builders = {name: _builder(name, _applied(name, names, overrides or {}), cache) for name in names}
         header = _header(builders, rows_per_file)
+        if folder is not None:
+            _remove_leftovers(folder)  # first: it may put back a folder that a killed run was replacing
         if _holds(system, root, header):
-            if folder is not None:
-                _remove_leftovers(folder)
             _log.info("%s already holds exactly this export: nothing was written", output)
             return written
         if not overwrite and not _is_free(system, root):
@@ -116,7 +118,6 @@ def export(
             if folder is None:
                 _write_to_url(str(output), content)
             else:
-                _remove_leftovers(folder)
                 _write(folder, content)
     return written
 

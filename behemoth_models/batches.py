@@ -56,6 +56,7 @@ class RowSentences:
             words = self._corpus.grammar.split(text)
             unknown = [word for word in words if word not in ids]
             check(not unknown, f"data must be in the words of the corpus, got {unknown[:1]} in {text!r}")
+            check(len(words) < self._width, f"data must have at most {self._width - 1} words a sentence, got {text!r}")
             block[row, : len(words) + 1] = [*(ids[word] for word in words), ids[END]]
         return block
 

@@ -13,25 +13,23 @@ _COLOURS = {"subject_object": "#0072B2", "subject_nested": "#D55E00", "object_ne
 def draw_curve(report: Mapping[str, Any]) -> str:
     """The SVG of a report's curve, the same bytes for the same report: loss by step, recall by exposures."""
     import matplotlib
-
-    matplotlib.use("svg")
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure  # and not pyplot, which would change the caller's backend
 
     with matplotlib.rc_context({"svg.hashsalt": "behemoth", "svg.fonttype": "none", "font.size": 9}):
-        figure, (left, right) = pyplot.subplots(1, 2, figsize=(7.2, 2.8), layout="constrained")
+        figure = Figure(figsize=(7.2, 2.8), layout="constrained")
+        left, right = figure.subplots(1, 2)
         losses, curve = report["losses"], report["curve"]
         left.plot(range(1, len(losses) + 1), losses, color="#444444", linewidth=0.8)
         left.set(xlabel="step", ylabel="loss (nats per token)", ylim=(0, None))
         for edge in curve[-1]["recall"] if curve else ():
-            exposures = [0.0, *(point["exposures"][edge] for point in curve)]
-            recall = [0.0, *(point["recall"][edge] for point in curve)]
+            exposures = [point["exposures"][edge] for point in curve]
+            recall = [point["recall"][edge] for point in curve]
             right.plot(exposures, recall, marker="o", markersize=3, color=_COLOURS[edge], label=edge)
-        right.set(xlabel="sentences per fact", ylabel="recall", ylim=(-0.03, 1.03))
+        right.set(xlabel="sentences per fact", ylabel="recall", xlim=(0, None), ylim=(-0.03, 1.03))
         if curve:
             right.legend(frameon=False)
         for axes in (left, right):
             axes.spines[["top", "right"]].set_visible(False)
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
-        pyplot.close(figure)
     return text.getvalue()

@@ -17,7 +17,7 @@ Int64 = NDArray[np.int64]
 
 
 class Ledger:
-    """How many sentences about each fact training has used, and after which step each was first known.
+    """How many sentences about each fact training has used, and after which step each was first measured as known.
 
     Facts follow World.facts. A sentence that dissents counts as one about its fact.
     """
@@ -58,7 +58,7 @@ class Ledger:
             getattr(self, kind)[edge][:] = arrays[name]
 
     def table(self) -> pa.Table:
-        """One row per fact: its table, its ids, its exposures, and the step it was first known after (or null)."""
+        """One row per fact: its table and ids, its exposures, and the step it was first measured as known after."""
         parts = []
         for edge in self.corpus.world.edges:
             heads, relations, tails = self.corpus.world.facts(edge)

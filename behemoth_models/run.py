@@ -1,7 +1,8 @@
 """What a training run leaves on disk: its newest state, the models it keeps, and the finished folder.
 
 Everything is written under a hidden name and renamed when it is whole, so that a kill or a full disk at any
-moment leaves what was there before. No pickle: tensors are safetensors, numbers JSON.
+moment leaves a state to go on from, or nothing that could not be made again. No pickle: tensors are
+safetensors, numbers JSON.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from accelerate import Accelerator
 from pyarrow import parquet
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import GPTNeoXForCausalLM
 
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
     from behemoth_models.train import TrainConfig
 
 _STATE = re.compile(r"state-(\d+)")
-_OURS = re.compile(r"\..*|state-\d+|step\d+|behemoth")  # what an unfinished run's folder may hold
 
 
 @dataclasses.dataclass
@@ -65,13 +66,16 @@ class Run:
         Raises: ValueError if `output` holds a finished run, a run of other settings, or anything else.
         """
         newest = self._newest()
-        accelerator.wait_for_everyone()  # nobody writes before all have looked
+        # All processes look before one writes, and must see the same.
+        step = -1 if newest is None else int(newest.name.removeprefix("state-"))
+        seen = accelerator.gather(torch.tensor([step], device=accelerator.device)).tolist()
+        check(len(set(seen)) == 1, f"output_dir must be one folder for all processes, got states {seen} (-1: none)")
         if newest is None:
             state = State()
             self.save(state, model, optimizers, ledger, accelerator)
             return state
         numbers = json.loads((newest / "run.json").read_text(encoding="utf-8"))
-        _check_same(numbers.pop("header"), self.header, str(self.output))
+        _check_same(numbers.pop("header"), {**self.header, **_hardware(accelerator)}, str(self.output))
         tensors = load_file(newest / "state.safetensors")
         model.load_state_dict(_part(tensors, "model"))
         for number, optimizer in enumerate(optimizers):
@@ -98,7 +102,7 @@ class Run:
                 for parameter, moments in optimizer.state_dict()["state"].items():
                     tensors |= {f"optimizer{number}.{parameter}.{key}": tensor for key, tensor in moments.items()}
             tensors |= {f"ledger.{name}": torch.from_numpy(array) for name, array in ledger.arrays().items()}
-            numbers = {"header": self.header, **dataclasses.asdict(state)}
+            numbers = {"header": {**self.header, **_hardware(accelerator)}, **dataclasses.asdict(state)}
             with _whole(self.output / f"state-{state.step}") as folder:
                 save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / "state.safetensors")
                 (folder / "run.json").write_text(json.dumps(numbers) + "\n", encoding="utf-8")
@@ -150,7 +154,8 @@ class Run:
         )
         states = sorted((int(match[1]) for name in names if (match := _STATE.fullmatch(name))), reverse=True)
         finished = "config.json" in names
-        foreign = [] if states and not finished else [name for name in names if not _OURS.fullmatch(name)]
+        # A run writes its first state before anything else, and what it has not finished under a hidden name.
+        foreign = [] if states else [name for name in names if not name.startswith(".")]
         check(
             not finished and not foreign,
             f"output_dir must be empty, new or an unfinished run so that no trained model is lost, got "
@@ -166,6 +171,11 @@ class Run:
                 shutil.rmtree(path)
 
 
+def _hardware(accelerator: Accelerator) -> dict[str, Any]:
+    """What a run that goes on must share with its earlier sittings to end with the same bits."""
+    return {"processes": accelerator.num_processes, "device": accelerator.device.type}
+
+
 def _part(tensors: Mapping[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:
     start = f"{name}."
     return {key.removeprefix(start): tensor for key, tensor in tensors.items() if key.startswith(start)}
@@ -174,7 +184,7 @@ def _part(tensors: Mapping[str, torch.Tensor], name: str) -> dict[str, torch.Ten
 def _check_same(stored: Any, wanted: Any, output: str, path: str = "") -> None:
     """Raises: ValueError that names the first setting in which an unfinished run differs."""
     if isinstance(stored, dict) and isinstance(wanted, dict):
-        for key in sorted({*stored, *wanted}):
+        for key in sorted({*stored, *wanted}, key=lambda key: (key == "digests", key)):  # settings before digests
             _check_same(stored.get(key), wanted.get(key), output, f"{path}.{key}" if path else key)
         return
     check(
@@ -192,11 +202,13 @@ def _written(partial: Path) -> Iterator[Path]:
     partial.mkdir(parents=True)
     try:
         yield partial
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(partial, ignore_errors=True)
         for path in made:
             with contextlib.suppress(OSError):
                 path.rmdir()
+        if isinstance(error, SafetensorError):  # what safetensors makes of a full disk
+            raise OSError(str(error)) from error
         raise
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import GradientAccumulationPlugin
 from numpy.typing import NDArray
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
@@ -63,7 +64,7 @@ class TrainConfig:
     max_exposures: float | None = setting(None, "budget: sentences per fact of the corpus, counting its upweight as 1")
     max_minutes: float | None = setting(None, "budget: minutes; the schedule does not know of it")
     save_every: int | None = setting(None, "steps between models that are kept as step{N}; null: none is")
-    save_log_spaced: bool = setting(False, "keep models of steps 1, 2, 4, 8, ... as well, as Pythia does")
+    save_log_spaced: bool = setting(False, "keep the models of steps 1, 2, 4, 8, ... as well")
     train_seed: int = setting(0, "seed of the initial weights")
 
     def __post_init__(self) -> None:
@@ -100,7 +101,7 @@ class TrainConfig:
             "max_tokens": None if self.max_tokens is None else self.max_tokens // tokens,
             "max_exposures": None
             if self.max_exposures is None
-            else int(self.max_exposures / repeats * len(corpus) / self.batch_size),
+            else int(self.max_exposures * len(corpus) // (repeats * self.batch_size)),
         }
         for field, budget in budgets.items():
             if budget is not None:
@@ -144,7 +145,10 @@ def train(
     # bf16 by autocast below: an Accelerator's own precision is fixed for the life of the process.
     accelerator = Accelerator(
         mixed_precision="no",
-        gradient_accumulation_steps=config.accumulation_steps,
+        # As a plugin, since an environment variable of accelerate's would override the plain number.
+        gradient_accumulation_plugin=GradientAccumulationPlugin(
+            num_steps=config.accumulation_steps, sync_with_dataloader=False
+        ),
         log_with=tracker,
         project_dir=str(output) if tracker else None,
     )
@@ -205,22 +209,22 @@ def train(
         state.losses.append(mean)
         state.seconds = time.perf_counter() - started
 
-        if step in measured:
+        if config.max_minutes is not None:
+            over = torch.tensor(float(accelerator.is_main_process and state.seconds > 60 * config.max_minutes))
+            state.ended = bool(accelerator.reduce(over.to(accelerator.device), "sum").item())
+        if step in measured or state.ended:
             with autocast():
                 known = _known(plain, corpus, accelerator)
             ledger.know(step, known)
             recall = {edge: float(right.mean()) for edge, right in known.items()}
             state.seconds = time.perf_counter() - started
             state.curve.append(_point(state, mean, recall, ledger))
-            state.ended = config.target_recall is not None and min(recall.values()) >= config.target_recall
-        if config.max_minutes is not None:
-            over = torch.tensor(float(accelerator.is_main_process and state.seconds > 60 * config.max_minutes))
-            state.ended |= bool(accelerator.reduce(over.to(accelerator.device), "sum").item())
+            state.ended |= config.target_recall is not None and min(recall.values()) >= config.target_recall
         if step in kept or step in measured or state.ended:
             _check_weights(plain, step)
-            run.save(state, plain, [stepper.optimizer for stepper in steppers], ledger, accelerator)
             if step in kept:
-                run.keep(step, plain, accelerator)
+                run.keep(step, plain, accelerator)  # before the state: a run that goes on from it keeps no model again
+            run.save(state, plain, [stepper.optimizer for stepper in steppers], ledger, accelerator)
         if tracker is not None:
             accelerator.log({"loss": mean, "learning_rate": config.learning_rate * factor, **_flat(state)}, step=step)
         bar.update()

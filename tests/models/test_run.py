@@ -270,9 +270,12 @@ def go_on(folder, **fields):
 
 
 def test_weights_losses_and_curve_of_a_resumed_run_are_those_of_one_sitting(copied, whole):
+    before = json.loads((copied / "state-4" / "run.json").read_text(encoding="utf-8"))
     report = go_on(copied)
     assert len(report["losses"]) == 6
     assert_same(copied, whole)
+    assert report["curve"][0]["seconds"] == before["curve"][0]["seconds"]
+    assert before["curve"][0]["seconds"] < before["seconds"] < report["seconds"]  # they add up over all sittings
 
 
 @pytest.mark.parametrize("wrong", [math.nan, math.inf])
