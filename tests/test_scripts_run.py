@@ -185,7 +185,13 @@ def test_failed_cell_is_named_and_the_status_is_1(script, trained, tmp_path, mon
         ("--edge subject", ["edge must be one of subject_object, subject_nested, object_nested, got 'subject'"]),
         ("--relation 3", ["relation must be below num_relations = 3, got 3"]),
         ("--matched true", ["matched needs a correlated world"]),
-        ("no.yaml", ["recipe must be a YAML file such as recipes/base.yaml, recipes/tiny.yaml", "got no.yaml"]),
+        (
+            "no.yaml",
+            [
+                "recipe must be a YAML file such as recipes/base.yaml, recipes/large.yaml, recipes/tiny.yaml",
+                "got no.yaml",
+            ],
+        ),
     ],
 )
 def test_bad_input_of_edit_is_one_clear_line_and_nothing_is_written(script, trained, tmp_path, capsys, words, parts):
@@ -306,27 +312,28 @@ def test_train_refuses_an_output_that_holds_something(script, tmp_path, capsys, 
     Path("out").mkdir()
     Path("out", content).write_text("mine", encoding="utf-8")
     line = refused(script("train").main, [*TINY_TRAINING.split(), "--output_dir", "out"], capsys)
-    assert "output_dir must be empty or new so that no trained model is lost, got 'out'" in line
+    assert "output_dir must be empty, new or an unfinished run so that no trained model is lost, got 'out'" in line
+    assert f"which holds {content}" in line
     assert Path("out", content).read_text(encoding="utf-8") == "mine"
     assert os.listdir("out") == [content]
 
 
 def test_train_leaves_a_file_in_the_place_of_its_output_alone(script, tmp_path, capsys):
     Path("out").write_text("mine", encoding="utf-8")
-    line = refused(script("train").main, [*TINY_TRAINING.split(), "--output_dir", "out"], capsys, status=1)
-    assert "Not a directory: 'out'" in line
+    line = refused(script("train").main, [*TINY_TRAINING.split(), "--output_dir", "out"], capsys)
+    assert "output_dir must be a folder, got 'out'" in line
     assert Path("out").read_text(encoding="utf-8") == "mine"
 
 
 def test_loss_that_is_no_number_is_one_clear_line(script, tmp_path, capsys, monkeypatch):
     train = importlib.import_module("behemoth_models.train")
-    loss = train.next_token_loss
-    monkeypatch.setattr(train, "next_token_loss", lambda *arguments: loss(*arguments) * float("nan"))
+    loss = train.summed_loss
+    monkeypatch.setattr(train, "summed_loss", lambda *arguments: loss(*arguments) * float("nan"))
     with pytest.raises(SystemExit) as caught:
         script("train").main([*TINY_TRAINING.split(), "--output_dir", "out"])
     assert caught.value.code in (1, 2)
     assert "loss is nan at step 1: try a lower learning_rate" in capsys.readouterr().err.splitlines()[-1]
-    assert os.listdir(tmp_path) == []
+    assert os.listdir(tmp_path / "out") == ["state-0"]  # what it was before it broke
 
 
 @pytest.mark.parametrize(

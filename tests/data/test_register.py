@@ -269,7 +269,8 @@ def test_registering_again_changes_nothing(left: list[Any]) -> None:
     assert [module.dataset_module_factory for module in (datasets.load, datasets.inspect)] == finders
 
 
-def test_each_module_keeps_the_finder_that_it_had(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_module_keeps_the_finder_that_it_had(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)  # where no exported folder takes the name
     for module in (datasets.load, datasets.inspect):
         # A finder that someone else has replaced by a partial of their own counts as theirs.
         theirs = functools.partial(lambda name, path: (name, path), module.__name__)

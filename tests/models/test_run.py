@@ -24,6 +24,7 @@ import pytest
 import safetensors.torch
 import torch
 import transformers
+from accelerate import Accelerator
 from pyarrow import parquet
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPTNeoXForCausalLM, PreTrainedTokenizerBase
@@ -367,13 +368,32 @@ def test_unfinished_run_of_another_setting_is_refused_and_untouched(unfinished, 
     assert contents(unfinished) == kept
 
 
-def test_generator_that_changed_since_is_named_when_no_setting_did(copied):
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        (("data", "digests", "facts"), "0123456789abcdef", "whose data.digests.facts is '0123456789abcdef', got"),
+        (("processes",), 2, "whose processes is 2, got 1"),
+        (("device",), "xpu", "whose device is 'xpu', got"),
+    ],
+)
+def test_unfinished_run_of_another_generator_or_other_hardware_is_refused(copied, place, value, message):
     path = copied / "state-4" / "run.json"
     numbers = json.loads(path.read_text(encoding="utf-8"))
-    numbers["header"]["data"]["digests"]["facts"] = "0123456789abcdef"
+    part = numbers["header"]
+    for name in place[:-1]:
+        part = part[name]
+    assert place[-1] in part
+    part[place[-1]] = value
     path.write_text(json.dumps(numbers), encoding="utf-8")
-    with pytest.raises(ValueError, match="whose data.digests.facts is '0123456789abcdef', got"):
+    with pytest.raises(ValueError, match=message):
         go_on(copied)
+
+
+def test_processes_that_see_different_folders_are_refused(unfinished, copied, monkeypatch):
+    monkeypatch.setattr(Accelerator, "gather", lambda self, step: torch.cat([step, step.new_tensor([-1])]))
+    with pytest.raises(ValueError, match=r"output_dir must be one folder for all processes, got states \[4, -1\]"):
+        go_on(copied)
+    assert contents(copied) == contents(unfinished)
 
 
 def test_finished_run_is_refused_and_untouched(whole):
