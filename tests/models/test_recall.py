@@ -141,6 +141,16 @@ def test_known_facts_are_those_answered_with_all_words_one_by_one(forgetful, che
     assert shares == {edge: pytest.approx(sum(right.tolist()) / len(right)) for edge, right in known.items()}
 
 
+@pytest.mark.parametrize("num_shares", [2, 3])
+def test_shares_of_the_facts_are_apart_and_together_all_of_them(forgetful, checkpoint, num_shares):
+    corpus = checkpoint.corpus
+    whole = known_facts(forgetful, corpus, batch_size=17)
+    shares = [known_facts(forgetful, corpus, batch_size=17, share=(i, num_shares)) for i in range(num_shares)]
+    for edge, known in whole.items():
+        np.testing.assert_array_equal(sum(share[edge].astype(int) for share in shares), known)
+        assert all(0 < share[edge].sum() < known.sum() for share in shares)
+
+
 def test_answer_with_one_word_of_two_right_is_not_known(corpus, untrained, monkeypatch):
     edge = Edge.SUBJECT_OBJECT
     cut = corpus.grammar.answer_place(edge, "statement").start

@@ -26,6 +26,7 @@ from behemoth_data.tables import sentence_table
 from behemoth_data.world import Edge
 from behemoth_models.batches import RowSentences
 from behemoth_models.pythia import pythia
+from behemoth_models.recall import recall
 from behemoth_models.train import TrainConfig, summed_loss, train
 
 # (8 x 2 + 8 x 2 + 4 x 2) x 4 = 160 sentences of at most 11 tokens: 10 steps of 16.
@@ -48,8 +49,15 @@ def process(folder):
     """Trains as one process of several, and leaves what this process saw."""
     torch.set_num_threads(1)
     norms = record_norms()
+    known_facts, shares = module.known_facts, []
+
+    def in_small_batches(*arguments, share):
+        shares.append(share)
+        return known_facts(*arguments, batch_size=3, share=share)  # so that no process gets all of a table
+
+    module.known_facts = in_small_batches
     report = train(nested_corpus(), TrainConfig(**EXACT, accumulation_steps=2), folder / "model", progress=False)
-    seen = {"report": report, "norms": norms}
+    seen = {"report": report, "norms": norms, "shares": shares}
     (folder / f"process-{os.environ['RANK']}.json").write_text(json.dumps(seen), encoding="utf-8")
 
 
@@ -482,7 +490,7 @@ def test_batch_in_parts_gives_the_loss_and_the_gradient_of_the_whole(
     assert_same_training(report, norms, exact)
 
 
-def test_two_processes_train_as_one_does(exact, tmp_path):
+def test_two_processes_train_as_one_does(corpus, exact, tmp_path):
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     done = subprocess.run(
         [*launch, __file__, str(tmp_path)],
@@ -495,7 +503,11 @@ def test_two_processes_train_as_one_does(exact, tmp_path):
     first, second = (json.loads((tmp_path / f"process-{rank}.json").read_text(encoding="utf-8")) for rank in range(2))
     assert first["report"]["processes"] == second["report"]["processes"] == 2
     assert first["report"]["losses"] == second["report"]["losses"]
+    assert (first["shares"], second["shares"]) == ([[0, 2]] * 4, [[1, 2]] * 4)  # two measurements, two forms at the end
     assert first["report"]["recall"] == second["report"]["recall"]
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
+    for form in ("statement", "rso"):
+        assert first["report"]["recall"][form] == pytest.approx(recall(model, corpus, form))
     assert_same_training(first["report"], first["norms"], exact)
     assert [point["step"] for point in first["report"]["curve"]] == [2, 5]
     for ours, theirs in zip(first["report"]["curve"], exact[1]["curve"], strict=True):
