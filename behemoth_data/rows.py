@@ -16,12 +16,15 @@ import numpy as np
 import pyarrow as pa
 
 from behemoth_data.corpus import INVERTED, Corpus
-from behemoth_data.edits import SCENARIOS, EditConfig, EditSet, draw_edits, max_edits
+from behemoth_data.edits import EditConfig, EditSet, draw_edits
+from behemoth_data.scenarios import max_edits
 from behemoth_data.settings import check
 from behemoth_data.tables import EDIT_SCHEMA, FACT_SCHEMA, SentenceTables, edit_table, fact_table, rows_of_facts
 from behemoth_data.world import Edge
 
 _SENTENCES_PER_EDIT_SET = 1_000  # an edit set, with its probes, is about as large as so many sentences
+# A sequence has the sets of `single`, and the sets of forget and refuse are as large as a relation.
+_SCENARIOS = ("single", "identical", "different")
 
 
 def ranges(start: int, stop: int, size: int) -> list[tuple[int, int]]:
@@ -139,7 +142,7 @@ class EditRows(Rows):
     def __init__(self, corpus: Corpus, edits_per_set: int, edit_seeds: int) -> None:
         super().__init__(corpus)
         self.edits_per_set, self.edit_seeds = edits_per_set, edit_seeds
-        self._kinds = [(edge, scenario) for edge in corpus.world.edges for scenario in SCENARIOS]
+        self._kinds = [(edge, scenario) for edge in corpus.world.edges for scenario in _SCENARIOS]
 
     @property
     def units(self) -> int:
@@ -164,7 +167,7 @@ class EditRows(Rows):
     def _draw(self, seed: int, edge: Edge, scenario: str) -> tuple[EditSet, ...]:
         """The edits of one draw, fewer than `edits_per_set` where the world offers fewer."""
         config = EditConfig(scenario=scenario, edge=edge.label, edit_seed=seed)
-        count = min(self.edits_per_set, max_edits(self.corpus, config))
+        count = min(self.edits_per_set, max_edits(self.corpus.world, config))
         return draw_edits(self.corpus, dataclasses.replace(config, num_edits=count))
 
 

@@ -195,10 +195,10 @@ def _answers(before: Query, after: Query) -> dict[str, str]:
 def _edit_row(edit_set: EditSet) -> dict[str, Any]:
     asked = [probe for probe in edit_set.probes if probe.kind == "edited"]  # one per edit, in the edits' order
     return {
-        "scenario": edit_set.scenario,
+        "scenario": edit_set.config.scenario,
         "edge": edit_set.edge.label,
         "relation": edit_set.relation,
-        "seed": edit_set.seed,
+        "seed": edit_set.config.edit_seed,
         "edits": [
             {**_ids(edit.fact), "new_object": edit.new_tail, **_answers(probe.before, probe.after)}
             for edit, probe in zip(edit_set.edits, asked, strict=True)

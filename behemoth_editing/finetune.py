@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from behemoth_data.edits import EditSet
+from behemoth_data.edits import EditTask
 from behemoth_data.settings import check, setting
 from behemoth_editing.fit import FitSettings, fit
 from behemoth_editing.method import (
@@ -56,7 +56,7 @@ class FineTune(FitSettings):
         if self.modules != "all" or self.layers is not None:
             check_layers(model, self._layers(model))
 
-    def __call__(self, model: PreTrainedModel, edit_set: EditSet, shared: Shared | None = None) -> Edited:
+    def __call__(self, model: PreTrainedModel, task: EditTask, shared: Shared | None = None) -> Edited:
         """The edited copy; weights that were not chosen are the original's. Raises: ValueError for a missing layer."""
         self.check(model)
         edited = copy_of(model)
@@ -64,7 +64,7 @@ class FineTune(FitSettings):
         for parameter in parameters:
             parameter.requires_grad_(True)
         before = [parameter.detach().clone() for parameter in parameters]
-        details = fit(edited, parameters, edit_set, self)
+        details = fit(edited, parameters, task, self)
         if self.rank is not None:
             for parameter, original in zip(parameters, before, strict=True):
                 parameter.data = original + best_of_rank(parameter.data - original, self.rank)

@@ -1,28 +1,32 @@
-"""Train chosen parameters of a model on an edit set's mixture until the edits hold. Which ones, a method decides.
+"""Train chosen parameters of a model on a task's mixture until its edits hold. Which ones, a method decides.
 
-Axis letters: n rows of a step; T tokens of the longest row.
+Axis letters: n rows; T tokens of the longest row; V words of the vocabulary.
 """
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import itertools
 import math
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
+from transformers import PreTrainedModel
 
-from behemoth_data.edits import EditSet
+from behemoth_data.edits import EditTask
 from behemoth_data.grammar import Query
 from behemoth_data.rng import Stream
 from behemoth_data.settings import check, check_known, conform, setting
+from behemoth_editing.method import layers_of
 
 IGNORED = -100  # target of a token whose prediction is not trained
+_AHEAD = 10  # steps whose rows pass the frozen layers together
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,8 +35,10 @@ class FitSettings:
 
     learning_rate: float = setting(1e-3, "AdamW's learning rate at the first step")
     max_steps: int = setting(25, "optimizer steps at most, over which the learning rate decays linearly to zero")
-    retain_rows: int = setting(48, "retain facts of the mixture in each step, a third of each kind")
+    edited_rows: int = setting(64, "edited facts in each step at most")
+    retain_rows: int = setting(48, "retain facts of the mixture in each step, as many of each kind")
     retain: str = setting("mixture", "mixture: train on the retain facts too; none: on the edited facts only")
+    retain_weight: float = setting(1.0, "weight of the retain facts' loss, beside their share of the mixture")
     patience: int = setting(10, "steps for which the edits must hold and the loss not fall before it stops")
     fit_seed: int = setting(0, "seed of the rows' order and of fresh weights")
 
@@ -40,52 +46,88 @@ class FitSettings:
         """Raises: ValueError that names the field, the bound and the value."""
         conform(self)
         check(self.learning_rate > 0, f"learning_rate must be above 0, got {self.learning_rate}")
-        for field in ("max_steps", "retain_rows", "patience"):
+        check(self.retain_weight >= 0, f"retain_weight must be at least 0, got {self.retain_weight}")
+        for field in ("max_steps", "edited_rows", "retain_rows", "patience"):
             check(getattr(self, field) >= 1, f"{field} must be at least 1, got {getattr(self, field)}")
         check_known("retain", self.retain, ["mixture", "none"])
 
 
+class Objective(Protocol):
+    """What training wants of the edited rows: the loss of each, and when they are as wanted."""
+
+    @property
+    def queries(self) -> tuple[Query, ...]:
+        """The edited rows: prompts with the answers that the loss is about."""
+        ...
+
+    def loss(self, logits: torch.Tensor, targets: torch.Tensor, places: Sequence[int]) -> torch.Tensor:
+        """The loss [n] of float32 logits [n, T, V] and targets [n, T]; row i is `queries[places[i]]`."""
+        ...
+
+    def reached(self, right: torch.Tensor) -> bool:
+        """Whether the rows are as wanted; right [n] says of each query if every answer token is the likeliest."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Learn:
+    """The rows are to be answered: the mean negative log-likelihood of an answer's tokens falls."""
+
+    queries: tuple[Query, ...]
+
+    def loss(self, logits: torch.Tensor, targets: torch.Tensor, places: Sequence[int]) -> torch.Tensor:
+        """The answers' mean negative log-likelihood per token [n]."""
+        return mean_nll(logits, targets)
+
+    def reached(self, right: torch.Tensor) -> bool:
+        """Whether every row is answered."""
+        return bool(right.all())
+
+
 def fit(
-    model: nn.Module,
+    model: PreTrainedModel,
     parameters: Sequence[nn.Parameter],
-    edit_set: EditSet,
+    task: EditTask,
     settings: FitSettings,
+    objective: Objective | None = None,
+    project: Callable[[], None] | None = None,
 ) -> dict[str, Any]:
     """The parameters are trained, in place, until the edits hold and the mixture's loss has stopped falling.
 
-    Every step sees all edited facts and as many retain facts of each kind, so that the few facts with the old
-    object, which suffer first, are heard. The loss is the answer tokens' negative log-likelihood: edited against
-    retained as their rows in the mixture (an edited fact counts `edited_repeats` times), kinds alike.
+    Every step sees as many retain facts of each kind, so that the few facts with the old object, which suffer
+    first, are heard. The loss weighs edited against retained as their rows in the mixture (an edited fact counts
+    `edited_repeats` times), kinds alike. The objective is to learn the task's requests unless another is given;
+    `project` is called after every optimizer step. The edits hold once the latest look at each is as wanted.
     Returns the steps taken, loss and whether the edits hold as of the last forward pass, and seconds.
     Raises: FloatingPointError if the loss is no number.
     """
-    device = next(model.parameters()).device
-    kinds = [kind for kind, facts in edit_set.retain.items() if facts and settings.retain == "mixture"]
-    edited_rows = edit_set.edited_repeats * len(edit_set.requests)
-    share = edited_rows / (edited_rows + sum(len(edit_set.retain[kind]) for kind in kinds))
-    orders = {kind: Stream(settings.fit_seed, f"editing/fit/{kind}") for kind in kinds}
+    started = time.perf_counter()
+    objective = Learn(task.requests) if objective is None else objective
+    kinds = {kind: facts for kind, facts in task.retain.items() if facts and settings.retain == "mixture"}
+    weight = task.edited_repeats * len(objective.queries)
+    share = weight / (weight + sum(map(len, kinds.values())))
+    rows = _Rows(model, parameters, [*objective.queries, *itertools.chain(*kinds.values())])
+    parts = _parts(objective.queries, kinds, settings)
+    counts = [part.count for part in parts]
     optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=0.0)
     decay = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / settings.max_steps)
+    right = torch.zeros(len(objective.queries), dtype=torch.bool)
+    seen = torch.zeros_like(right)
     losses: list[float] = []
     held = steps = 0
-    started = time.perf_counter()
     for step in range(settings.max_steps):
-        parts = [edit_set.requests]
-        for kind in kinds:
-            facts = edit_set.retain[kind]
-            count = min(len(facts), max(1, settings.retain_rows // len(kinds)))
-            parts.append(tuple(facts[i] for i in _places(orders[kind], step, len(facts), count)))
-        tokens, targets = (rows.to(device) for rows in rows_of(list(itertools.chain(*parts))))
-        with torch.autocast(device.type, dtype=torch.bfloat16):
-            logits = model(input_ids=tokens, use_cache=False).logits
-        nll = cross_entropy(logits.float().transpose(1, 2), targets, ignore_index=IGNORED, reduction="none").sum(1)
-        answered = (targets != IGNORED).sum(1)
-        edited, *kept = torch.split(nll / answered, [len(part) for part in parts])
-        loss = share * edited.mean()
-        for part_loss in kept:
-            loss = loss + (1 - share) * part_loss.mean() / len(kept)
-        right = ((logits.argmax(-1) == targets) | (targets == IGNORED)).all(1)
-        held = held + 1 if bool(right[: len(edit_set.requests)].all()) else 0
+        if step % _AHEAD == 0:
+            ahead = range(step, min(step + _AHEAD, settings.max_steps))
+            rows.prepare({row for later in ahead for part in parts for row in part.rows(later)})
+        chosen = [part.rows(step) for part in parts]
+        logits, targets = rows.run(list(itertools.chain(*chosen)))
+        edited, *kept = zip(torch.split(logits, counts), torch.split(targets, counts), strict=True)
+        loss = share * objective.loss(edited[0].float(), edited[1], chosen[0]).mean()
+        for kind in kept:
+            loss = loss + settings.retain_weight * (1 - share) * mean_nll(kind[0].float(), kind[1]).mean() / len(kept)
+        right[chosen[0]] = ((edited[0].argmax(-1) == edited[1]) | (edited[1] == IGNORED)).all(1).cpu()
+        seen[chosen[0]] = True
+        held = held + 1 if bool(seen.all()) and objective.reached(right) else 0
         losses.append(loss.item())
         if not math.isfinite(losses[-1]):
             raise FloatingPointError(f"loss is {losses[-1]} at step {step + 1}: try a lower learning_rate")
@@ -94,6 +136,8 @@ def fit(
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         optimizer.step()
+        if project is not None:
+            project()
         decay.step()
         steps += 1
     return {
@@ -104,9 +148,15 @@ def fit(
     }
 
 
+def mean_nll(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """The answers' mean negative log-likelihood per token [n], from logits [n, T, V] and targets [n, T]."""
+    nll = cross_entropy(logits.transpose(1, 2), targets, ignore_index=IGNORED, reduction="none")
+    return nll.sum(1) / (targets != IGNORED).sum(1)
+
+
 def rows_of(queries: Sequence[Query]) -> tuple[torch.Tensor, torch.Tensor]:
     """Token ids [n, T] of prompts with their answers, and the targets [n, T] of the answer tokens only."""
-    length = max(len(query.prompt_ids) + len(query.answer_ids) for query in queries) - 1
+    length = max(map(_length, queries))
     tokens = torch.zeros(len(queries), length, dtype=torch.long)
     targets = torch.full((len(queries), length), IGNORED)
     for row, query in enumerate(queries):
@@ -116,14 +166,102 @@ def rows_of(queries: Sequence[Query]) -> tuple[torch.Tensor, torch.Tensor]:
     return tokens, targets
 
 
-def _places(order: Stream, step: int, size: int, count: int) -> list[int]:
-    """Which retain facts of a kind a step sees: shuffled passes, each fact once before any comes again."""
-    places: list[int] = []
-    for epoch in range(step * count // size, ((step + 1) * count - 1) // size + 1):
-        first, last = max(step * count, epoch * size), min((step + 1) * count, (epoch + 1) * size)
-        shuffled = order.bits((epoch << 32) + np.arange(size)).argsort(kind="stable")
-        places += shuffled[first - epoch * size : last - epoch * size].tolist()
-    return places
+def _length(query: Query) -> int:
+    return len(query.prompt_ids) + len(query.answer_ids) - 1
+
+
+class _Rows:
+    """All rows of a mixture, which pass the layers below the first trained one no more than once each."""
+
+    def __init__(self, model: PreTrainedModel, parameters: Sequence[nn.Parameter], queries: Sequence[Query]) -> None:
+        self._device = next(model.parameters()).device
+        self._lengths = torch.tensor([_length(query) for query in queries])
+        self._tokens, self._targets = (rows.to(self._device) for rows in rows_of(queries))
+        self._below, self._above = _halves(model, parameters)
+        self._known = torch.zeros(len(queries), dtype=torch.bool)
+        self._states = torch.empty(0)
+
+    def prepare(self, rows: Collection[int]) -> None:
+        """What enters the first trained layer is known for these rows."""
+        new = torch.tensor([row for row in sorted(rows) if not self._known[row]], dtype=torch.long)
+        if self._below is None or not len(new):
+            return
+        tokens = self._tokens[new, : self._lengths[new].max()]
+        with torch.no_grad(), self._autocast():
+            states = self._below(input_ids=tokens, use_cache=False).last_hidden_state
+        if not len(self._states):
+            self._states = states.new_zeros(*self._tokens.shape, states.shape[-1])
+        self._states[new, : states.shape[1]] = states
+        self._known[new] = True
+
+    def run(self, rows: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits [n, T, V] and targets [n, T] of prepared rows, T being the longest of them."""
+        length = self._lengths[rows].max()
+        with self._autocast():
+            if self._below is None:
+                found = self._above(input_ids=self._tokens[rows, :length], use_cache=False)
+            else:
+                found = self._above(inputs_embeds=self._states[rows, :length], use_cache=False)
+        return found.logits, self._targets[rows, :length]
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self._device.type, torch.bfloat16)
+
+
+def _halves(model: PreTrainedModel, parameters: Sequence[nn.Parameter]) -> tuple[nn.Module | None, nn.Module]:
+    """The layers below the first that has one of the parameters, and the model from there on.
+
+    Both share the model's weights. Without layers that can be left out: nothing, and the model itself.
+    """
+    if model.config.model_type != "gpt_neox":
+        return None, model
+    layers, trained = layers_of(model), set(map(id, parameters))
+
+    def has_trained(module: nn.Module) -> bool:
+        return any(id(parameter) in trained for parameter in module.parameters())
+
+    first = next((number for number, layer in enumerate(layers) if has_trained(layer)), len(layers))
+    if first == 0 or has_trained(model.get_input_embeddings()):
+        return None, model
+    base = model.base_model
+    below = _with(base, layers=layers[:first], final_layer_norm=nn.Identity())
+    return below, _with(model, **{model.base_model_prefix: _with(base, layers=layers[first:])})
+
+
+def _with(module: nn.Module, **children: nn.Module) -> nn.Module:
+    """A module that shares everything with the one given but these children."""
+    changed = copy.copy(module)
+    changed._modules = {**module._modules, **children}
+    return changed
+
+
+@dataclasses.dataclass(frozen=True)
+class _Part:
+    """Rows of a mixture of which every step sees some: shuffled passes, each row once before any comes again."""
+
+    first: int
+    size: int
+    count: int  # rows in each step
+    order: Stream
+
+    def rows(self, step: int) -> list[int]:
+        """The rows of a step, as places in the mixture."""
+        start, stop, size = step * self.count, (step + 1) * self.count, self.size
+        rows: list[int] = []
+        for epoch in range(start // size, (stop - 1) // size + 1):
+            shuffled = self.order.bits((epoch << 32) + np.arange(size)).argsort(kind="stable")
+            rows += (self.first + shuffled[max(start - epoch * size, 0) : stop - epoch * size]).tolist()
+        return rows
+
+
+def _parts(edited: Sequence[Query], kinds: Mapping[str, Sequence[Query]], settings: FitSettings) -> list[_Part]:
+    """The edited rows, then those of each kind, one part after the other."""
+    parts = [_Part(0, len(edited), min(len(edited), settings.edited_rows), Stream(settings.fit_seed, "editing/edited"))]
+    for kind, facts in kinds.items():
+        count = min(len(facts), max(1, settings.retain_rows // len(kinds)))
+        order = Stream(settings.fit_seed, f"editing/fit/{kind}")
+        parts.append(_Part(parts[-1].first + parts[-1].size, len(facts), count, order))
+    return parts
 
 
 def _flat(losses: Sequence[float], window: int) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import time
 
 import torch
 from torch import nn
@@ -14,6 +15,8 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from behemoth_data.edits import Background
+from behemoth_data.settings import check
+from behemoth_editing.method import Shared, layers_of, matrix_of, weights_digest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +28,7 @@ class KeyStatistics:
 
     second_moment: torch.Tensor  # [D, D] float64
     num_keys: int
-    weights: str  # digest of the model that made the keys
+    weights: str  # digest of the weights that the keys are made by
     corpus: str  # digest of the corpus whose sentences they are
 
 
@@ -50,6 +53,30 @@ def keys_of(model: PreTrainedModel, output_matrix: nn.Module, tokens: torch.Tens
     return keys[0]
 
 
+def shared_statistics(model: PreTrainedModel, layer: int, background: Background, shared: Shared) -> KeyStatistics:
+    """The statistics of a layer's keys, computed unless `shared` has them for these very weights and this corpus.
+
+    An edit of the layer's own output matrix, or of anything above it, leaves its keys and so its statistics valid.
+    """
+    key = (_source_digest(model, layer), background.digest, layer)
+    if key not in shared.key_statistics:
+        started = time.perf_counter()
+        matrix = matrix_of(model, layer, "mlp.dense_4h_to_h")
+        shared.key_statistics[key] = key_statistics(model, matrix, background, key[0])
+        shared.seconds += time.perf_counter() - started
+    return shared.key_statistics[key]
+
+
+def _source_digest(model: PreTrainedModel, layer: int) -> str:
+    """The digest of the weights that a layer's keys depend on: embedding, layers below, its own but the matrix."""
+    layers = list(layers_of(model))
+    above = [layers[layer].get_submodule("mlp.dense_4h_to_h"), *layers[layer + 1 :]]
+    later = {id(parameter) for module in above for parameter in module.parameters()}
+    stack = {id(parameter) for part in layers for parameter in part.parameters()}
+    embedding = {id(parameter) for parameter in model.get_input_embeddings().parameters()}
+    return weights_digest(model, only=(stack - later) | embedding)
+
+
 def key_statistics(
     model: PreTrainedModel, output_matrix: nn.Linear, background: Background, weights: str, *, batch_size: int = 512
 ) -> KeyStatistics:
@@ -58,6 +85,7 @@ def key_statistics(
     The end-of-text token that closes a sentence has no successor and is left out, as in training.
     """
     width = output_matrix.in_features
+    check(background.digest != "", "background must hold sentences for the statistics of keys, got none")
     total, count = torch.zeros(width, width, dtype=torch.float64), 0
     device = next(model.parameters()).device
     for block in tqdm(background.blocks(), desc="key statistics", unit="block", leave=False):

@@ -9,7 +9,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import PreTrainedModel
 
-from behemoth_data.edits import EditSet
+from behemoth_data.edits import EditTask
 from behemoth_data.settings import check, setting
 from behemoth_editing.fit import FitSettings, fit
 from behemoth_editing.method import (
@@ -52,7 +52,7 @@ class Lora(FitSettings):
     def _layers(self, model: PreTrainedModel) -> list[int]:
         return list(range(len(layers_of(model))) if self.layers is None else self.layers)
 
-    def __call__(self, model: PreTrainedModel, edit_set: EditSet, shared: Shared | None = None) -> Edited:
+    def __call__(self, model: PreTrainedModel, task: EditTask, shared: Shared | None = None) -> Edited:
         """The edited copy; only the targeted matrices differ. Raises: ValueError for a missing layer."""
         self.check(model)
         edited = copy_of(model)
@@ -68,7 +68,7 @@ class Lora(FitSettings):
             torch.manual_seed(self.fit_seed)
             adapted = cast(PeftModel, get_peft_model(edited, config))
         trained = [parameter for parameter in adapted.parameters() if parameter.requires_grad]
-        details = fit(adapted, trained, edit_set, self)
+        details = fit(edited, trained, task, self)  # peft has put its matrices into the copy itself
         merged = cast(PreTrainedModel, adapted.merge_and_unload())
         merged.requires_grad_(False)
         return Edited(merged, {**details, "rank": rank})

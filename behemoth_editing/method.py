@@ -6,15 +6,18 @@ import copy
 import dataclasses
 import hashlib
 from collections.abc import Sequence
-from typing import Any, ClassVar, Protocol, cast
+from collections.abc import Set as AbstractSet
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from behemoth_data.edits import EditSet
+from behemoth_data.edits import EditTask
 from behemoth_data.settings import check, check_known
-from behemoth_editing.keys import KeyStatistics
+
+if TYPE_CHECKING:  # which itself imports this module
+    from behemoth_editing.keys import KeyStatistics
 
 MODULES = ("both", "mlp", "attention")
 # The matrices of a GPT-NeoX layer, by the module that they belong to.
@@ -53,7 +56,7 @@ class EditMethod(Protocol):
         """Raises: ValueError for a setting that the model cannot have, such as a layer."""
         ...
 
-    def __call__(self, model: PreTrainedModel, edit_set: EditSet, shared: Shared | None = None) -> Edited:
+    def __call__(self, model: PreTrainedModel, task: EditTask, shared: Shared | None = None) -> Edited:
         """The edited copy. Raises: ValueError as check() does."""
         ...
 
@@ -66,10 +69,12 @@ def copy_of(model: PreTrainedModel) -> PreTrainedModel:
     return edited
 
 
-def weights_digest(model: PreTrainedModel) -> str:
-    """16 hex digits of the SHA-256 over every parameter's name and bytes."""
+def weights_digest(model: PreTrainedModel, only: AbstractSet[int] | None = None) -> str:
+    """16 hex digits of the SHA-256 over every parameter's name and bytes, or those with these id()s."""
     found = hashlib.sha256()
     for name, parameter in sorted(model.named_parameters()):
+        if only is not None and id(parameter) not in only:
+            continue
         found.update(name.encode())
         found.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
     return found.hexdigest()[:16]

@@ -8,8 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -17,12 +16,12 @@ from torch import nn
 from torch.nn.functional import cross_entropy, kl_div, log_softmax
 from transformers import PreTrainedModel
 
-from behemoth_data.edits import EditSet
+from behemoth_data.edits import EditTask
 from behemoth_data.grammar import Query
 from behemoth_data.settings import check, check_known, conform, setting
 from behemoth_editing.fit import IGNORED, rows_of
-from behemoth_editing.keys import KeyStatistics, key_statistics, keys_of
-from behemoth_editing.method import Edited, Shared, check_layers, copy_of, matrix_of, weights_digest
+from behemoth_editing.keys import KeyStatistics, keys_of, shared_statistics
+from behemoth_editing.method import Edited, Shared, check_layers, copy_of, matrix_of
 
 SITES = ("subject_last", "prompt_last")
 
@@ -62,16 +61,17 @@ class Rome:
         """Raises: ValueError for a layer that the model does not have."""
         check_layers(model, [self.layer])
 
-    def __call__(self, model: PreTrainedModel, edit_set: EditSet, shared: Shared | None = None) -> Edited:
+    def __call__(self, model: PreTrainedModel, task: EditTask, shared: Shared | None = None) -> Edited:
         """The edited copy; one matrix differs. Raises: ValueError for a layer that the model does not have."""
         self.check(model)
         check(
-            self.num_contexts <= len(edit_set.contexts),
-            f"num_contexts must be at most {len(edit_set.contexts)}, the contexts there are, got {self.num_contexts}",
+            self.num_contexts <= len(task.contexts),
+            f"num_contexts must be at most {len(task.contexts)}, the contexts there are, got {self.num_contexts}",
         )
-        inverse = self._inverse(model, edit_set, shared or Shared())
+        statistics = shared_statistics(model, self.layer, task.background, shared or Shared())
+        inverse = ridge_inverse(statistics, self.ridge)
         edited = copy_of(model)
-        details = [self._write(edited, edit_set, number, inverse) for number in range(len(edit_set.requests))]
+        details = [self._write(edited, task, number, inverse) for number in range(len(task.requests))]
         return Edited(
             edited,
             {
@@ -81,42 +81,30 @@ class Rome:
             },
         )
 
-    def _inverse(self, model: PreTrainedModel, edit_set: EditSet, shared: Shared) -> torch.Tensor:
-        """(C + ridge tr(C) / D I)^-1 [D, D] float64, from statistics computed once per model, corpus and layer."""
-        weights = weights_digest(model)
-        key = (weights, edit_set.background.digest, self.layer)
-        if key not in shared.key_statistics:
-            started = time.perf_counter()
-            matrix = self._matrix(model)
-            shared.key_statistics[key] = key_statistics(model, matrix, edit_set.background, weights)
-            shared.seconds += time.perf_counter() - started
-        return ridge_inverse(shared.key_statistics[key], self.ridge)
-
     def _matrix(self, model: PreTrainedModel) -> nn.Linear:
         return matrix_of(model, self.layer, "mlp.dense_4h_to_h")
 
-    def _write(self, model: PreTrainedModel, edit_set: EditSet, number: int, inverse: torch.Tensor) -> dict[str, Any]:
+    def _write(self, model: PreTrainedModel, task: EditTask, number: int, inverse: torch.Tensor) -> dict[str, Any]:
         """One edit is in the model's matrix, in place; returns how its value was found."""
         matrix = self._matrix(model)
-        request, position = edit_set.requests[number], self._position(edit_set, number)
-        prefixes = [(), *edit_set.contexts[: self.num_contexts]]
+        request, position = task.requests[number], site_positions(task, self.site)[number]
+        prefixes = [(), *task.contexts[: self.num_contexts]]
         key = torch.stack([_key(model, matrix, prefix, request, position) for prefix in prefixes]).mean(0)
-        direction = inverse @ key / (key @ inverse @ key)  # [D]; its product with the key is 1
         plain = _key(model, matrix, (), request, position)
-        value, details = self._value(model, edit_set, number, position, plain, direction)
-        matrix.weight.data = rank_one_update(matrix.weight, key, value, direction)
+        mapped = self._mapped_key(plain, key)
+        direction = inverse @ key / (mapped @ inverse @ key)  # [D]; its product with the mapped key is 1
+        value, details = self._value(model, task, number, position, plain, direction)
+        matrix.weight.data = rank_one_update(matrix.weight, mapped, value, direction)
         return details
 
-    def _position(self, edit_set: EditSet, number: int) -> int:
-        """The site's place in a prompt of the edited relation."""
-        if self.site == "subject_last":
-            return edit_set.subject_ends[number]
-        return len(edit_set.requests[number].prompt_ids) - 1
+    def _mapped_key(self, plain: torch.Tensor, averaged: torch.Tensor) -> torch.Tensor:
+        """The key that the edited matrix maps to the value."""
+        return plain
 
     def _value(
         self,
         model: PreTrainedModel,
-        edit_set: EditSet,
+        task: EditTask,
         number: int,
         position: int,
         plain: torch.Tensor,
@@ -128,17 +116,25 @@ class Rome:
         the plain prompt and after each context, plus the divergence on the same subject's other facts, where
         the change counts as much as the finished update will change their output there.
         """
-        matrix, request = self._matrix(model), edit_set.requests[number]
+        matrix, request = self._matrix(model), task.requests[number]
         device, weight = matrix.weight.device, matrix.weight.detach().double().cpu()
-        prefixes = [(), *edit_set.contexts[: self.num_contexts]]
+        prefixes = [(), *task.contexts[: self.num_contexts]]
         asked = [Query("", "", prefix + request.prompt_ids, request.answer_ids) for prefix in prefixes]
         tokens, targets = (rows.to(device) for rows in rows_of(asked))
         places = torch.tensor([len(prefix) + position for prefix in prefixes], device=device)
-        others = edit_set.same_subject[number] if self.kl_weight else ()
-        other_tokens = torch.tensor([query.prompt_ids for query in others], device=device)
-        scales = torch.tensor([float(_key(model, matrix, (), query, position) @ direction) for query in others])
+        others = task.same_subject[number] if self.kl_weight else ()
+        other_tokens, other_ends = padded(others, device)
+        # A prompt of another length has its site as far from its end as this one has.
+        offset = len(request.prompt_ids) - 1 - position
+        other_places = (other_ends - offset).clamp_min(0)
+        scales = torch.tensor(
+            [
+                float(_key(model, matrix, (), query, place) @ direction)
+                for query, place in zip(others, other_places.tolist(), strict=True)
+            ]
+        )
         with torch.no_grad():
-            reference = _last_log_probabilities(model, other_tokens) if others else None
+            reference = _last_log_probabilities(model, other_tokens, other_ends) if others else None
         value_before = weight @ plain
         norm = float(value_before.norm())
         change = torch.zeros(len(value_before), device=device, requires_grad=True)
@@ -153,8 +149,8 @@ class Rome:
             if new_object_loss < self.stop_loss or step == self.steps:
                 break
             if reference is not None:
-                with _added(matrix, change, torch.full((len(others),), position, device=device), scales.to(device)):
-                    log_probabilities = _last_log_probabilities(model, other_tokens)
+                with _added(matrix, change, other_places, scales.to(device)):
+                    log_probabilities = _last_log_probabilities(model, other_tokens, other_ends)
                 loss = loss + self.kl_weight * kl_div(
                     log_probabilities, reference, log_target=True, reduction="batchmean"
                 )
@@ -166,6 +162,29 @@ class Rome:
                 change *= min(1.0, self.max_norm * norm / max(float(change.norm()), 1e-12))
         details = {"steps": step, "loss": new_object_loss, "norm_ratio": float(change.detach().norm()) / norm}
         return value_before + change.detach().double().cpu(), details
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RRome(Rome):
+    """ROME with one and the same averaged key in the residual and in the denominator.
+
+    Without contexts (num_contexts = 0) there is nothing to average, and it is ROME.
+    Source: Gupta et al., "Rebuilding ROME: resolving model collapse during sequential model editing", 2024.
+    """
+
+    name: ClassVar[str] = "r_rome"
+
+    num_contexts: int = setting(1, "sentences of other facts put before the prompt, one at a time, to average keys")
+
+    def _mapped_key(self, plain: torch.Tensor, averaged: torch.Tensor) -> torch.Tensor:
+        return averaged
+
+
+def site_positions(task: EditTask, site: str) -> list[int]:
+    """The place in each request's prompt of the token that is edited."""
+    if site == "subject_last":
+        return list(task.subject_ends)
+    return [len(request.prompt_ids) - 1 for request in task.requests]
 
 
 def ridge_inverse(statistics: KeyStatistics, ridge: float) -> torch.Tensor:
@@ -196,9 +215,18 @@ def _key(
     return keys_of(model, matrix, tokens)[0, len(prefix) + position].double().cpu()
 
 
-def _last_log_probabilities(model: PreTrainedModel, tokens: torch.Tensor) -> torch.Tensor:
-    """Log-probabilities [n, vocabulary] of the token after each prompt [n, T]."""
-    return log_softmax(model(input_ids=tokens, use_cache=False).logits[:, -1].float(), dim=-1)
+def padded(queries: Sequence[Query], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Prompts [n, T], padded behind their ends, where nothing earlier sees it, and the last tokens' places [n]."""
+    length = max((len(query.prompt_ids) for query in queries), default=0)
+    rows = [[*query.prompt_ids, *[0] * (length - len(query.prompt_ids))] for query in queries]
+    ends = [len(query.prompt_ids) - 1 for query in queries]
+    return torch.tensor(rows, device=device), torch.tensor(ends, dtype=torch.long, device=device)
+
+
+def _last_log_probabilities(model: PreTrainedModel, tokens: torch.Tensor, ends: torch.Tensor) -> torch.Tensor:
+    """Log-probabilities [n, vocabulary] of the token after each prompt [n, T], which ends at its place in `ends`."""
+    logits = model(input_ids=tokens, use_cache=False).logits
+    return log_softmax(logits[torch.arange(len(ends), device=ends.device), ends].float(), dim=-1)
 
 
 @contextlib.contextmanager

@@ -21,7 +21,8 @@ from transformers import HfArgumentParser
 from behemoth_data.settings import check, check_known
 
 # Every section that some script reads; a method has the section of its own name.
-SECTIONS = ("world", "lexicon", "corpus", "edits", "train", "sweep", "finetune", "lora", "rome")
+SECTIONS = ("world", "lexicon", "corpus", "edits", "train", "sweep")
+SECTIONS += ("finetune", "lora", "rome", "r_rome", "memit", "emmet", "alphaedit")
 _HERE = Path(__file__).resolve().parent
 
 

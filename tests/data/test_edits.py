@@ -1,5 +1,6 @@
 """Facts about edits and their probes: every answer and every kind is worked out again from dictionaries."""
 
+import dataclasses
 import functools
 import re
 from collections import Counter
@@ -12,12 +13,11 @@ from behemoth_data.edits import (
     KEEP_KINDS,
     KINDS,
     RIPPLE_KINDS,
-    SCENARIOS,
     EditConfig,
     draw_edits,
-    max_edits,
 )
 from behemoth_data.lexicon import LexiconConfig, Role
+from behemoth_data.scenarios import max_edits
 from behemoth_data.world import Edge, Fact, WorldConfig
 
 SO, SN, ON = Edge.SUBJECT_OBJECT, Edge.SUBJECT_NESTED, Edge.OBJECT_NESTED
@@ -28,12 +28,8 @@ STRUCTURES = {
     "correlated_nested": {"correlation": 0.8, "num_nested_objects": 6},
 }
 EDGES = {"independent": (SO,), "correlated": (SO,), "nested": (SO, SN, ON), "correlated_nested": (SO,)}
-CASES = [
-    (structure, edge, scenario)
-    for structure in STRUCTURES
-    for edge in EDGES[structure]
-    for scenario in ("single", "identical", "different")
-]
+SCENARIOS = ("single", "identical", "different")
+CASES = [(structure, edge, scenario) for structure in STRUCTURES for edge in EDGES[structure] for scenario in SCENARIOS]
 cases = pytest.mark.parametrize(("structure", "edge", "scenario"), CASES)
 ROLES = {
     SO: (Role.SUBJECT, Role.RELATION, Role.OBJECT),
@@ -463,7 +459,7 @@ def test_background_is_every_distinct_sentence_once(structure):
 @cases
 def test_edit_changes_a_true_fact_of_its_table_and_relation(structure, edge, scenario):
     for edit_set in draw(structure, edge, scenario, relation=1):
-        assert (edit_set.scenario, edit_set.edge, edit_set.relation) == (scenario, edge, 1)
+        assert (edit_set.config.scenario, edit_set.edge, edit_set.relation) == (scenario, edge, 1)
         for edit in edit_set.edits:
             assert (edit.fact.edge, edit.fact.relation) == (edge, 1)
             assert edit.fact.tail == tables_of(structure)[edge][edit.fact.head, 1] != edit.new_tail
@@ -498,7 +494,7 @@ def test_same_seed_is_the_same_draw_and_another_seed_another(scenario):
     first, again, other = (draw_edits(corpus, EditConfig(**config, edit_seed=seed)) for seed in (0, 0, 1))
     assert first == again == draw("nested", SO, scenario, 4)
     assert [edit_set.edits for edit_set in first] != [edit_set.edits for edit_set in other]
-    assert {edit_set.seed for edit_set in other} == {1}
+    assert {edit_set.config.edit_seed for edit_set in other} == {1}
 
 
 def test_draws_of_two_seeds_or_two_relations_share_edited_heads_only_by_chance():
@@ -511,7 +507,7 @@ def test_draws_of_two_seeds_or_two_relations_share_edited_heads_only_by_chance()
 
 def test_fewer_edits_are_the_first_of_more():
     few, many = draw("nested", SO, "single", 3), draw("nested", SO, "single", 8)
-    assert many[:3] == few
+    assert [dataclasses.replace(edit_set, config=few[0].config) for edit_set in many[:3]] == list(few)
 
 
 @pytest.mark.parametrize("relation", [0, 1])
@@ -529,7 +525,7 @@ def test_matched_edits_only_facts_whose_partner_has_the_same_object(scenario, re
 def test_matched_offers_every_matching_fact_and_no_more():
     tables, corpus = tables_of("correlated"), corpus_of("correlated")
     matching = {s for s in range(90) if tables[SO][s, 0] == tables[SO][s, 1]}
-    assert max_edits(corpus, EditConfig(matched=True)) == len(matching) < 90
+    assert max_edits(corpus.world, EditConfig(matched=True)) == len(matching) < 90
     small = {"probes_per_edit": 1, "edited_repeats": 1, "same_object_rows": 0, "same_relation_rows": 0}
     sets = draw_edits(corpus, EditConfig(matched=True, num_edits=len(matching), **small))
     assert {edit_set.edits[0].fact.head for edit_set in sets} == matching
@@ -546,7 +542,7 @@ def test_most_edits_are_drawn_and_one_more_is_refused(edge, scenario):
         "different": min(len(tails), (12 if edge is SO else 6) // 2),
     }[scenario]
     fields = {"scenario": scenario, "edge": edge.label, "probes_per_edit": 1, "edited_repeats": 1}
-    assert max_edits(corpus, EditConfig(**fields)) == most
+    assert max_edits(corpus.world, EditConfig(**fields)) == most
     sets = draw_edits(corpus, EditConfig(**fields, num_edits=most))
     assert sum(len(edit_set.edits) for edit_set in sets) == most
     message = f"num_edits must be at most {most}, the .* in relation 0 of {edge.label}, got {most + 1}"
@@ -560,7 +556,10 @@ def test_most_edits_are_drawn_and_one_more_is_refused(edge, scenario):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"scenario": "forgot"}, "scenario must be one of single, identical, different, got 'forgot'"),
+        (
+            {"scenario": "forgot"},
+            "scenario must be one of single, identical, different, sequence, forget, refuse, got 'forgot'",
+        ),
         ({"edge": "object"}, "edge must be one of subject_object, subject_nested, object_nested, got 'object'"),
         ({"num_edits": 0}, "num_edits must be at least 1, got 0"),
         ({"edited_repeats": 0}, "edited_repeats must be at least 1, got 0"),
@@ -586,6 +585,6 @@ def test_bad_value_is_refused_with_field_bound_and_value(fields, message):
     ],
 )
 def test_edit_that_the_world_cannot_have_is_refused(structure, fields, message):
-    for ask in (draw_edits, max_edits):
+    for ask in (draw_edits, lambda corpus, config: max_edits(corpus.world, config)):
         with pytest.raises(ValueError, match=re.escape(message)):
             ask(corpus_of(structure), EditConfig(**fields))

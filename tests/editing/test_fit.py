@@ -1,8 +1,8 @@
 """Facts about training on an edit set's mixture: which rows, which loss, and when it ends."""
 
 import copy
+import dataclasses
 import itertools
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from behemoth_data.edits import EditConfig, draw_edits
 from behemoth_data.grammar import Query
 from behemoth_data.rng import Stream
-from behemoth_editing.fit import FitSettings, _flat, _places, fit, rows_of
+from behemoth_editing.fit import FitSettings, _flat, _Part, fit, rows_of
 from behemoth_editing.method import copy_of, weights_digest
 
 
@@ -33,7 +33,8 @@ def fitted(checkpoint, edit_set, **settings):
 @pytest.mark.parametrize(("size", "count"), [(7, 3), (5, 5), (10, 4), (1, 1), (9, 1)])
 def test_every_pass_sees_each_retain_fact_once(size, count):
     order = Stream(0, "test")
-    steps = [_places(order, step, size, count) for step in range(4 * size)]
+    part = _Part(100, size, count, order)
+    steps = [[row - 100 for row in part.rows(step)] for step in range(4 * size)]
     assert {len(places) for places in steps} == {count}
     seen = list(itertools.chain(*steps))
     passes = [seen[start : start + size] for start in range(0, len(seen) - size + 1, size)]
@@ -145,7 +146,7 @@ def test_only_the_given_parameters_are_trained(checkpoint, edit_set):
 
 
 def test_edit_set_without_retain_facts_can_be_trained_on(checkpoint, edit_set):
-    alone = SimpleNamespace(requests=edit_set.requests, retain={"same_relation": ()}, edited_repeats=250)
+    alone = dataclasses.replace(edit_set, retain={"same_relation": ()})
     model, details = fitted(checkpoint, alone, max_steps=2)
     assert details["loss"] > 0
     assert weights_digest(model) != checkpoint.weights

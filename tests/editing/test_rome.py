@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+import behemoth_editing.keys as keys_module
 import behemoth_editing.rome as module
 from behemoth_data.edits import EditConfig, draw_edits
 from behemoth_editing.keys import KeyStatistics, key_statistics
 from behemoth_editing.method import Shared, weights_digest
-from behemoth_editing.rome import Rome, rank_one_update, ridge_inverse
+from behemoth_editing.rome import Rome, RRome, rank_one_update, ridge_inverse
 
 H, D = 5, 8
 PLACE = {"layer": 2, "site": "prompt_last"}  # not the defaults, which may move
@@ -206,18 +207,26 @@ def test_each_edit_is_written_on_what_the_last_one_left(checkpoint, several, wri
         assert not torch.equal(weight, following)
 
 
+@pytest.mark.parametrize("method", [Rome, RRome])
 @pytest.mark.parametrize("site", ["subject_last", "prompt_last"])
-def test_key_is_taken_at_the_site_and_averaged_over_contexts(checkpoint, single, written, site):
-    rome(site=site, steps=1, num_contexts=3)(checkpoint.model, single)
-    ((_, key, _, _),) = written
+def test_keys_are_taken_at_the_site_and_averaged_over_contexts(checkpoint, single, written, site, method):
+    shared = Shared()
+    method(site=site, layer=2, steps=1, num_contexts=3)(checkpoint.model, single, shared)
+    ((_, mapped, _, direction),) = written
     prompt = single.requests[0].prompt_ids
     # "SS s W0 W1 RR r W2 OO": one-token words.
     place = {"subject_last": 1, "prompt_last": 7}[site]
     assert len(prompt) == 8
     contexts = [(), *single.contexts[:3]]
     keys = [key_at(checkpoint.model, 2, context + prompt, len(context) + place) for context in contexts]
-    np.testing.assert_allclose(key.numpy(), np.mean(keys, axis=0), rtol=1e-4, atol=1e-5)
-    assert np.abs(keys[0] - np.mean(keys, axis=0)).max() > 1e-2
+    average = np.mean(keys, axis=0)
+    # ROME maps the plain prompt's key to the value, R-ROME the averaged one; both along C^-1 of the average.
+    np.testing.assert_allclose(mapped.numpy(), average if method is RRome else keys[0], rtol=1e-4, atol=1e-5)
+    assert np.abs(keys[0] - average).max() > 1e-2
+    (statistics,) = shared.key_statistics.values()
+    moment = statistics.second_moment.numpy()
+    along = np.linalg.solve(moment + 1e-4 * np.trace(moment) / 512 * np.eye(512), average)
+    np.testing.assert_allclose(direction.numpy(), along / (along @ mapped.numpy()), rtol=1e-4, atol=1e-7)
 
 
 @pytest.fixture
@@ -228,7 +237,7 @@ def counted(monkeypatch):
         calls.append(1)
         return key_statistics(*arguments)
 
-    monkeypatch.setattr(module, "key_statistics", count)
+    monkeypatch.setattr(keys_module, "key_statistics", count)
     return calls
 
 
@@ -242,17 +251,18 @@ def test_shared_statistics_are_computed_once_and_results_do_not_depend_on_it(che
 
 
 def test_statistics_of_another_layer_or_model_are_not_taken_for_these(checkpoint, single, counted):
-    shared, method = Shared(), rome(steps=2)
-    edited = method(checkpoint.model, single, shared).model
-    Rome(steps=2, layer=4)(checkpoint.model, single, shared)
+    shared = Shared()
+    edited = rome(steps=2)(checkpoint.model, single, shared).model  # layer 2
+    above = Rome(steps=2, layer=4)(edited, single, shared).model
     assert len(counted) == 2
-    twice = method(edited, single, shared).model
+    # What is edited at layer 2 makes other keys at layer 4, and none at layer 2, whose own matrix it is.
+    Rome(steps=2, layer=4)(checkpoint.model, single, shared)
     assert len(counted) == 3
-    assert weights_digest(twice) == weights_digest(method(edited, single).model)
-    assert {(found.weights, found.corpus) for found in shared.key_statistics.values()} == {
-        (checkpoint.weights, checkpoint.corpus.digest),
-        (weights_digest(edited), checkpoint.corpus.digest),
-    }
+    twice = rome(steps=2)(above, single, shared).model
+    assert len(counted) == 3
+    assert weights_digest(twice) == weights_digest(rome(steps=2)(above, single).model)
+    assert {found.corpus for found in shared.key_statistics.values()} == {checkpoint.corpus.digest}
+    assert len({found.weights for found in shared.key_statistics.values()}) == 3
 
 
 def test_divergence_weight_keeps_the_subjects_other_facts_closer(checkpoint, single):

@@ -1,0 +1,211 @@
+"""Which facts of a world change, and to what: the edits of a seeded draw. What must follow is not known here."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from behemoth_data.rng import Stream
+from behemoth_data.settings import check, check_known, conform, setting
+from behemoth_data.world import Edge, Fact, World
+
+Int64 = NDArray[np.int64]
+
+SCENARIOS = ("single", "identical", "different", "sequence", "forget", "refuse")
+RELATION_SCENARIOS = ("forget", "refuse")  # about all facts of a relation, or a share of them
+
+
+@dataclasses.dataclass(frozen=True)
+class Edit:
+    """A true fact and the tail it is to have instead, or None where the model is to refuse an answer."""
+
+    fact: Fact
+    new_tail: int | None
+
+    @property
+    def new_fact(self) -> Fact | None:
+        """The fact that the edit states, if it states one."""
+        return None if self.new_tail is None else dataclasses.replace(self.fact, tail=self.new_tail)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EditConfig:
+    """Which edits are drawn, and how large the training mixture and the probes are."""
+
+    scenario: str = setting(
+        "single",
+        "single: one edit per set; identical, different: num_edits in one set; sequence: num_edits, one after the "
+        "other on the same model; forget: a relation's facts all get its object 0; refuse: they get no answer",
+    )
+    num_edits: int = setting(10, "edits drawn; forget and refuse take forget_fraction instead")
+    edits_per_step: int = setting(1, "sequence: edits made together in each step, a divisor of num_edits")
+    forget_fraction: float = setting(1.0, "forget, refuse: share of the relation's facts that is edited")
+    edge: str = setting("subject_object", "table that is edited: subject_object, subject_nested, object_nested")
+    relation: int = setting(0, "relation that is edited")
+    matched: bool = setting(False, "correlated worlds: edit only facts whose partner has the same object")
+    edit_seed: int = setting(0, "seed of the draw; methods with the same seed get the same edits")
+    edited_repeats: int = setting(250, "mixture: rows of each edited fact; in forget and refuse it is always 1")
+    same_object_rows: int = setting(150, "mixture: at most this many facts with the old object, per edit")
+    same_relation_rows: int = setting(500, "mixture: at most this many facts of the relation, per edit")
+    probes_per_edit: int = setting(100, "at most this many probes of each kind, per edit")
+
+    def __post_init__(self) -> None:
+        """Raises: ValueError that names the field, the bound and the value."""
+        conform(self)
+        check_known("scenario", self.scenario, SCENARIOS)
+        Edge.from_label(self.edge)
+        for field in ("num_edits", "edits_per_step", "edited_repeats", "probes_per_edit"):
+            check(getattr(self, field) >= 1, f"{field} must be at least 1, got {getattr(self, field)}")
+        for field in ("relation", "same_object_rows", "same_relation_rows"):
+            check(getattr(self, field) >= 0, f"{field} must be at least 0, got {getattr(self, field)}")
+        check(
+            self.scenario != "sequence" or self.num_edits % self.edits_per_step == 0,
+            f"edits_per_step must divide num_edits = {self.num_edits}, got {self.edits_per_step}",
+        )
+        check(
+            0 < self.forget_fraction <= 1,
+            f"forget_fraction must be above 0 and at most 1, got {self.forget_fraction}",
+        )
+
+
+def draw(world: World, config: EditConfig) -> list[list[Edit]]:
+    """The sets of edits that the scenario makes, each made together. Raises: ValueError if the world lacks them."""
+    candidates = _Candidates(world, config)
+    if config.scenario not in RELATION_SCENARIOS:
+        offered, limit = candidates.offered
+        check(
+            config.num_edits <= offered,
+            f"num_edits must be at most {offered}, the {limit} in relation {config.relation} of {config.edge}, "
+            f"got {config.num_edits}",
+        )
+    edits = _DRAWS[config.scenario](candidates)
+    size = {"single": 1, "sequence": config.edits_per_step}.get(config.scenario, len(edits))
+    return [edits[start : start + size] for start in range(0, len(edits), size)]
+
+
+def max_edits(world: World, config: EditConfig) -> int:
+    """The largest num_edits that this draw could have in this world. Raises: ValueError as draw() does."""
+    return _Candidates(world, config).offered[0]
+
+
+def num_edited(world: World, config: EditConfig) -> int:
+    """How many facts the scenario is about: num_edits, or a share of a relation's facts.
+
+    Forgetting leaves those that have object 0 already as they are; they count here all the same, so that worlds of
+    one size agree.
+    """
+    if config.scenario not in RELATION_SCENARIOS:
+        return config.num_edits
+    return max(1, round(config.forget_fraction * world.num_heads(Edge.from_label(config.edge))))
+
+
+class _Candidates:
+    """The facts that may be edited, in the draw's random order."""
+
+    def __init__(self, world: World, config: EditConfig) -> None:
+        edge = Edge.from_label(config.edge)
+        check(
+            edge in world.edges,
+            f"edge {config.edge!r} needs num_nested_objects above 0, got a world that is {world.config.structure}",
+        )
+        check(
+            config.relation < world.config.num_relations,
+            f"relation must be below num_relations = {world.config.num_relations}, got {config.relation}",
+        )
+        self.edge, self.relation, self.count = edge, config.relation, config.num_edits
+        self.scenario, self.fraction = config.scenario, config.forget_fraction
+        self.num_tails = world.num_tails(edge, config.relation)
+        self.name = f"edits/{config.edit_seed}/{config.scenario}/{config.edge}/{config.relation}"
+        self.seed = world.config.seed
+        heads = np.arange(world.num_heads(edge))
+        tails = world.tails(edge, heads, config.relation)
+        if config.matched:
+            heads = heads[_matched(world, edge, config.relation, tails)]
+        order = self.stream("heads").choice(len(heads), len(heads))
+        self.heads = heads[order]
+        self.tails = tails[self.heads]
+
+    def stream(self, name: str) -> Stream:
+        return Stream(self.seed, f"{self.name}/{name}")
+
+    def edits(self, heads: Sequence[int], old: Sequence[int], new: Sequence[int | None]) -> list[Edit]:
+        return [Edit(Fact(self.edge, h, self.relation, o), n) for h, o, n in zip(heads, old, new, strict=True)]
+
+    @property
+    def chosen(self) -> tuple[list[int], list[int]]:
+        """Heads and tails of the share of the relation that is forgotten."""
+        count = max(1, round(self.fraction * len(self.heads)))
+        return self.heads[:count].tolist(), self.tails[:count].tolist()
+
+    @property
+    def offered(self) -> tuple[int, str]:
+        """How many edits the scenario can draw at most, and what limits it."""
+        counts = np.bincount(self.tails, minlength=self.num_tails)
+        if self.scenario == "identical":
+            return int(counts.max()), "most facts that share one tail"
+        if self.scenario == "different":
+            return min(int((counts > 0).sum()), self.num_tails // 2), "old tails that leave as many new ones"
+        return len(self.heads), "facts to edit"
+
+
+def _matched(world: World, edge: Edge, relation: int, tails: Int64) -> NDArray[np.bool_]:
+    check(
+        world.config.correlation is not None and edge is Edge.SUBJECT_OBJECT and relation in (0, 1),
+        f"matched needs a correlated world, edge subject_object and relation 0 or 1, got a world that is "
+        f"{world.config.structure}, {edge.label}, {relation}",
+    )
+    equal: NDArray[np.bool_] = world.objects(np.arange(len(tails)), 1 - relation) == tails
+    return equal
+
+
+def _single(candidates: _Candidates) -> list[Edit]:
+    heads, old = candidates.heads[: candidates.count], candidates.tails[: candidates.count]
+    new = candidates.stream("new").integers(heads, candidates.num_tails - 1)
+    return candidates.edits(heads.tolist(), old.tolist(), (new + (new >= old)).tolist())
+
+
+def _identical(candidates: _Candidates) -> list[Edit]:
+    counts = np.bincount(candidates.tails, minlength=candidates.num_tails)
+    order = candidates.stream("old").choice(candidates.num_tails, candidates.num_tails)
+    old = int(order[np.argmax(counts[order] >= candidates.count)])
+    heads = candidates.heads[candidates.tails == old][: candidates.count]
+    new = int(candidates.stream("new").integers(old, candidates.num_tails - 1))
+    return candidates.edits(heads.tolist(), [old] * len(heads), [int(new + (new >= old))] * len(heads))
+
+
+def _different(candidates: _Candidates) -> list[Edit]:
+    _, first = np.unique(candidates.tails, return_index=True)
+    places = np.sort(first)[: candidates.count]
+    heads, old = candidates.heads[places], candidates.tails[places]
+    order = candidates.stream("new").choice(candidates.num_tails, candidates.num_tails)
+    new = order[~np.isin(order, old)][: candidates.count]
+    return candidates.edits(heads.tolist(), old.tolist(), new.tolist())
+
+
+def _forget(candidates: _Candidates) -> list[Edit]:
+    heads, old = candidates.chosen
+    edits = [edit for edit in candidates.edits(heads, old, [0] * len(heads)) if edit.fact.tail != 0]
+    check(
+        len(edits) > 0,
+        f"forget_fraction must choose a fact whose object is not 0 already, got {candidates.fraction:g} of "
+        f"{len(candidates.heads)} facts",
+    )
+    return edits
+
+
+def _refuse(candidates: _Candidates) -> list[Edit]:
+    heads, old = candidates.chosen
+    return candidates.edits(heads, old, [None] * len(heads))
+
+
+_DRAWS: dict[str, Callable[[_Candidates], list[Edit]]] = {
+    "single": _single,
+    "identical": _identical,
+    "different": _different,
+    "sequence": _single,
+    "forget": _forget,
+    "refuse": _refuse,
+}
