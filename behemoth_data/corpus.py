@@ -179,11 +179,12 @@ class Corpus:
     def description(self) -> dict[str, Any]:
         """What a checkpoint carries so that `from_description` finds this very corpus again.
 
-        Raises: ValueError for a world with changes, which no config describes.
+        A world that differs from its config's brings its changes, as (edge, head, relation, tail).
         """
-        check(not self.world.changes, f"world must be a config's own, got {len(self.world.changes)} changed facts")
+        changes = sorted([int(edge), *ids, tail] for (edge, *ids), tail in self.world.changes.items())
         return {
             "world": dataclasses.asdict(self.world.config),
+            **({"changes": changes} if changes else {}),
             "lexicon": dataclasses.asdict(self.grammar.lexicon.config),
             "corpus": dataclasses.asdict(self.config),
             "digests": self._digests(),
@@ -427,6 +428,9 @@ def from_description(description: Mapping[str, Any]) -> Corpus:
         from_mapping(LexiconConfig, description["lexicon"]),
         from_mapping(CorpusConfig, description["corpus"]),
     )
+    changes = {(Edge(edge), head, relation): tail for edge, head, relation, tail in description.get("changes", ())}
+    if changes:
+        corpus = Corpus(World(corpus.world.config, changes), corpus.grammar, corpus.config)
     for part, found in corpus._digests().items():
         stored = description["digests"].get(part)
         check(

@@ -70,6 +70,11 @@ class EditConfig:
             f"forget_fraction must be above 0 and at most 1, got {self.forget_fraction}",
         )
 
+    @property
+    def num_sets(self) -> int:
+        """How many sets of edits there are."""
+        return {"single": self.num_edits, "sequence": self.num_edits // self.edits_per_step}.get(self.scenario, 1)
+
 
 def draw(world: World, config: EditConfig) -> list[list[Edit]]:
     """The sets of edits that the scenario makes, each made together. Raises: ValueError if the world lacks them."""
@@ -82,7 +87,7 @@ def draw(world: World, config: EditConfig) -> list[list[Edit]]:
             f"got {config.num_edits}",
         )
     edits = _DRAWS[config.scenario](candidates)
-    size = {"single": 1, "sequence": config.edits_per_step}.get(config.scenario, len(edits))
+    size = len(edits) // config.num_sets
     return [edits[start : start + size] for start in range(0, len(edits), size)]
 
 

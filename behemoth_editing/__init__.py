@@ -6,6 +6,7 @@ from behemoth_editing.finetune import FineTune
 from behemoth_editing.lora import Lora
 from behemoth_editing.memit import AlphaEdit, Emmet, Memit
 from behemoth_editing.method import Edited, EditMethod, Shared
+from behemoth_editing.retrain import Retrain
 from behemoth_editing.rome import Rome, RRome
 
 METHODS: dict[str, type[EditMethod]] = {
@@ -16,6 +17,7 @@ METHODS: dict[str, type[EditMethod]] = {
     "memit": Memit,
     "emmet": Emmet,
     "alphaedit": AlphaEdit,
+    "retrain": Retrain,
 }
 
 __all__ = [
@@ -28,6 +30,7 @@ __all__ = [
     "Lora",
     "Memit",
     "RRome",
+    "Retrain",
     "Rome",
     "Shared",
 ]

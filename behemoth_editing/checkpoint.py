@@ -14,9 +14,12 @@ from behemoth_data.settings import check
 from behemoth_editing.method import weights_digest
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """The model that is edited, the corpus that it was trained on, and what result rows say about the two."""
+    """The model that is edited, the corpus that it was trained on, and what result rows say about the two.
+
+    Two are equal only if they are one and the same.
+    """
 
     name: str  # folder or Hub id
     model: PreTrainedModel

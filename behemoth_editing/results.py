@@ -47,12 +47,18 @@ def load_results(folders: Sequence[Path]) -> list[Row]:
         except UnicodeDecodeError as error:
             raise ValueError(f"{path} is not UTF-8 text: {error}") from error
         check(any(line.strip() for line in lines), f"{path} holds no result row")
+        start = len(rows)
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
             place = f"{path}, line {number}"
             row = _parse(line, place)
             rows.append(row)
+            check(
+                row["versions"].get("behemoth") == rows[start]["versions"].get("behemoth"),
+                f"{place}: the folder's results must be of one version of this code, got "
+                f"{row['versions'].get('behemoth')} after {rows[start]['versions'].get('behemoth')}",
+            )
             if row["error"] is None:
                 first = scored.setdefault(row["cell"], place)
                 check(first == place, f"{place}: cell {row['cell']} was already scored in {first}")
@@ -277,7 +283,7 @@ def table(rows: Sequence[Row]) -> str:
     """
     found = summaries(rows)
     first = [["method", "scenario", "edits", "edit success", "paraphrase", "collateral", "s/edit"]]
-    second = [["method", "scenario", "worst kind", "followed share of ripple"]]
+    second = [["method", "scenario", "worst kind", "beside the edits"]]
     for summary in found:
         seconds = summary.seconds
         edits = sum(len(row["units"]) for row in summary.rows)
@@ -292,17 +298,26 @@ def table(rows: Sequence[Row]) -> str:
             ]
         )
         worst = _worst_kind(summary)
-        ripple = [
-            f"{kind} {share(outcome_share(score, 'followed'))}" for kind, score in summary.kinds("ripple").items()
-        ]
-        second.append([summary.method, summary.place, worst, "\n".join(ripple) or "-"])
+        second.append([summary.method, summary.place, worst, "\n".join(_beside(summary)) or "-"])
     lines = [*_aligned(first, (26, 20, 5, 17, 17, 17, 6), right={2, 6}), ""]
-    lines += _aligned(second, (26, 20, 35, 33), right=set())
+    lines += _aligned(second, (26, 20, 31, 37), right=set())
     for row in rows:
         if row["error"] is not None:
             text = f"failed: {row['method']} {row['scenario']} seed {row['seed']} (cell {row['cell']}): "
             lines += ["", *textwrap.wrap(text + row["error"], 120, subsequent_indent="  ")]
     return "\n".join(lines)
+
+
+def _beside(summary: Summary) -> list[str]:
+    """What else became of the edited facts, and which facts that depend on them followed: a line each."""
+    lines = [
+        f"{kind} followed {share(outcome_share(score, 'followed'))}" for kind, score in summary.kinds("ripple").items()
+    ]
+    if (forgotten := summary.kinds("forgetting").get("edited")) is not None:
+        lines += [f"old answer left {share(forgotten['accuracy_left'])}", f"refused {share(forgotten['refused'])}"]
+    if (then := summary.kinds("right_after")) != {}:
+        lines.append(f"edit success right after {share(then['edit_success'])}")
+    return lines
 
 
 def _worst_kind(summary: Summary) -> str:

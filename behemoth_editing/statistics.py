@@ -120,6 +120,33 @@ def bootstrap_interval(
     return Interval(value, min(float(low), value), max(float(high), value), count)
 
 
+def mean_interval(
+    values: ArrayLike, groups: Sequence[Hashable], *, seed: int = 0, resamples: int = 2000, level: float = 0.95
+) -> Interval:
+    """The mean of one number per unit, with a percentile interval; groups and units resampled as for shares.
+
+    Where all values are equal the interval has no width: nothing bounds what an unseen unit could have.
+
+    Args:
+        values: [U] any finite numbers.
+        groups: [U] labels, such as (model, seed).
+        seed, resamples, level: as for bootstrap_interval().
+
+    Raises: ValueError for no values, as many labels as do not fit, or a value that is no finite number.
+    """
+    found = np.asarray(values, dtype=np.float64)
+    if found.ndim != 1 or not len(found) or len(found) != len(groups):
+        raise ValueError(f"values must have 1 axis, as long as groups ({len(groups)}), got shape {found.shape}")
+    if not np.isfinite(found).all():
+        raise ValueError(f"values must be finite, got {found[~np.isfinite(found)][0]}")
+    sums = _resampled_sums(_Columns(found[:, None], np.ones((len(found), 1))), groups, seed, resamples)
+    means = (sums.numerators / sums.denominators)[:, 0]
+    tail = (1 - level) / 2
+    low, high = np.quantile(means, [tail, 1 - tail])
+    value = float(found.mean())
+    return Interval(value, min(float(low), value), max(float(high), value), len(found))
+
+
 def _checked(numerators: ArrayLike, denominators: ArrayLike, num_units: int, lowest: float) -> _Columns:
     """Both as float64 [U, K], exact for counts. Raises: ValueError naming the argument."""
     top, bottom = np.asarray(numerators, dtype=np.float64), np.asarray(denominators, dtype=np.float64)
@@ -223,10 +250,11 @@ def score_units(
 
     Where nobody asked, or the model knew nothing before, there is no score: paraphrase_success,
     collateral_accuracy and collateral_drop are None; an entry of by_kind or ripple keeps its counts, and its
-    numbers are None.
+    numbers are None. `forgetting`, `measures` and `right_after` are there if the units have such a part.
 
     Args:
-        units: one entry per edit: {"change", "keep", "ripple"}, raw counts by kind.
+        units: one entry per edit: {"change", "keep", "ripple"}, raw counts by kind; in forget and refuse "forget" as
+            well; "measures", a number by name; and in a sequence "right_after", a unit as counted before later edits.
         groups: [U] labels, such as (model, seed); None: all of one group.
         seed: of the bootstrap.
         resamples: of the bootstrap.
@@ -243,7 +271,7 @@ def score_units(
     edited = score(_columns(units, "edit_success"))
     if edited is None:
         raise ValueError("units must ask at least 1 edited probe, got 0")
-    return {
+    scores: Scores = {
         "edit_success": edited,
         "paraphrase_success": score(_columns(units, "paraphrase_success")),
         "collateral_accuracy": score(_columns(units, "collateral_accuracy")),
@@ -251,6 +279,34 @@ def score_units(
         "by_kind": {kind: _keep_score(units, kind, score) for kind in _kinds(units, "keep")},
         "ripple": {kind: _ripple_score(units, kind, score) for kind in _kinds(units, "ripple")},
     }
+    bootstrap = {"seed": seed, "resamples": resamples, "level": level}
+    if _kinds(units, "forget"):
+        scores["forgetting"] = {kind: _forget_score(units, kind, score) for kind in _kinds(units, "forget")}
+    if _kinds(units, "measures"):
+        scores["measures"] = {
+            name: _measure_score(units, name, labels, bootstrap) for name in _kinds(units, "measures")
+        }
+    if any("right_after" in unit for unit in units):
+        scores["right_after"] = score_units([unit["right_after"] for unit in units], labels, **bootstrap)
+    return scores
+
+
+def _forget_score(units: Sequence[Unit], kind: str, score: Callable[[_Columns], _Score | None]) -> dict[str, Any]:
+    """Of forgotten facts asked in one way: the share still answered as of old, among those right before, and refused."""
+    counts = _table(units, "forget", [kind], 4)  # [U, 1, 4]
+    still_right, right_before, refused, asked = (counts[..., place] for place in range(4))
+    return {
+        "accuracy_left": score(_Columns(still_right, right_before)),
+        "refused": score(_Columns(refused, asked)),
+        "wrong_before": int((asked - right_before).sum()),
+    }
+
+
+def _measure_score(units: Sequence[Unit], name: str, groups: Sequence[Hashable], bootstrap: dict[str, Any]) -> _Score:
+    """The mean of a number over the units that have it."""
+    places = [place for place, unit in enumerate(units) if name in unit.get("measures", {})]
+    values = [units[place]["measures"][name] for place in places]
+    return asdict(mean_interval(values, [groups[place] for place in places], **bootstrap))
 
 
 def _score(columns: _Columns, **settings: Any) -> _Score | None:
@@ -279,7 +335,7 @@ def _ripple_score(units: Sequence[Unit], kind: str, score: Callable[[_Columns], 
 
 def _check_unit(unit: Unit) -> None:
     """Raises: ValueError naming the edit and the kind whose counts are too few, negative or contradictory."""
-    for part, length in (("change", 2), ("keep", 4), ("ripple", 4)):
+    for part, length in (("change", 2), ("keep", 4), ("ripple", 4), ("forget", 4)):
         for kind, counts in unit.get(part, {}).items():
             where = f"{part} {kind!r} of edit {unit.get('edit')}"
             if len(counts) != length or min(counts) < 0:

@@ -1,6 +1,6 @@
 """A grid of cells -> one result row per cell, appended as each ends. What a method does is not known here.
 
-A cell is one method with its settings on one seeded draw of edits; a row holds its raw counts and scores.
+A cell is one method with its settings on one seeded draw of edits of one model; a row holds raw counts and scores.
 """
 
 from __future__ import annotations
@@ -12,63 +12,63 @@ import itertools
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
+from transformers import PreTrainedModel
 
 from behemoth_data.edits import CHANGE_KINDS, KEEP_KINDS, EditConfig, EditSet, Probe, draw_edits
+from behemoth_data.scenarios import num_edited
 from behemoth_data.settings import check, digest
 from behemoth_editing.checkpoint import Checkpoint
+from behemoth_editing.measures import confidence, kl_divergence, weight_change
 from behemoth_editing.method import EditMethod, Shared, weights_digest
-from behemoth_editing.predict import Answer, predict
+from behemoth_editing.predict import Answer, answer_log_probabilities, answered, next_log_probabilities, predict
 from behemoth_editing.statistics import score_units
 
 RESULTS = "results.jsonl"
+_KL_PROMPTS = 100  # unrelated prompts of an edit set whose distributions are compared, at most
 
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """One method with its settings on one draw of edits."""
+    """One method with its settings on one draw of edits of one model."""
 
+    checkpoint: Checkpoint
     method: EditMethod
     edits: EditConfig
 
 
-def cell_id(checkpoint: Checkpoint, cell: Cell) -> str:
+def cell_id(cell: Cell) -> str:
     """16 hex digits that differ between any two cells whose results could, under one version of this code."""
     settings = dataclasses.asdict(cell.method)  # type: ignore[call-overload]
-    code = version("behemoth-bench")
-    return digest([checkpoint.weights, checkpoint.corpus.digest, cell.method.name, settings, cell.edits, code])
+    weights, corpus, code = cell.checkpoint.weights, cell.checkpoint.corpus.digest, version("behemoth-bench")
+    return digest([weights, corpus, cell.method.name, settings, cell.edits, code])
 
 
-def grid(
-    methods: Iterable[EditMethod], scenarios: Iterable[str], seeds: Iterable[int], edits: EditConfig
-) -> list[Cell]:
-    """Every combination as a cell, once, those of one draw next to each other."""
-    combinations = itertools.product(scenarios, seeds, methods)
-    return list(
-        dict.fromkeys(
-            Cell(method, dataclasses.replace(edits, scenario=scenario, edit_seed=seed))
-            for scenario, seed, method in combinations
-        )
-    )
+def grid(checkpoints: Iterable[Checkpoint], methods: Iterable[EditMethod], draws: Iterable[EditConfig]) -> list[Cell]:
+    """Every combination as a cell, once, those of one model and one draw next to each other."""
+    combinations = itertools.product(checkpoints, draws, methods)
+    return list(dict.fromkeys(Cell(checkpoint, method, edits) for checkpoint, edits, method in combinations))
 
 
-def check_cells(checkpoint: Checkpoint, cells: Sequence[Cell]) -> None:
-    """Raises: ValueError for the first cell that this model or its world cannot have. Runs no edit."""
+def check_cells(cells: Sequence[Cell]) -> None:
+    """Raises: ValueError for the first cell that its model or its world cannot have. Runs no edit."""
     for cell in cells:
-        cell.method.check(checkpoint.model)
-    for edits in dict.fromkeys(cell.edits for cell in cells):
+        cell.method.check(cell.checkpoint.model)
+    for checkpoint, edits in dict.fromkeys((cell.checkpoint, cell.edits) for cell in cells):
         draw_edits(checkpoint.corpus, edits)
 
 
-def unfinished(checkpoint: Checkpoint, cells: Sequence[Cell], output: Path) -> list[Cell]:
+def unfinished(cells: Sequence[Cell], output: Path) -> list[Cell]:
     """The cells that `output` has no good row for; a line that a kill cut short is removed from it.
 
-    Raises: ValueError if the rows there are of another model or another version of this code.
+    Raises: ValueError if the rows there are of other models or another version of this code.
     """
     path = output / RESULTS
     if not path.exists():
@@ -80,20 +80,20 @@ def unfinished(checkpoint: Checkpoint, cells: Sequence[Cell], output: Path) -> l
     text = path.read_text(encoding="utf-8")
     whole = text.rpartition("\n")[0]
     rows = [_parsed(line, f"{path}, line {number}") for number, line in enumerate(whole.splitlines(), start=1)]
+    wanted = {(cell.checkpoint.weights, version("behemoth-bench")) for cell in cells}
     for row in rows:
         found = (row["weights"]["before"], row["versions"]["behemoth"])
-        wanted = (checkpoint.weights, version("behemoth-bench"))
         check(
-            found == wanted,
-            f"output_dir must be new or hold results of the same model and code {wanted}, got {found} in {path}; "
-            "choose another folder, or --overwrite",
+            found in wanted,
+            f"output_dir must be new or hold results of the same models and code {sorted(wanted)}, got {found} in "
+            f"{path}; choose another folder, or --overwrite",
         )
-    wanted_cells = {cell_id(checkpoint, cell) for cell in cells}
+    wanted_cells = {cell_id(cell) for cell in cells}
     kept = [row for row in rows if row["error"] is None or row["cell"] not in wanted_cells]
     if len(kept) < len(rows) or text != whole + "\n":
         _replace(path, kept)
     done = {row["cell"] for row in kept if row["error"] is None}
-    return [cell for cell in cells if cell_id(checkpoint, cell) not in done]
+    return [cell for cell in cells if cell_id(cell) not in done]
 
 
 def _parsed(line: str, place: str) -> dict[str, Any]:
@@ -109,54 +109,108 @@ def _parsed(line: str, place: str) -> dict[str, Any]:
     return dict(row)
 
 
-def run(checkpoint: Checkpoint, cells: Sequence[Cell], output: Path, *, progress: bool = True) -> list[dict[str, Any]]:
+def run(cells: Sequence[Cell], output: Path, *, progress: bool = True) -> list[dict[str, Any]]:
     """A row for each cell, appended to `output`/results.jsonl as it ends; a cell that fails says why in its row.
 
-    Edits, probes and the answers before are made once per draw and used by all its methods.
+    Edits, probes and the answers before are made once per model and draw and used by all methods.
     """
     output.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
-    shared, failed = Shared(), 0
+    failed = 0
     with tqdm(total=len(cells), desc="cells", unit="cell", disable=not progress) as bar:
-        for edits, group in itertools.groupby(cells, key=lambda cell: cell.edits):
-            draws = draw_edits(checkpoint.corpus, edits)
-            before = [predict(checkpoint.model, edit_set.probes) for edit_set in draws]
-            for cell in group:
-                bar.set_postfix(method=cell.method.name, scenario=edits.scenario, failed=failed)
-                row = _row(checkpoint, cell)
-                try:
-                    row.update(_results(checkpoint, cell, draws, before, shared))
-                except Exception as error:  # one bad cell must not cost the others: its row says what happened
-                    row["error"] = f"{type(error).__name__}: {error}"
-                    failed += 1
-                _append(output / RESULTS, row)
-                rows.append(row)
-                bar.update()
+        for checkpoint, of_model in itertools.groupby(cells, key=lambda cell: cell.checkpoint):
+            shared = Shared()
+            for edits, group in itertools.groupby(of_model, key=lambda cell: cell.edits):
+                draw = _drawn(checkpoint, edits)
+                for cell in group:
+                    bar.set_postfix(method=cell.method.name, scenario=edits.scenario, failed=failed)
+                    row = _row(cell)
+                    try:
+                        row.update(_results(cell, draw, shared))
+                    except Exception as error:  # one bad cell must not cost the others: its row says what happened
+                        row["error"] = f"{type(error).__name__}: {error}"
+                        failed += 1
+                    _append(output / RESULTS, row)
+                    rows.append(row)
+                    bar.update()
     return rows
 
 
-def _row(checkpoint: Checkpoint, cell: Cell) -> dict[str, Any]:
+def cell_seconds(cells: Sequence[Cell]) -> dict[Cell, float]:
+    """Roughly how long every cell will take: of each method and scenario, the first set of the first cell is tried.
+
+    What cells share, such as statistics of keys, counts for the cell that is tried and for no other.
+    """
+    seconds: dict[Cell, float] = {}
+    tried: dict[tuple[str, str], float] = {}
+    with tqdm(total=len({_sort(cell) for cell in cells}), desc="trying", unit="cell", leave=False) as bar:
+        for checkpoint, of_model in itertools.groupby(cells, key=lambda cell: cell.checkpoint):
+            shared = Shared()
+            for cell in of_model:
+                extra, sort = 0.0, _sort(cell)
+                if sort not in tried:
+                    started = time.perf_counter()
+                    spent = _results(cell, _drawn(checkpoint, cell.edits, most=1), shared)["seconds"]
+                    tried[sort] = spent["edit"] + spent["score"]
+                    extra = time.perf_counter() - started - tried[sort]
+                    bar.update()
+                seconds[cell] = extra + cell.edits.num_sets * tried[sort]
+    return seconds
+
+
+def _sort(cell: Cell) -> tuple[str, str]:
+    return cell.method.name, cell.edits.scenario
+
+
+@dataclasses.dataclass(frozen=True)
+class _Draw:
+    """Edit sets and what the model says before they are made: one entry per set."""
+
+    sets: tuple[EditSet, ...]
+    answers: list[list[Answer]]
+    next_tokens: list[NDArray[Any]]  # log-probabilities [n, V] after unrelated prompts
+
+
+def _drawn(checkpoint: Checkpoint, edits: EditConfig, most: int | None = None) -> _Draw:
+    sets = draw_edits(checkpoint.corpus, edits)[:most]
+    return _Draw(
+        sets,
+        [predict(checkpoint.model, edit_set.probes) for edit_set in sets],
+        [next_log_probabilities(checkpoint.model, _prompts(_unrelated(edit_set))) for edit_set in sets],
+    )
+
+
+def _unrelated(edit_set: EditSet) -> list[Probe]:
+    return [probe for probe in edit_set.probes if probe.kind == "unrelated"][:_KL_PROMPTS]
+
+
+def _prompts(probes: Sequence[Probe]) -> list[tuple[int, ...]]:
+    return [probe.before.prompt_ids for probe in probes]
+
+
+def _row(cell: Cell) -> dict[str, Any]:
     """What is known of a cell before it runs."""
-    settings = dataclasses.asdict(cell.method)  # type: ignore[call-overload]
+    checkpoint, edits = cell.checkpoint, cell.edits
+    world = checkpoint.corpus.world
     return {
-        "cell": cell_id(checkpoint, cell),
+        "cell": cell_id(cell),
         "method": cell.method.name,
-        "settings": settings,
-        "scenario": cell.edits.scenario,
-        "edge": cell.edits.edge,
-        "relation": cell.edits.relation,
-        "num_edits": cell.edits.num_edits,
-        "seed": cell.edits.edit_seed,
-        "edits": dataclasses.asdict(cell.edits),
-        "structure": checkpoint.corpus.world.config.structure,
+        "settings": dataclasses.asdict(cell.method),  # type: ignore[call-overload]
+        "scenario": edits.scenario,
+        "edge": edits.edge,
+        "relation": edits.relation,
+        "num_edits": num_edited(world, edits),
+        "seed": edits.edit_seed,
+        "edits": dataclasses.asdict(edits),
+        "structure": world.config.structure,
         "model": checkpoint.name,
-        "world": dataclasses.asdict(checkpoint.corpus.world.config),
+        "world": dataclasses.asdict(world.config),
         "corpus": checkpoint.corpus.digest,
         "recall": checkpoint.recall,
         "scores": None,
         "units": None,
         "seconds": None,
-        "weights": {"before": checkpoint.weights, "after": None},
+        "weights": {"before": checkpoint.weights, "after": None, "change": None},
         "details": None,
         "versions": {
             "behemoth": version("behemoth-bench"),
@@ -167,30 +221,51 @@ def _row(checkpoint: Checkpoint, cell: Cell) -> dict[str, Any]:
     }
 
 
-def _results(
-    checkpoint: Checkpoint, cell: Cell, draws: Sequence[EditSet], before: Sequence[list[Answer]], shared: Shared
-) -> dict[str, Any]:
-    """Edits every set of the draw on its own copy, asks every probe, and counts."""
-    units: list[dict[str, Any]] = []
+def _results(cell: Cell, draw: _Draw, shared: Shared) -> dict[str, Any]:
+    """Makes every set of edits on a copy of its own, or in a sequence on the last one's copy; asks and counts.
+
+    A sequence is counted at its end; what each set's answers were right after it was made stands in `right_after`.
+    """
+    original, chained = cell.checkpoint.model, cell.edits.scenario == "sequence"
+    model, units, right_after = original, list[dict[str, Any]](), list[dict[str, Any]]()
     seconds = {"edit": 0.0, "shared": 0.0, "score": 0.0}
-    weights, details = [], []
-    for edit_set, answers_before in zip(draws, before, strict=True):
-        started = time.perf_counter()
-        shared_before = shared.seconds
-        edited = cell.method(checkpoint.model, edit_set, shared)
+    weights, changes, details = [], [], []
+    for number, edit_set in enumerate(draw.sets):
+        # What a model in the middle of a sequence is good for, no other cell is.
+        own = shared if model is original else Shared(dict(shared.key_statistics))
+        started, shared_before = time.perf_counter(), own.seconds
+        edited = cell.method(model, edit_set, own)
         written = time.perf_counter()
         answers = predict(edited.model, edit_set.probes)
-        seconds["edit"] += written - started - (shared.seconds - shared_before)
-        seconds["shared"] += shared.seconds - shared_before
-        seconds["score"] += time.perf_counter() - written
-        units += count_units(edit_set, answers_before, answers, first=len(units))
-        weights.append(weights_digest(edited.model))
+        counted = count_units(edit_set, draw.answers[number], answers, first=len(units))
+        if chained:
+            model, right_after = edited.model, right_after + counted
+            units += [{} for _ in counted]
+        else:
+            _add_measures(counted, edit_set, edited.model, draw.next_tokens[number])
+            units += counted
+        if not chained or edit_set is draw.sets[-1]:
+            weights.append(weights_digest(edited.model))
+            changes.append(weight_change(original, edited.model))
         details.append(edited.details)
+        seconds["edit"] += written - started - (own.seconds - shared_before)
+        seconds["shared"] += own.seconds - shared_before
+        seconds["score"] += time.perf_counter() - written
+    if chained:
+        started = time.perf_counter()
+        units = []
+        for number, edit_set in enumerate(draw.sets):
+            counted = count_units(edit_set, draw.answers[number], predict(model, edit_set.probes), first=len(units))
+            _add_measures(counted, edit_set, model, draw.next_tokens[number])
+            units += counted
+        for unit, then in zip(units, right_after, strict=True):
+            unit["right_after"] = then
+        seconds["score"] += time.perf_counter() - started
     return {
         "units": units,
         "scores": score_units(units),
         "seconds": seconds,
-        "weights": {"before": checkpoint.weights, "after": weights},
+        "weights": {"before": cell.checkpoint.weights, "after": weights, "change": changes},
         "details": details,
     }
 
@@ -202,33 +277,69 @@ def count_units(
 
     change: [answered with the new object, asked]. keep: [right before and after, right before, right after,
     asked]. ripple: [kept, followed, incoherent, wrong before]; dependent facts that the edit leaves as they
-    are have nothing to follow and are not counted.
+    are have nothing to follow and are not counted. forget, in forget and refuse: [right before and still answered
+    with the old object, right before, refused, asked].
     """
     units: list[dict[str, Any]] = [
         {"edit": first + number, "change": {}, "keep": {}, "ripple": {}} for number in range(len(edit_set.edits))
     ]
     for probe, was, now in zip(edit_set.probes, before, after, strict=True):
-        part, counts = _counts(probe, was, now)
-        if counts is not None:
-            kinds = units[probe.edit][part]
+        for part, counts in _counts(probe, was, now).items():
+            kinds = units[probe.edit].setdefault(part, {})
             kinds[probe.kind] = [a + b for a, b in zip(kinds.get(probe.kind, [0] * len(counts)), counts, strict=True)]
     return units
 
 
-def _counts(probe: Probe, was: Answer, now: Answer) -> tuple[str, list[int] | None]:
+def _counts(probe: Probe, was: Answer, now: Answer) -> dict[str, list[int]]:
     old, new = probe.before.answer_ids, probe.after.answer_ids
+    knew, kept, changed = answered(was, old), answered(now, old), answered(now, new)
     if probe.kind in CHANGE_KINDS:
-        return "change", [int(now == new), 1]
+        counts = {"change": [int(changed), 1]}
+        if probe.refusal_ids:
+            refused = answered(now, probe.refusal_ids)
+            counts["forget"] = [int(knew and kept), int(knew), int(refused), 1]
+        return counts
     if probe.kind in KEEP_KINDS:
-        return "keep", [int(was == old and now == old), int(was == old), int(now == old), 1]
+        return {"keep": [int(knew and kept), int(knew), int(kept), 1]}
     if old == new:
-        return "ripple", None
-    if was != old:
-        return "ripple", [0, 0, 0, 1]
-    return "ripple", [int(now == old), int(now == new), int(now not in (old, new)), 0]
+        return {}
+    if not knew:
+        return {"ripple": [0, 0, 0, 1]}
+    return {"ripple": [int(kept), int(changed), int(not kept and not changed), 0]}
 
 
-def _append(path: Path, row: dict[str, Any]) -> None:
+def _add_measures(
+    units: Sequence[dict[str, Any]], edit_set: EditSet, model: PreTrainedModel, before: NDArray[Any]
+) -> None:
+    """Every unit has `measures`: the edited prompt's confidence, and the divergence on its unrelated prompts."""
+    corpus, edits = edit_set.corpus, edit_set.edits
+    candidates = corpus.grammar.answers(
+        edit_set.edge, edit_set.relation, np.arange(corpus.world.num_tails(edit_set.edge, edit_set.relation))
+    )
+    said = answer_log_probabilities(model, [query.prompt_ids for query in edit_set.originals], candidates)
+    old = np.array([edit.fact.tail for edit in edits])
+    new = np.array([edit.fact.tail if edit.new_tail is None else edit.new_tail for edit in edits])
+    found = {name: values.astype(np.float64) for name, values in confidence(said, new, old)._asdict().items()}
+    for place, (unit, edit) in enumerate(zip(units, edits, strict=True)):
+        unit["measures"] = {
+            name: _short(values[place])
+            for name, values in found.items()
+            if edit.new_tail is not None or not name.endswith("_new")
+        }
+    asked = _unrelated(edit_set)
+    if asked:
+        moved = kl_divergence(before, next_log_probabilities(model, _prompts(asked)))
+        owners = np.array([probe.edit for probe in asked])
+        for owner in np.unique(owners).tolist():
+            units[owner]["measures"]["kl"] = _short(moved[owners == owner].mean())
+
+
+def _short(value: float) -> float:
+    """Six digits: more would only make rows long."""
+    return float(f"{value:.6g}")
+
+
+def _append(path: Path, row: Mapping[str, Any]) -> None:
     """The row stands on a line of its own, written at once so that processes may share the file."""
     line = (json.dumps(row) + "\n").encode()
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
@@ -240,11 +351,7 @@ def _append(path: Path, row: dict[str, Any]) -> None:
         os.close(file)
 
 
-def _replace(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+def _replace(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     partial = path.with_suffix(".partial")
-    partial.write_text("".join(f"{line}\n" for line in _lines(rows)), encoding="utf-8")
+    partial.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
     partial.replace(path)
-
-
-def _lines(rows: Iterable[dict[str, Any]]) -> Iterator[str]:
-    return (json.dumps(row) for row in rows)

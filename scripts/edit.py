@@ -1,7 +1,9 @@
-"""Edit a trained model and measure what changed: accelerate launch scripts/edit.py [RECIPE] --model runs/NAME.
+"""Edit trained models and measure what changed: accelerate launch scripts/edit.py [RECIPE] --model runs/NAME.
 
-Every method is tried on every scenario and seed; methods with the same seed get the same edits. Running the
-same command again does what is missing: finished cells are kept.
+Every method is tried on every model, scenario and seed; methods with the same seed get the same edits. An option
+with several values is swept: --lora_rank 1 4 16 tries three. A value that consists of several, such as layers, is
+one word with commas: --finetune_layers 2,3 4 tries two. Running the same command again does what is missing:
+finished cells are kept.
 """
 
 from __future__ import annotations
@@ -11,55 +13,51 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from recipe import one_line_errors, parse
+from recipe import as_lists, combinations, one_line_errors, parse
 
 from behemoth_data.edits import SCENARIOS, EditConfig
-from behemoth_data.settings import check_known, setting
+from behemoth_data.settings import check, check_known, setting
 from behemoth_editing import METHODS
-from behemoth_editing.checkpoint import load_checkpoint
+from behemoth_editing.checkpoint import Checkpoint, load_checkpoint
 from behemoth_editing.results import load_results, table
-from behemoth_editing.sweep import RESULTS, check_cells, grid, run, unfinished
+from behemoth_editing.sweep import RESULTS, Cell, cell_seconds, check_cells, grid, run, unfinished
 
-# The grid sets these two of EditConfig's fields itself.
-_GRID = ("scenario", "edit_seed")
+_LOW_RECALL = 0.95  # of the edited table: what is not known can hardly be said to be edited
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunArguments:
     """What is edited and where the results go."""
 
-    model: str = setting("runs/tiny-nested", "folder or Hub id of a model that scripts/train.py made")
+    model: list[str] = setting(["runs/tiny-nested"], "folders or Hub ids of models that scripts/train.py made")
     output_dir: str = setting("results/edit", f"folder for {RESULTS}: one row per cell")
     overwrite: bool = setting(False, "remove the results that output_dir holds before starting")
+    require_recall: float | None = setting(
+        None,
+        "stop before editing a model that knows less than this share of the edited table; none: warn below "
+        f"{_LOW_RECALL}",
+    )
+    dry_run: bool = setting(False, "only show the cells that are missing and roughly how long they take")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GridArguments:
     """What is compared."""
 
-    methods: list[str] = setting([*METHODS], f"methods to compare: {', '.join(METHODS)}")
+    methods: list[str] = setting(["finetune", "lora", "rome"], f"methods to compare: {', '.join(METHODS)}")
     scenarios: list[str] = setting(["single"], f"scenarios: {', '.join(SCENARIOS)}")
     seeds: list[int] = setting([0], "seeds of the edits' draws, one cell each")
 
 
 # The grid, and how its edits are drawn.
-SweepArguments = dataclasses.make_dataclass(
-    "SweepArguments",
-    [
-        (field.name, field.type, setting(field.default, field.metadata["help"]))
-        for field in dataclasses.fields(EditConfig)
-        if field.name not in _GRID
-    ],
-    bases=(GridArguments,),
-    frozen=True,
-    kw_only=True,
-)
+SweepArguments = as_lists(EditConfig, leave_out=("scenario", "edit_seed"), bases=(GridArguments,))
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -74,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         [RunArguments, SweepArguments],
         argv,
         sections={"sweep": SweepArguments},
-        prefixed=METHODS,
+        swept=METHODS,
         description=__doc__,
     )
     state = Accelerator(mixed_precision="no")  # not PartialState(), which overlooks CPU processes
@@ -85,26 +83,65 @@ def main(argv: Sequence[str] | None = None) -> None:
         chosen = dict(zip(METHODS, settings, strict=True))
         for name in sweep.methods:
             check_known("method", name, METHODS)
-        edits = EditConfig(
-            **{
-                field.name: getattr(sweep, field.name)
-                for field in dataclasses.fields(EditConfig)
-                if field.name not in _GRID
-            }
-        )
-        cells = grid([chosen[name] for name in sweep.methods], sweep.scenarios, sweep.seeds, edits)
-        checkpoint = load_checkpoint(arguments.model, state.device)
-        check_cells(checkpoint, cells)
-        if state.is_main_process and arguments.overwrite:
+        draws = combinations(EditConfig, sweep, scenario=sweep.scenarios, edit_seed=sweep.seeds)
+        checkpoints = [load_checkpoint(name, state.device) for name in dict.fromkeys(arguments.model)]
+        cells = grid(checkpoints, [method for name in sweep.methods for method in chosen[name]], draws)
+        check_cells(cells)
+        _check_recall(checkpoints, draws, arguments.require_recall)
+        if state.is_main_process and arguments.overwrite and not arguments.dry_run:
             (output / RESULTS).unlink(missing_ok=True)
         with state.main_process_first():
-            missing = unfinished(checkpoint, cells, output)
+            missing = cells if arguments.dry_run and arguments.overwrite else unfinished(cells, output)
         state.wait_for_everyone()  # no row is added before every process has read what there is
+        if arguments.dry_run:
+            if state.is_main_process:
+                _preview(missing, len(cells), state.num_processes)
+            return
         with state.split_between_processes(missing) as share:
-            run(checkpoint, share, output, progress=state.is_main_process)
+            run(share, output, progress=state.is_main_process)
         state.wait_for_everyone()
         if state.is_main_process:
             _conclude(load_results([output]), output, len(cells) - len(missing))
+
+
+def _check_recall(checkpoints: Sequence[Checkpoint], draws: Sequence[EditConfig], required: float | None) -> None:
+    """Raises: ValueError for a model that knows less of an edited table than required."""
+    check(required is None or 0 < required <= 1, f"require_recall must lie in (0, 1], got {required}")
+    for checkpoint in checkpoints:
+        by_edge: Mapping[str, float] = next(iter(checkpoint.recall.values()), {})
+        for edge in dict.fromkeys(draw.edge for draw in draws):
+            recall = by_edge.get(edge)
+            known = "an unknown share" if recall is None else f"{recall:.2%}"
+            low = recall is None or recall < (required or _LOW_RECALL)
+            says = f"{checkpoint.name} knows {known} of {edge}"
+            check(required is None or not low, f"require_recall is {required}, but {says}")
+            if low:
+                logging.warning("%s: what it does not know cannot be edited", says)
+
+
+def _preview(missing: Sequence[Cell], total: int, num_processes: int) -> None:
+    """Prints a line for every method, its settings, and every scenario, and the time that all of it takes."""
+    seconds = cell_seconds(missing)
+    kinds = Counter((cell.method, cell.edits.scenario, cell.edits.edge) for cell in missing)
+    print(f"{'cells':>6} {'minutes':>8}  method, scenario, table, settings beside the defaults")
+    for (method, scenario, edge), count in kinds.items():
+        spent = sum(
+            seconds[cell]
+            for cell in missing
+            if (cell.method, cell.edits.scenario, cell.edits.edge) == (method, scenario, edge)
+        )
+        plain = type(method)()
+        changed = [
+            f"{field.name}={getattr(method, field.name)}"
+            for field in dataclasses.fields(method)  # type: ignore[arg-type]
+            if getattr(method, field.name) != getattr(plain, field.name)
+        ]
+        print(f"{count:6} {spent / 60:8.1f}  {method.name} {scenario} {edge} {' '.join(changed)}".rstrip())
+    minutes = sum(seconds.values()) / 60 / num_processes
+    print(
+        f"{len(missing)} cells of {total} are missing: about {minutes:.1f} minutes in {num_processes} processes, going "
+        "by one edit set of each method and scenario"
+    )
 
 
 def _conclude(rows: list[dict[str, Any]], output: Path, kept: int) -> None:

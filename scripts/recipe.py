@@ -1,7 +1,8 @@
 """Settings of a script: dataclass defaults < preset < recipe < command line, through one HfArgumentParser.
 
 A recipe is a YAML file of sections, each with fields of one dataclass. Several scripts share a recipe: every
-script checks the names of all sections, and the fields of those that it is given.
+script checks the names of all sections, and the fields of those that it is given. In a grid, every list is swept;
+a value that consists of several, such as layers, is then one word with commas: 2,3.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import itertools
 import sys
 import types
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,12 +19,13 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import yaml
 from transformers import HfArgumentParser
+from transformers.hf_argparser import string_to_bool
 
-from behemoth_data.settings import check, check_known
+from behemoth_data.settings import check, check_known, setting
 
 # Every section that some script reads; a method has the section of its own name.
 SECTIONS = ("world", "lexicon", "corpus", "edits", "train", "sweep")
-SECTIONS += ("finetune", "lora", "rome", "r_rome", "memit", "emmet", "alphaedit")
+SECTIONS += ("finetune", "lora", "rome", "r_rome", "memit", "emmet", "alphaedit", "retrain")
 _HERE = Path(__file__).resolve().parent
 
 
@@ -36,9 +39,11 @@ class _Parser(HfArgumentParser):
 
     def add_argument(self, *names: str, **options: Any) -> argparse.Action:
         """The option, whose type may be tuple[X, ...] or X | None."""
-        kind = options.get("type")
-        if get_origin(kind) is tuple:
+        kind, swept = options.get("type"), options.get("nargs") == "+"
+        if get_origin(kind) is tuple and not swept:
             options.update(type=_or_none(get_args(kind)[0]), nargs="*", action=_StoreTuple)
+        elif swept:
+            options["type"] = _one_of_many(kind)
         elif kind is not None and names[0].removeprefix("--") in self._optional:
             options["type"] = _or_none(kind)
         return super().add_argument(*names, **options)
@@ -63,6 +68,21 @@ def _or_none(kind: Any) -> Any:
 
     convert.__name__ = getattr(kind, "__name__", "value")  # argparse names the type by it in its errors
     return convert
+
+
+def _one_of_many(hint: Any) -> Any:
+    """What turns one word of a swept option into a value."""
+    (kind,) = (kind for kind in _alternatives(hint) if kind is not type(None))
+    if get_origin(kind) is tuple:
+        item = get_args(kind)[0]
+
+        def convert(word: str) -> Any:
+            return tuple(item(part) for part in word.split(",") if part)
+
+        convert.__name__ = f"{item.__name__},..."
+    else:
+        convert = string_to_bool if kind is bool else kind
+    return _or_none(convert) if type(None) in _alternatives(hint) else convert
 
 
 def read_recipe(path: str, sections: Mapping[str, type]) -> dict[str, dict[str, Any]]:
@@ -94,7 +114,7 @@ def parse(
     *,
     sections: Mapping[str, type],
     presets: Mapping[str, Mapping[str, Any]] | None = None,
-    prefixed: Mapping[str, type] | None = None,
+    swept: Mapping[str, type] | None = None,
     description: str | None = None,
 ) -> tuple[Any, ...]:
     """One instance of each dataclass, from [RECIPE] and options of the command line (sys.argv if None).
@@ -102,13 +122,14 @@ def parse(
     `sections` are the sections that this script reads, with their dataclasses; those that are not among
     `dataclass_types` are checked only, and read_recipe returns them. With `presets`, the option --config picks
     one, whose values come before the recipe's. No two of `dataclass_types` may share a field name; the
-    dataclasses of `prefixed` may, since each field becomes the option --NAME_field, and come last in the result.
+    dataclasses of `swept` may, since each field becomes the option --NAME_field. They come last in the result, and
+    every one of them as the list of its instances: an option may have several values, and all combinations are made.
 
     Raises: SystemExit with status 2, after one line on standard error, for anything unknown or out of bounds.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    named = {name: _with_prefix(name, cls) for name, cls in (prefixed or {}).items()}
-    dataclass_types, sections = [*dataclass_types, *named.values()], {**sections, **(prefixed or {})}
+    named = {name: as_lists(cls, f"{name}_") for name, cls in (swept or {}).items()}
+    dataclass_types, sections = [*dataclass_types, *named.values()], {**sections, **(swept or {})}
     parser = _Parser(dataclass_types, description=description, usage="%(prog)s [RECIPE] [--option value ...]")
     options = [field.name for cls in dataclass_types for field in dataclasses.fields(cls)]
     with one_line_errors(parser.prog):
@@ -129,19 +150,27 @@ def parse(
             check_known("option", word.split("=")[0], [f"--{name}" for name in options])
         plain = settings[: len(settings) - len(named)]
         return *plain, *(
-            cls(**{field.name: getattr(chosen, f"{name}_{field.name}") for field in dataclasses.fields(cls)})
-            for (name, cls), chosen in zip((prefixed or {}).items(), settings[len(plain) :], strict=True)
+            combinations(cls, chosen, f"{name}_")
+            for (name, cls), chosen in zip((swept or {}).items(), settings[len(plain) :], strict=True)
         )
 
 
-def _with_prefix(prefix: str, cls: type) -> type:
-    """A dataclass with the fields of `cls`, each under a name that starts with the prefix."""
+def as_lists(cls: type, prefix: str = "", leave_out: Sequence[str] = (), bases: tuple[type, ...] = ()) -> type:
+    """A dataclass whose fields are lists of values for those of `cls`, with the prefix before their names."""
     hints = get_type_hints(cls)
     fields = [
-        (f"{prefix}_{field.name}", hints[field.name], dataclasses.field(default=field.default, metadata=field.metadata))
+        (f"{prefix}{field.name}", list[hints[field.name]], setting([field.default], field.metadata["help"]))
         for field in dataclasses.fields(cls)
+        if field.name not in leave_out
     ]
-    return dataclasses.make_dataclass(f"{cls.__name__}Options", fields)
+    return dataclasses.make_dataclass(f"{cls.__name__}Lists", fields, bases=bases, frozen=True, kw_only=True)
+
+
+def combinations(cls: type, lists: Any, prefix: str = "", **others: Sequence[Any]) -> list[Any]:
+    """Every instance of `cls` whose fields have one value each of those in `lists`, or in `others` by name."""
+    names = [field.name for field in dataclasses.fields(cls)]
+    values = [others[name] if name in others else getattr(lists, f"{prefix}{name}") for name in names]
+    return [cls(**dict(zip(names, chosen, strict=True))) for chosen in itertools.product(*values)]
 
 
 def _words(values: Mapping[str, Any]) -> list[str]:
@@ -150,10 +179,17 @@ def _words(values: Mapping[str, Any]) -> list[str]:
     for name, value in values.items():
         check(not isinstance(value, dict), f"{name} must be a value or a list, got {value!r}")
         if isinstance(value, (list, tuple)):
-            words += [f"--{name}", *map(str, value)]
+            words += [f"--{name}", *map(_word, value)]
         else:
-            words.append(f"--{name}={'null' if value is None else value}")
+            words.append(f"--{name}={_word(value)}")
     return words
+
+
+def _word(value: Any) -> str:
+    """A value as one word; one that consists of several joins them by commas."""
+    if isinstance(value, (list, tuple)):
+        return ",".join(map(str, value))
+    return "null" if value is None else str(value)
 
 
 @contextlib.contextmanager
