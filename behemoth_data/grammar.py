@@ -206,6 +206,13 @@ class Grammar:
         columns = self._word_tokens(edge, heads, relations, tails)
         return tuple(self.text(columns[part]) for part in (_HEAD, _RELATION, _TAIL))
 
+    def answers(self, edge: Edge, relation: int, tails: ArrayLike) -> Int64:
+        """Token ids [n, W] of the words that answer a prompt about this relation of a table, for tails [n].
+
+        Raises: ValueError for a relation or a tail that the world does not have.
+        """
+        return self.lexicon.encode(EDGE_ROLES[edge][2], np.atleast_1d(np.asarray(tails, np.int64)), relation)
+
     def query(self, fact: Fact, form: str = "statement", tail: int | None = None) -> Query:
         """The prompt that asks for a fact's tail, and the fact's own tail or another one as the answer."""
         return self.queries([fact], form, None if tail is None else [tail])[0]

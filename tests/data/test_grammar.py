@@ -270,6 +270,17 @@ def test_query_with_another_tail_has_the_same_prompt_and_the_other_answer(gramma
     assert other.answer == grammar.lexicon.word(Role.OBJECT, 4, 2) != own.answer
 
 
+@every_table
+def test_answers_of_a_relation_are_the_tails_words(grammar, fact):
+    tails = [3, 0, 1, 3]
+    found = grammar.answers(fact.edge, fact.relation, tails)
+    said = [grammar.lexicon.decode(row) for row in found]
+    assert said == [grammar.lexicon.word(ROLES[fact.edge][2], tail, fact.relation) for tail in tails]
+    assert [grammar.query(fact, "statement", tail).answer_ids for tail in tails] == [
+        tuple(row) for row in found.tolist()
+    ]
+
+
 @pytest.mark.parametrize("form", ["rso", "nonsense", "refusal"])
 def test_queries_of_mixed_tables_keep_their_order(grammar, form):
     facts = [FACTS[1], FACTS[0], FACTS[2], FACTS[1]]
