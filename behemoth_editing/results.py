@@ -283,7 +283,7 @@ def table(rows: Sequence[Row]) -> str:
     """
     found = summaries(rows)
     first = [["method", "scenario", "edits", "edit success", "paraphrase", "collateral", "s/edit"]]
-    second = [["method", "scenario", "worst kind", "beside the edits"]]
+    second = [["method", "scenario", "worst kind", "followed share of ripple, and more"]]
     for summary in found:
         seconds = summary.seconds
         edits = sum(len(row["units"]) for row in summary.rows)
@@ -310,13 +310,11 @@ def table(rows: Sequence[Row]) -> str:
 
 def _beside(summary: Summary) -> list[str]:
     """What else became of the edited facts, and which facts that depend on them followed: a line each."""
-    lines = [
-        f"{kind} followed {share(outcome_share(score, 'followed'))}" for kind, score in summary.kinds("ripple").items()
-    ]
+    lines = [f"{kind} {share(outcome_share(score, 'followed'))}" for kind, score in summary.kinds("ripple").items()]
     if (forgotten := summary.kinds("forgetting").get("edited")) is not None:
         lines += [f"old answer left {share(forgotten['accuracy_left'])}", f"refused {share(forgotten['refused'])}"]
     if (then := summary.kinds("right_after")) != {}:
-        lines.append(f"edit success right after {share(then['edit_success'])}")
+        lines.append(f"right after itself {share(then['edit_success'])}")
     return lines
 
 

@@ -69,7 +69,7 @@ class Retrain:
             )
         trained.train(False)
         trained.requires_grad_(False)
-        edited = cast(PreTrainedModel, trained.to(model.device))
+        edited = cast(PreTrainedModel, torch.nn.Module.to(trained, model.device))
         return Edited(edited, {"train_seed": recipe.train_seed})
 
 

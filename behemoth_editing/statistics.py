@@ -279,7 +279,7 @@ def score_units(
         "by_kind": {kind: _keep_score(units, kind, score) for kind in _kinds(units, "keep")},
         "ripple": {kind: _ripple_score(units, kind, score) for kind in _kinds(units, "ripple")},
     }
-    bootstrap = {"seed": seed, "resamples": resamples, "level": level}
+    bootstrap: dict[str, Any] = {"seed": seed, "resamples": resamples, "level": level}
     if _kinds(units, "forget"):
         scores["forgetting"] = {kind: _forget_score(units, kind, score) for kind in _kinds(units, "forget")}
     if _kinds(units, "measures"):
@@ -292,7 +292,7 @@ def score_units(
 
 
 def _forget_score(units: Sequence[Unit], kind: str, score: Callable[[_Columns], _Score | None]) -> dict[str, Any]:
-    """Of forgotten facts asked in one way: the share still answered as of old, among those right before, and refused."""
+    """Of forgotten facts asked in one way: the share still answered as of old if right before; the share refused."""
     counts = _table(units, "forget", [kind], 4)  # [U, 1, 4]
     still_right, right_before, refused, asked = (counts[..., place] for place in range(4))
     return {

@@ -176,16 +176,19 @@ def _drawn(checkpoint: Checkpoint, edits: EditConfig, most: int | None = None) -
     return _Draw(
         sets,
         [predict(checkpoint.model, edit_set.probes) for edit_set in sets],
-        [next_log_probabilities(checkpoint.model, _prompts(_unrelated(edit_set))) for edit_set in sets],
+        [_next_tokens(checkpoint.model, _unrelated(edit_set)) for edit_set in sets],
     )
+
+
+def _next_tokens(model: PreTrainedModel, probes: Sequence[Probe]) -> NDArray[Any]:
+    """Log-probabilities [n, V] of what follows the probes' prompts; float32, since many are kept."""
+    if not probes:
+        return np.empty((0, 0), np.float32)
+    return next_log_probabilities(model, [probe.before.prompt_ids for probe in probes]).astype(np.float32)
 
 
 def _unrelated(edit_set: EditSet) -> list[Probe]:
     return [probe for probe in edit_set.probes if probe.kind == "unrelated"][:_KL_PROMPTS]
-
-
-def _prompts(probes: Sequence[Probe]) -> list[tuple[int, ...]]:
-    return [probe.before.prompt_ids for probe in probes]
 
 
 def _row(cell: Cell) -> dict[str, Any]:
@@ -246,7 +249,8 @@ def _results(cell: Cell, draw: _Draw, shared: Shared) -> dict[str, Any]:
             units += counted
         if not chained or edit_set is draw.sets[-1]:
             weights.append(weights_digest(edited.model))
-            changes.append(weight_change(original, edited.model))
+            change = weight_change(original, edited.model)
+            changes.append({"norm": change.norm, "relative": change.relative, "rank": change.rank})
         details.append(edited.details)
         seconds["edit"] += written - started - (own.seconds - shared_before)
         seconds["shared"] += own.seconds - shared_before
@@ -319,16 +323,15 @@ def _add_measures(
     said = answer_log_probabilities(model, [query.prompt_ids for query in edit_set.originals], candidates)
     old = np.array([edit.fact.tail for edit in edits])
     new = np.array([edit.fact.tail if edit.new_tail is None else edit.new_tail for edit in edits])
-    found = {name: values.astype(np.float64) for name, values in confidence(said, new, old)._asdict().items()}
+    found = confidence(said, new, old)
     for place, (unit, edit) in enumerate(zip(units, edits, strict=True)):
         unit["measures"] = {
-            name: _short(values[place])
-            for name, values in found.items()
-            if edit.new_tail is not None or not name.endswith("_new")
+            **{name: _short(getattr(found, name)[place]) for name in ("old", "old_rank", "validity")},
+            **{name: _short(getattr(found, name)[place]) for name in ("new", "new_rank") if edit.new_tail is not None},
         }
     asked = _unrelated(edit_set)
     if asked:
-        moved = kl_divergence(before, next_log_probabilities(model, _prompts(asked)))
+        moved = kl_divergence(before, _next_tokens(model, asked))
         owners = np.array([probe.edit for probe in asked])
         for owner in np.unique(owners).tolist():
             units[owner]["measures"]["kl"] = _short(moved[owners == owner].mean())

@@ -16,7 +16,7 @@ from behemoth_editing.method import Edited, copy_of
 from behemoth_editing.metrics.collateral_accuracy.collateral_accuracy import collateral_accuracy
 from behemoth_editing.metrics.edit_success.edit_success import edit_success
 from behemoth_editing.metrics.ripple.ripple import ripple
-from behemoth_editing.sweep import Cell, cell_id, check_cells, count_units, grid, run, unfinished
+from behemoth_editing.sweep import Cell, cell_id, cell_seconds, check_cells, count_units, grid, run, unfinished
 
 OLD, NEW, OTHER = (5,), (6,), (7,)
 EDITS = EditConfig(num_edits=2, probes_per_edit=5)
@@ -52,16 +52,20 @@ class Watcher:
         return Edited(copy_of(model), {})
 
 
+def draws(scenarios, seeds=(0,)):
+    return [dataclasses.replace(EDITS, scenario=name, edit_seed=seed) for name in scenarios for seed in seeds]
+
+
 @pytest.fixture(scope="module")
-def cells():
+def cells(checkpoint):
     """Two methods x two scenarios: four cells."""
-    return grid(METHODS, ["single", "different"], [0], EDITS)
+    return grid([checkpoint], METHODS, draws(["single", "different"]))
 
 
 @pytest.fixture(scope="module")
 def unbroken(checkpoint, cells, tmp_path_factory):
     """The rows of a sweep that nothing interrupted."""
-    return run(checkpoint, cells, tmp_path_factory.mktemp("unbroken"), progress=False)
+    return run(cells, tmp_path_factory.mktemp("unbroken"), progress=False)
 
 
 def results(rows):
@@ -189,8 +193,8 @@ def test_counts_agree_with_the_metrics_on_the_same_answers_as_words(checkpoint, 
         assert (rippled[name] or 0) == pytest.approx(count / max(1, rippled["count"]))
 
 
-def test_grid_is_every_combination_with_those_of_one_draw_together():
-    cells = grid(METHODS, ["single", "identical"], [3, 4], EDITS)
+def test_grid_is_every_combination_with_those_of_one_draw_together(checkpoint):
+    cells = grid([checkpoint], METHODS, draws(["single", "identical"], [3, 4]))
     assert [(c.edits.scenario, c.edits.edit_seed, c.method.name) for c in cells] == [
         ("single", 3, "finetune"),
         ("single", 3, "rome"),
@@ -206,25 +210,28 @@ def test_grid_is_every_combination_with_those_of_one_draw_together():
 
 def test_cells_differ_in_name_wherever_their_results_could(checkpoint):
     others = [
-        Cell(FineTune(), EDITS),
-        Cell(FineTune(learning_rate=2e-3), EDITS),
-        Cell(FineTune(fit_seed=1), EDITS),
-        Cell(Rome(), EDITS),
-        Cell(Rome(layer=3), EDITS),
-        *(Cell(Rome(), dataclasses.replace(EDITS, **{name: 1})) for name in ("edit_seed", "relation", "num_edits")),
-        Cell(Rome(), dataclasses.replace(EDITS, scenario="identical")),
-        Cell(Rome(), dataclasses.replace(EDITS, edge="object_nested")),
+        Cell(checkpoint, FineTune(), EDITS),
+        Cell(checkpoint, FineTune(learning_rate=2e-3), EDITS),
+        Cell(checkpoint, FineTune(fit_seed=1), EDITS),
+        Cell(checkpoint, Rome(), EDITS),
+        Cell(checkpoint, Rome(layer=3), EDITS),
+        *(
+            Cell(checkpoint, Rome(), dataclasses.replace(EDITS, **{name: 1}))
+            for name in ("edit_seed", "relation", "num_edits")
+        ),
+        Cell(checkpoint, Rome(), dataclasses.replace(EDITS, scenario="identical")),
+        Cell(checkpoint, Rome(), dataclasses.replace(EDITS, edge="object_nested")),
     ]
-    names = {cell_id(checkpoint, cell) for cell in others}
-    names.add(cell_id(dataclasses.replace(checkpoint, weights="0" * 16), others[0]))
+    names = {cell_id(cell) for cell in others}
+    names.add(cell_id(Cell(dataclasses.replace(checkpoint, weights="0" * 16), FineTune(), EDITS)))
     assert len(names) == len(others) + 1
     assert {len(name) for name in names} == {16}
     # Where the model lies says nothing about its results.
-    assert cell_id(dataclasses.replace(checkpoint, name="elsewhere"), others[0]) in names
+    assert cell_id(Cell(dataclasses.replace(checkpoint, name="elsewhere"), FineTune(), EDITS)) in names
 
 
 def test_row_says_what_was_done_to_what(checkpoint, cells, unbroken):
-    assert [row["cell"] for row in unbroken] == [cell_id(checkpoint, cell) for cell in cells]
+    assert [row["cell"] for row in unbroken] == [cell_id(cell) for cell in cells]
     first, last = unbroken[0], unbroken[-1]
     assert (first["method"], first["scenario"], first["edge"], first["relation"]) == (
         "finetune",
@@ -250,12 +257,12 @@ def test_row_says_what_was_done_to_what(checkpoint, cells, unbroken):
 
 
 def test_file_holds_the_rows_one_a_line(checkpoint, cells, tmp_path):
-    rows = run(checkpoint, cells[2:], tmp_path / "new" / "folder", progress=False)
+    rows = run(cells[2:], tmp_path / "new" / "folder", progress=False)
     assert lines(tmp_path / "new" / "folder") == json.loads(json.dumps(rows))
 
 
 def test_same_seeds_twice_give_identical_results(checkpoint, cells, unbroken, tmp_path):
-    assert results(run(checkpoint, cells, tmp_path, progress=False)) == results(unbroken)
+    assert results(run(cells, tmp_path, progress=False)) == results(unbroken)
 
 
 def test_another_seed_draws_other_edits(checkpoint):
@@ -265,9 +272,9 @@ def test_another_seed_draws_other_edits(checkpoint):
 
 def test_halves_run_by_two_processes_give_the_same_rows(checkpoint, cells, unbroken, tmp_path):
     for share in (cells[::2], cells[1::2]):
-        run(checkpoint, share, tmp_path, progress=False)
+        run(share, tmp_path, progress=False)
     assert results(lines(tmp_path)) == results(json.loads(json.dumps(unbroken)))
-    assert unfinished(checkpoint, cells, tmp_path) == []
+    assert unfinished(cells, tmp_path) == []
 
 
 @pytest.mark.parametrize("cut", [1, 40, -1])
@@ -275,23 +282,23 @@ def test_sweep_killed_in_the_middle_of_a_line_ends_like_an_unbroken_one(checkpoi
     path = tmp_path / "results.jsonl"
     whole = [json.dumps(row) for row in unbroken[:2]]
     path.write_text(f"{whole[0]}\n{whole[1][:cut]}", encoding="utf-8")
-    missing = unfinished(checkpoint, cells, tmp_path)
+    missing = unfinished(cells, tmp_path)
     assert missing == cells[1:]
     assert path.read_text(encoding="utf-8") == f"{whole[0]}\n"
-    run(checkpoint, missing, tmp_path, progress=False)
+    run(missing, tmp_path, progress=False)
     assert results(lines(tmp_path)) == results(json.loads(json.dumps(unbroken)))
-    assert unfinished(checkpoint, cells, tmp_path) == []
+    assert unfinished(cells, tmp_path) == []
 
 
 def test_sweep_killed_in_its_first_line_starts_anew(checkpoint, cells, unbroken, tmp_path):
     path = tmp_path / "results.jsonl"
     path.write_text(json.dumps(unbroken[0])[:100], encoding="utf-8")
-    assert unfinished(checkpoint, cells, tmp_path) == cells
+    assert unfinished(cells, tmp_path) == cells
     assert path.read_text(encoding="utf-8") == ""
 
 
 def test_everything_is_unfinished_where_nothing_is_written(checkpoint, cells, tmp_path):
-    assert unfinished(checkpoint, cells, tmp_path / "nothing") == cells
+    assert unfinished(cells, tmp_path / "nothing") == cells
     assert not (tmp_path / "nothing").exists()
 
 
@@ -304,24 +311,24 @@ def test_rows_of_another_model_or_version_are_refused_and_kept(
     row = {**unbroken[0], part: {**unbroken[0][part], name: value}}
     text = json.dumps(row) + "\n"
     (tmp_path / "results.jsonl").write_text(text, encoding="utf-8")
-    with pytest.raises(ValueError, match=f"output_dir must be new or hold results of the same model .* got .*{value}"):
-        unfinished(checkpoint, cells, tmp_path)
+    with pytest.raises(ValueError, match=f"output_dir must be new or hold results of the same models .* got .*{value}"):
+        unfinished(cells, tmp_path)
     assert (tmp_path / "results.jsonl").read_text(encoding="utf-8") == text
 
 
 def test_failing_method_is_recorded_tried_again_and_costs_no_other(checkpoint, tmp_path):
-    cells = grid([Watcher(label="a"), Broken(), Watcher(label="b")], ["single"], [0], EDITS)
-    rows = run(checkpoint, cells, tmp_path, progress=False)
+    cells = grid([checkpoint], [Watcher(label="a"), Broken(), Watcher(label="b")], draws(["single"], [0]))
+    rows = run(cells, tmp_path, progress=False)
     assert [row["error"] for row in rows] == [None, "RuntimeError: it broke", None]
     assert (rows[1]["scores"], rows[1]["units"], rows[1]["seconds"], rows[1]["details"]) == (None,) * 4
-    assert rows[1]["weights"] == {"before": checkpoint.weights, "after": None}
-    assert unfinished(checkpoint, cells, tmp_path) == [cells[1]]
+    assert rows[1]["weights"] == {"before": checkpoint.weights, "after": None, "change": None}
+    assert unfinished(cells, tmp_path) == [cells[1]]
     assert [row["error"] for row in lines(tmp_path)] == [None, None]
 
 
 def test_row_of_a_method_that_diverged_can_be_read_by_any_reader_of_json(checkpoint, tmp_path):
-    cells = grid([FineTune(learning_rate=1e30, max_steps=4)], ["single"], [0], EDITS)
-    run(checkpoint, cells, tmp_path, progress=False)
+    cells = grid([checkpoint], [FineTune(learning_rate=1e30, max_steps=4)], draws(["single"], [0]))
+    run(cells, tmp_path, progress=False)
 
     def refuse(name):
         raise AssertionError(f"{name} is not JSON")
@@ -332,7 +339,7 @@ def test_row_of_a_method_that_diverged_can_be_read_by_any_reader_of_json(checkpo
 
 def test_methods_of_one_draw_get_the_very_same_edits_and_share(checkpoint, tmp_path):
     Watcher.seen.clear()
-    run(checkpoint, grid([Watcher(label="a"), Watcher(label="b")], ["single"], [0], EDITS), tmp_path, progress=False)
+    run(grid([checkpoint], [Watcher(label="a"), Watcher(label="b")], draws(["single"], [0])), tmp_path, progress=False)
     first, second = ([entry for entry in Watcher.seen if entry[0] == label] for label in "ab")
     assert len(first) == len(second) == 2
     for (_, edits, shared), (_, same_edits, same_shared) in zip(first, second, strict=True):
@@ -341,7 +348,7 @@ def test_methods_of_one_draw_get_the_very_same_edits_and_share(checkpoint, tmp_p
 
 
 def test_method_that_changes_nothing_scores_what_the_world_says(checkpoint, tmp_path):
-    (row,) = run(checkpoint, grid([Watcher()], ["different"], [0], EDITS), tmp_path, progress=False)
+    (row,) = run(grid([checkpoint], [Watcher()], draws(["different"], [0])), tmp_path, progress=False)
     assert row["scores"]["edit_success"]["value"] == 0.0
     assert row["scores"]["collateral_accuracy"]["value"] == 1.0
     assert row["scores"]["collateral_drop"]["value"] == 0.0
@@ -351,12 +358,12 @@ def test_method_that_changes_nothing_scores_what_the_world_says(checkpoint, tmp_
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        (Cell(Rome(layer=99), EDITS), r"layer must lie in \[0, 6\), .* got 99"),
-        (Cell(FineTune(layers=(1, 6)), EDITS), r"layer must lie in \[0, 6\), .* got 6"),
-        (Cell(Rome(), EditConfig(num_edits=81)), "num_edits must be at most 80, .* got 81"),
-        (Cell(Rome(), EditConfig(scenario="different", num_edits=11)), "num_edits must be at most 10, .* got 11"),
-        (Cell(Rome(), EditConfig(relation=3)), "relation must be below num_relations = 3, got 3"),
-        (Cell(Rome(), EditConfig(matched=True)), "matched needs a correlated world"),
+        ((Rome(layer=99), EDITS), r"layer must lie in \[0, 6\), .* got 99"),
+        ((FineTune(layers=(1, 6)), EDITS), r"layer must lie in \[0, 6\), .* got 6"),
+        ((Rome(), EditConfig(num_edits=81)), "num_edits must be at most 80, .* got 81"),
+        ((Rome(), EditConfig(scenario="different", num_edits=11)), "num_edits must be at most 10, .* got 11"),
+        ((Rome(), EditConfig(relation=3)), "relation must be below num_relations = 3, got 3"),
+        ((Rome(), EditConfig(matched=True)), "matched needs a correlated world"),
     ],
 )
 def test_impossible_cell_is_refused_before_any_runs(checkpoint, cells, monkeypatch, bad, message):
@@ -365,5 +372,5 @@ def test_impossible_cell_is_refused_before_any_runs(checkpoint, cells, monkeypat
 
     monkeypatch.setattr(module, "predict", run_nothing)
     with pytest.raises(ValueError, match=message):
-        check_cells(checkpoint, [*cells, bad])
-    check_cells(checkpoint, cells)
+        check_cells([*cells, Cell(checkpoint, *bad)])
+    check_cells(cells)
