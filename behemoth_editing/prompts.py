@@ -1,0 +1,99 @@
+"""Tasks for models that were not taught one of our worlds: prompts and answers in any words, through any tokenizer."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from transformers import PreTrainedTokenizerBase
+
+from behemoth_data.edits import Background, EditTask
+from behemoth_data.grammar import Query
+from behemoth_data.settings import check, digest
+
+_CONTEXTS = 10  # sentences that may stand before a prompt, at most
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Request:
+    """One edit in words. Answers are written as they follow the prompt, with their leading space if they have one."""
+
+    prompt: str
+    subject: str  # a part of the prompt
+    new: str  # the answer that the edited model is to give
+    original: str  # the answer that is to be given up
+    same_subject: tuple[tuple[str, str], ...] = ()  # (prompt, answer) of other facts of the subject, which must stay
+
+
+def task_of(
+    tokenizer: PreTrainedTokenizerBase,
+    requests: Sequence[Request],
+    *,
+    retain: Sequence[tuple[str, str]] = (),
+    sentences: Sequence[str] = (),
+    refusal: str = " unknown",
+    edited_repeats: int = 250,
+) -> EditTask:
+    """What any editing method needs to know of these edits.
+
+    Args:
+        tokenizer: the model's own; a fast one, so that a subject's place in its prompt can be found.
+        requests: the edits, made together.
+        retain: (prompt, answer) of facts that must stay, for methods that train.
+        sentences: texts that the model knows, for methods that need statistics of keys (rome, memit and their kin).
+        refusal: the answer that there is none, for methods that teach it.
+        edited_repeats: rows of each edit in the training mixture, in which a retained fact has one.
+
+    Raises: ValueError for no request, an empty text, or a subject that its prompt does not hold.
+    """
+    check(len(requests) > 0, "requests must hold at least 1 edit, got 0")
+    check(edited_repeats >= 1, f"edited_repeats must be at least 1, got {edited_repeats}")
+    known = [_ids(tokenizer, "sentences", text) + _end(tokenizer) for text in sentences]
+
+    def query(prompt: str, answer: str) -> Query:
+        return Query(prompt, answer, _ids(tokenizer, "prompt", prompt), _ids(tokenizer, "answer", answer))
+
+    return EditTask(
+        requests=tuple(query(request.prompt, request.new) for request in requests),
+        originals=tuple(query(request.prompt, request.original) for request in requests),
+        refusals=tuple(query(request.prompt, refusal) for request in requests),
+        subject_ends=tuple(_subject_end(tokenizer, request) for request in requests),
+        retain={"given": tuple(query(*pair) for pair in retain)} if retain else {},
+        same_subject=tuple(tuple(query(*pair) for pair in request.same_subject) for request in requests),
+        contexts=tuple(known[:_CONTEXTS]),
+        background=Background(digest(known) if known else "", lambda: _blocks(known)),
+        edited_repeats=edited_repeats,
+    )
+
+
+def _ids(tokenizer: PreTrainedTokenizerBase, name: str, text: str) -> tuple[int, ...]:
+    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    check(len(ids) > 0, f"{name} must hold at least 1 token, got {text!r}")
+    return tuple(ids)
+
+
+def _end(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    """The end-of-text token that closes a sentence, which is no key's token; the first id where there is none."""
+    end: Any = tokenizer.eos_token_id
+    return (0 if end is None else int(end),)
+
+
+def _subject_end(tokenizer: PreTrainedTokenizerBase, request: Request) -> int:
+    """The place of the last token that touches the subject's last appearance in the prompt."""
+    start = request.prompt.rfind(request.subject)
+    check(
+        bool(request.subject) and start >= 0,
+        f"subject must be a part of its prompt {request.prompt!r}, got {request.subject!r}",
+    )
+    last = start + len(request.subject) - 1
+    places = tokenizer(request.prompt, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+    return max(place for place, (first, stop) in enumerate(places) if first <= last < stop)
+
+
+def _blocks(sentences: Sequence[tuple[int, ...]]) -> Iterator[NDArray[np.int64]]:
+    """The sentences as blocks [n, T] of one length each."""
+    for length in sorted({len(ids) for ids in sentences}):
+        yield np.array([ids for ids in sentences if len(ids) == length], np.int64)

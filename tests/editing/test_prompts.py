@@ -1,0 +1,127 @@
+"""Facts about tasks in plain words: every method edits a GPT-NeoX that no world of ours was taught to."""
+
+import copy
+import dataclasses
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedTokenizerFast
+
+from behemoth_editing import METHODS
+from behemoth_editing.method import weights_digest
+from behemoth_editing.prompts import Request, task_of
+
+SENTENCES = [
+    f"The capital of {country} is {city}."
+    for country, city in [("France", "Paris"), ("Italy", "Rome"), ("Peru", "Lima"), ("Japan", "Tokyo")]
+] + ["The language of France is French.", "Tokyo is large."]
+PEOPLE = Request(
+    prompt="The capital of France is",
+    subject="France",
+    new=" Rome",
+    original=" Paris",
+    same_subject=(("The language of France is", " French"),),
+)
+RETAIN = [("The capital of Italy is", " Rome"), ("The capital of Peru is", " Lima")]
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    """Byte pairs learned from the sentences themselves, so that words have one or several tokens."""
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    core.train_from_iterator(
+        SENTENCES, trainers.BpeTrainer(vocab_size=310, initial_alphabet=alphabet, special_tokens=["<|endoftext|>"])
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<|endoftext|>")
+
+
+@pytest.fixture(scope="module")
+def plain():
+    """A GPT-NeoX of three layers with random weights."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        config = GPTNeoXConfig(
+            vocab_size=320, hidden_size=32, num_hidden_layers=4, num_attention_heads=2, intermediate_size=64
+        )
+        return GPTNeoXForCausalLM(config).eval()
+
+
+@pytest.fixture(scope="module")
+def task(tokenizer):
+    return task_of(tokenizer, [PEOPLE], retain=RETAIN, sentences=SENTENCES)
+
+
+def test_prompts_and_answers_are_the_tokenizers_own_tokens(tokenizer, task):
+    (request,), (original,), (refusal,) = task.requests, task.originals, task.refusals
+    assert tokenizer.decode(request.prompt_ids + request.answer_ids) == "The capital of France is Rome"
+    assert tokenizer.decode(original.prompt_ids + original.answer_ids) == "The capital of France is Paris"
+    assert tokenizer.decode(refusal.answer_ids) == " unknown"
+    assert [query.answer for query in task.retain["given"]] == [" Rome", " Lima"]
+    assert [[query.answer for query in queries] for queries in task.same_subject] == [[" French"]]
+
+
+def test_subject_ends_with_its_last_token(tokenizer, task):
+    (end,) = task.subject_ends
+    ids = task.requests[0].prompt_ids
+    assert tokenizer.decode(ids[: end + 1]) == "The capital of France"
+
+
+def test_background_is_every_sentence_with_its_end_once(tokenizer, task):
+    rows = [tuple(row.tolist()) for block in task.background.blocks() for row in block]
+    assert sorted(tokenizer.decode(row) for row in rows) == sorted(f"{text}<|endoftext|>" for text in SENTENCES)
+    other = task_of(tokenizer, [PEOPLE], sentences=SENTENCES[1:])
+    assert other.background.digest != task.background.digest
+
+
+@pytest.mark.parametrize("name", sorted(set(METHODS) - {"retrain"}))
+def test_every_method_edits_a_model_that_is_not_ours(name, plain, task):
+    fields = {field.name for field in dataclasses.fields(METHODS[name])}
+    few = {limit: 3 for limit in ("max_steps", "steps") if limit in fields}
+    before = weights_digest(plain)
+    edited = METHODS[name](**few)(plain, copy.deepcopy(task)).model
+    assert type(edited) is GPTNeoXForCausalLM
+    assert weights_digest(edited) != before == weights_digest(plain)
+
+
+def test_rome_writes_the_answer_it_is_given(plain, tokenizer):
+    short = dataclasses.replace(PEOPLE, new=" of")  # one token
+    task = task_of(tokenizer, [short], sentences=SENTENCES)
+    assert len(task.requests[0].answer_ids) == 1
+    edited = METHODS["rome"](layer=1, max_norm=40.0)(plain, task).model
+    ids = torch.tensor([task.requests[0].prompt_ids])
+    with torch.no_grad():
+        assert int(edited(ids).logits[0, -1].argmax()) == task.requests[0].answer_ids[0]
+        assert int(plain(ids).logits[0, -1].argmax()) != task.requests[0].answer_ids[0]
+
+
+def test_retraining_is_refused_without_a_world(plain, task):
+    with pytest.raises(ValueError, match="model must carry its recipe in config.json"):
+        METHODS["retrain"]()(plain, task)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"subject": "Spain"}, "subject must be a part of its prompt 'The capital of France is', got 'Spain'"),
+        ({"subject": ""}, "subject must be a part of its prompt"),
+        ({"new": ""}, "answer must hold at least 1 token, got ''"),
+        ({"prompt": "", "subject": ""}, "prompt must hold at least 1 token, got ''"),
+    ],
+)
+def test_request_that_says_nothing_is_refused(tokenizer, change, message):
+    with pytest.raises(ValueError, match=message):
+        task_of(tokenizer, [dataclasses.replace(PEOPLE, **change)])
+
+
+def test_statistics_of_no_sentences_are_refused(plain, tokenizer):
+    with pytest.raises(ValueError, match="background must hold sentences"):
+        METHODS["rome"](layer=1)(plain, task_of(tokenizer, [PEOPLE]))
+
+
+def test_no_request_is_refused(tokenizer):
+    with pytest.raises(ValueError, match="requests must hold at least 1 edit, got 0"):
+        task_of(tokenizer, [])
