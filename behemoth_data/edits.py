@@ -123,7 +123,7 @@ def draw_edits(corpus: Corpus, config: EditConfig) -> tuple[EditSet, ...]:
     """The edit sets of a seeded draw: num_edits sets of one edit (single), a set for each step of a sequence, or one.
 
     The sets of a sequence leave each other's heads alone: no probe of one asks what another changes, so that all of
-    them can be asked again at the end.
+    them can be asked again at the end; nor does any of them train on what another asks.
     Raises: ValueError if the world cannot offer the edits.
     """
     sets = draw(corpus.world, config)
@@ -137,8 +137,13 @@ def draw_edits(corpus: Corpus, config: EditConfig) -> tuple[EditSet, ...]:
 def _edit_set(corpus: Corpus, config: EditConfig, edits: list[Edit], number: int, touched: Collection[int]) -> EditSet:
     """The edits with their mixture and probes; the two never share a fact."""
     grammar, form = corpus.grammar, corpus.forms[0]
-    name = f"edits/{config.edit_seed}/{config.scenario}/{config.edge}/{config.relation}/{number}"
-    around = Surroundings(corpus.world, edits, touched, lambda part: Stream(corpus.world.config.seed, f"{name}/{part}"))
+    name = f"edits/{config.edit_seed}/{config.scenario}/{config.edge}/{config.relation}"
+
+    def stream(part: str) -> Stream:
+        return Stream(corpus.world.config.seed, f"{name}/{part}")
+
+    sides = stream("sides") if config.scenario == "sequence" else None
+    around = Surroundings(corpus.world, edits, touched, lambda part: stream(f"{number}/{part}"), sides)
     whole = config.scenario in RELATION_SCENARIOS
     repeats = 1 if whole else config.edited_repeats
     same_subject = [pool.split(len(pool.facts), config.probes_per_edit) for pool in around.same_subject()]
@@ -162,12 +167,14 @@ def _edit_set(corpus: Corpus, config: EditConfig, edits: list[Edit], number: int
         subject_ends=(grammar.subject_end(around.edge, form),) * len(edits),
         retain={kind: tuple(grammar.queries(facts, form)) for kind, facts in retain.items()},
         same_subject=tuple(tuple(grammar.queries(facts, form)) for facts, _ in same_subject),
-        contexts=_contexts(corpus, [fact for kind in ("unrelated", "same_relation") for fact in retain.get(kind, [])]),
+        contexts=_contexts(corpus, [fact for kind in _CONTEXT_KINDS for fact in retain.get(kind, [])]),
         background=Background(corpus.digest, lambda: _sentences(corpus)),
         probes=_probes(corpus, edits, questions, with_refusals=whole),
         edited_repeats=repeats,
     )
 
+
+_CONTEXT_KINDS = ("unrelated", "same_relation", "same_subject")  # of retained facts, the first that there are
 
 _Retain = dict[str, list[Fact]]
 _Asked = dict[str, list[tuple[int, Fact]]]
@@ -192,7 +199,7 @@ def _around_facts(around: Surroundings, config: EditConfig, repeats: int) -> tup
 
 
 def _around_a_relation(around: Surroundings, config: EditConfig, repeats: int) -> tuple[_Retain, _Asked]:
-    """What stays when a relation is forgotten: its other facts, if any, are asked and never trained on.
+    """What stays when a relation is forgotten. Its other facts, if any would change, are asked and never trained on.
 
     When no subject is left untouched, other tables' facts of other relations are all there is beside the
     subjects' own.
@@ -213,7 +220,7 @@ def _unrelated(
     """
     edges, count = around.world.edges, len(around.edits)
     share = -(-repeats * count // len(edges))
-    trained, asked = around.unrelated(around.edge, 2 * share + most * count).split(share, most)
+    trained, asked = around.unrelated(around.edge, 2 * (share + most * count)).split(share, most)
     others = [
         fact
         for edge in edges

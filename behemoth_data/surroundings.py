@@ -25,12 +25,20 @@ class Pool:
 
     facts: list[Fact]
     edit: list[int]
+    trainable: list[bool] | None = None  # which may be trained and never asked, the others the reverse; None: any
 
     def split(self, rows: int, probes_per_edit: int) -> tuple[list[Fact], list[tuple[int, Fact]]]:
-        """At most `rows` facts for training but never more than half, and for each edit some others to ask."""
-        rows = min(rows, len(self.facts) // 2)
-        rest = zip(self.edit[rows:], self.facts[rows:], strict=True)
-        return self.facts[:rows], capped(rest, lambda row: row[0], probes_per_edit)
+        """At most `rows` facts for training, about half at most, and for each edit some others to ask."""
+        pairs = list(zip(self.edit, self.facts, strict=True))
+        if self.trainable is None:
+            rows = min(rows, len(pairs) // 2)
+            taught, rest = pairs[:rows], pairs[rows:]
+        else:
+            sides: tuple[list[tuple[int, Fact]], ...] = ([], [])
+            for pair, trainable in zip(pairs, self.trainable, strict=True):
+                sides[trainable].append(pair)
+            rest, taught = sides[0], sides[1][:rows]
+        return [fact for _, fact in taught], capped(rest, lambda row: row[0], probes_per_edit)
 
 
 def capped(rows: Iterable[_Row], group: Callable[[_Row], Hashable], most: int) -> list[_Row]:
@@ -45,12 +53,20 @@ def capped(rows: Iterable[_Row], group: Callable[[_Row], Hashable], most: int) -
 
 
 class Surroundings:
-    """Everything around edits that are made together. `touched` are the heads that these or other edits change."""
+    """Everything around edits that are made together. `touched` are the heads that these or other edits change.
+
+    `sides`, which the sets of a sequence share, decides for each fact whether they all may train on it or ask it.
+    """
 
     def __init__(
-        self, world: World, edits: Sequence[Edit], touched: Collection[int], stream: Callable[[str], Stream]
+        self,
+        world: World,
+        edits: Sequence[Edit],
+        touched: Collection[int],
+        stream: Callable[[str], Stream],
+        sides: Stream | None = None,
     ) -> None:
-        self.world, self.edits, self.stream = world, edits, stream
+        self.world, self.edits, self.stream, self.sides = world, edits, stream, sides
         self.edge, self.relation = edits[0].fact.edge, edits[0].fact.relation
         self._heads = np.arange(world.num_heads(self.edge))
         self._touched = np.array(sorted(touched), np.int64)
@@ -84,7 +100,7 @@ class Surroundings:
         heads = order[self._untouched[order] & np.isin(self._tails[order], known)]
         facts = self._facts(heads)
         turns = {tail: itertools.cycle([i for i, t in enumerate(tails) if t == tail]) for tail in known}
-        return Pool(facts, [next(turns[fact.tail]) for fact in facts])
+        return self._pool(facts, [next(turns[fact.tail]) for fact in facts])
 
     def same_relation(self) -> Pool:
         """Untouched facts of the relation with neither an old nor a new tail."""
@@ -93,9 +109,10 @@ class Surroundings:
         return self._shared(self._facts(order[self._untouched[order] & ~np.isin(self._tails[order], tails)]))
 
     def rest_of_relation(self) -> Pool:
-        """Every untouched fact of the relation."""
+        """Every fact of the relation that is not edited and would change if it were, its edits all being alike."""
         order = self._order("rest_of_relation", len(self._heads))
-        return self._shared(self._facts(order[self._untouched[order]]))
+        facts = self._facts(order[self._untouched[order]])
+        return self._shared([fact for fact in facts if fact.tail != self.edits[0].new_tail])
 
     def unrelated(self, edge: Edge, limit: int, *, untouched: bool = True) -> Pool:
         """Facts of other relations and, unless told otherwise, untouched heads in a table, at most `limit`."""
@@ -138,4 +155,10 @@ class Surroundings:
         return [Fact(self.edge, int(h), self.relation, int(self._tails[h])) for h in heads]
 
     def _shared(self, facts: list[Fact]) -> Pool:
-        return Pool(facts, [i % len(self.edits) for i in range(len(facts))])
+        return self._pool(facts, [i % len(self.edits) for i in range(len(facts))])
+
+    def _pool(self, facts: list[Fact], edit: list[int]) -> Pool:
+        if self.sides is None:
+            return Pool(facts, edit)
+        index = np.array([(fact.edge << 56) + (fact.relation << 32) + fact.head for fact in facts], np.int64)
+        return Pool(facts, edit, (self.sides.integers(index, 2) == 1).tolist())

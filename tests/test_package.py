@@ -17,7 +17,7 @@ from packaging.version import Version
 
 DISTRIBUTION = "behemoth-bench"
 PACKAGES = ("behemoth_data", "behemoth_models", "behemoth_editing")
-METRICS = ("collateral_accuracy", "edit_success", "ripple")
+METRICS = ("collateral_accuracy", "edit_success", "forgetting", "ripple")
 ROOT = Path(__file__).resolve().parents[1]
 
 in_checkout = pytest.mark.skipif(

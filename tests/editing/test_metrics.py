@@ -1,4 +1,4 @@
-"""Facts about the three metrics: what they count, how they load, and what their cards promise."""
+"""Facts about the metrics: what they count, how they load, and what their cards promise."""
 
 import ast
 import doctest
@@ -9,22 +9,31 @@ import socket
 from pathlib import Path
 
 import evaluate
+import numpy as np
 import pytest
 import yaml
+from scipy import stats
 
 import behemoth_editing
 from behemoth_editing.metrics.collateral_accuracy.collateral_accuracy import collateral_accuracy
 from behemoth_editing.metrics.edit_success.edit_success import edit_success
+from behemoth_editing.metrics.forgetting.forgetting import forgetting
 from behemoth_editing.metrics.ripple.ripple import ripple
 
-NAMES = ("edit_success", "collateral_accuracy", "ripple")
+NAMES = ("edit_success", "collateral_accuracy", "ripple", "forgetting")
 METRICS = Path(behemoth_editing.__file__).parent / "metrics"
 COLUMNS = {
     "edit_success": ("predictions", "references"),
     "collateral_accuracy": ("predictions", "references", "predictions_before", "kinds"),
     "ripple": ("predictions", "kept", "followed", "predictions_before", "kinds"),
+    "forgetting": ("predictions", "answers", "refusals", "predictions_before", "parts"),
 }
-FUNCTIONS = {"edit_success": edit_success, "collateral_accuracy": collateral_accuracy, "ripple": ripple}
+FUNCTIONS = {
+    "edit_success": edit_success,
+    "collateral_accuracy": collateral_accuracy,
+    "ripple": ripple,
+    "forgetting": forgetting,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -191,6 +200,144 @@ def test_ripple_shares_add_up_to_one_and_counts_to_all_rows():
         assert shares == [None] * 3 if result["count"] == 0 else sum(shares) == 1.0
 
 
+# forgetting
+
+
+def test_forgetting_by_hand():
+    rows = [  # part, answer, before, after
+        ("forgotten", "a a", "a a", "a a"),  # left
+        ("forgotten", "a a", "a a", "no no"),  # refused
+        ("forgotten", "a a", "a a", "no a"),  # half a refusal is none
+        ("forgotten", "a a", "a a", "a b"),  # half of an answer is no answer
+        ("forgotten", "a a", "b b", "a a"),  # wrong before, and not left but learned
+        ("forgotten", "a a", "b b", "no no"),  # wrong before, and refused all the same
+        ("elsewhere", "c", "c .", "c ."),  # kept, with what was generated after it
+        ("elsewhere", "c", "c .", "no no"),
+        ("elsewhere", "c", "d .", "c ."),  # learned by accident
+        ("elsewhere", "c", "c .", "cc c"),
+        ("elsewhere", "c", "d .", "d ."),  # agreement on a wrong answer is worth nothing
+    ]
+    parts, answers, before, after = map(list, zip(*rows, strict=True))
+    assert forgetting(after, answers, ["no no"] * 11, before, parts) == {
+        "accuracy_left": 1 / 4,
+        "refused": 2 / 6,
+        "accuracy_elsewhere": 2 / 5,
+        "accuracy_elsewhere_before": 3 / 5,
+        "refused_elsewhere": 1 / 5,
+        "count": 4,
+        "wrong_before": 2,
+        "count_elsewhere": 3,
+        "wrong_before_elsewhere": 2,
+    }
+
+
+def test_forgetting_of_nothing_known_or_asked_has_no_share():
+    ignorant = forgetting(["fox"], ["fox"], ["no"], ["hen"], ["forgotten"])
+    assert (ignorant["accuracy_left"], ignorant["refused"], ignorant["wrong_before"]) == (None, 0.0, 1)
+    elsewhere = ("accuracy_elsewhere", "accuracy_elsewhere_before", "refused_elsewhere")
+    assert [ignorant[name] for name in elsewhere] == [None, None, None]
+    unasked = forgetting(["fox"], ["fox"], ["no"], ["hen"], ["elsewhere"])
+    assert (unasked["accuracy_left"], unasked["refused"], unasked["accuracy_elsewhere"]) == (None, None, 1.0)
+
+
+def test_forgetting_agrees_with_counting_every_case_of_three_facts():
+    for facts in itertools.product(itertools.product("fhn", "fh", ("forgotten", "elsewhere")), repeat=3):
+        after, before, parts = map(list, zip(*facts, strict=True))
+        result = forgetting(after, ["f"] * 3, ["n"] * 3, before, parts)
+        known = [now for now, was, part in facts if (was, part) == ("f", "forgotten")]
+        assert result["accuracy_left"] == (known.count("f") / len(known) if known else None)
+        for part, name in (("forgotten", ""), ("elsewhere", "_elsewhere")):
+            asked = [(now, was) for now, was, own in facts if own == part]
+            refused = [now for now, _ in asked].count("n")
+            assert result[f"refused{name}"] == (refused / len(asked) if asked else None)
+            assert result[f"count{name}"] + result[f"wrong_before{name}"] == len(asked)
+            if name:
+                right = [now for now, _ in asked].count("f"), [was for _, was in asked].count("f")
+                found = result["accuracy_elsewhere"], result["accuracy_elsewhere_before"]
+                assert found == (tuple(count / len(asked) for count in right) if asked else (None, None))
+
+
+@pytest.mark.parametrize(("answer", "refusal"), [("not", "not known"), ("not known .", "not known"), ("no", "no")])
+def test_refusal_that_an_answer_cannot_be_told_from_is_an_error(answer, refusal):
+    message = rf"^refusals\[1\] and answers\[1\] must not begin alike, got '{refusal}', '{answer}'$"
+    with pytest.raises(ValueError, match=message):
+        forgetting(["fox"] * 2, ["fox", answer], ["never", refusal], ["fox"] * 2, ["forgotten"] * 2)
+
+
+def test_unknown_part_is_an_error_that_lists_the_known_ones():
+    with pytest.raises(ValueError, match=r"^parts\[0\] must be one of forgotten, elsewhere, got 'kept'$"):
+        forgetting(["fox"], ["fox"], ["no"], ["fox"], ["kept"])
+
+
+# constructed models
+
+
+def objects(count, seed=0):
+    """The object of each of `count` facts, out of ten of two words each, and the ten."""
+    words = [f"first{i} second{i % 3}" for i in range(10)]
+    return [words[i] for i in np.random.Generator(np.random.Philox(seed)).integers(0, 10, count)], words
+
+
+def test_a_model_that_knows_everything_scores_one_in_all():
+    facts, _ = objects(200)
+    new, refusals = [f"new {answer}" for answer in facts], ["no answer"] * 200
+    assert edit_success(new, new)["edit_success"] == 1.0
+    assert collateral_accuracy(facts, facts, facts, ["one"] * 200)["collateral_accuracy"] == 1.0
+    kept = forgetting(facts, facts, refusals, facts, ["forgotten", "elsewhere"] * 100)
+    assert (kept["accuracy_left"], kept["refused"]) == (1.0, 0.0)
+    assert (kept["accuracy_elsewhere"], kept["accuracy_elsewhere_before"]) == (1.0, 1.0)
+    gone = forgetting(refusals, facts, refusals, facts, ["forgotten"] * 200)
+    assert (gone["accuracy_left"], gone["refused"]) == (0.0, 1.0)
+
+
+def test_a_model_that_answers_at_random_scores_chance():
+    count = 2000
+    facts, words = objects(count)
+    guesses, _ = objects(count, seed=1)
+    guesses_before, _ = objects(count, seed=2)
+    # One of ten by chance, and within what a binomial leaves once in a million times.
+    low, high = stats.binom.interval(1 - 1e-6, count, 0.1)
+    success = edit_success(guesses, facts)["edit_success"]
+    assert low <= success * count <= high
+    known_low, known_high = stats.binom.interval(1 - 1e-6, int(low), 0.1)
+    for score in (
+        collateral_accuracy(guesses, facts, guesses_before, ["one"] * count)["collateral_accuracy"],
+        forgetting(guesses, facts, ["no no"] * count, guesses_before, ["forgotten"] * count)["accuracy_left"],
+    ):
+        assert known_low / low <= score <= known_high / low  # of the fewest facts that a guess gets right before
+    # Half of an answer is right more often, and does not count.
+    halves = [a.split()[1] == b.split()[1] for a, b in zip(guesses, facts, strict=True)]
+    assert sum(halves) / count > 0.25
+    assert set(guesses) == set(words)
+
+
+def test_a_model_that_follows_edits_of_a_nested_world_has_followed_one():
+    company_towns = {f"company{i}": f"town{i % 4} hall" for i in range(12)}
+    works_for, _ = objects(60)
+    companies = [f"company{int(answer.split()[0][5:])}" for answer in works_for]
+    moved = [f"company{(int(company[7:]) + 1) % 12}" for company in companies]
+    before = [company_towns[company] for company in companies]
+    after = [company_towns[company] for company in moved]
+    result = ripple(after, before, after, before, ["nested_subject"] * 60)
+    assert (result["followed"], result["kept"], result["incoherent"], result["count"]) == (1.0, 0.0, 0.0, 60)
+    stubborn = ripple(before, before, after, before, ["nested_subject"] * 60)
+    assert (stubborn["followed"], stubborn["kept"]) == (0.0, 1.0)
+    half = [town.split()[0] for town in after]
+    assert ripple(half, before, after, before, ["nested_subject"] * 60)["incoherent"] == 1.0
+
+
+def test_a_model_wrong_before_an_edit_does_not_raise_collateral_accuracy():
+    facts, _ = objects(100)
+    wrong = ["some thing"] * 100
+    known, unknown = facts[:50], facts[50:]
+    lost = ["other thing"] * 25 + known[25:]
+    alone = collateral_accuracy(lost, known, known, ["one"] * 50)["collateral_accuracy"]
+    for learned in (unknown, wrong[50:]):  # put right by the edit, or as wrong as it was
+        result = collateral_accuracy(lost + learned, facts, known + wrong[50:], ["one"] * 100)
+        assert (result["collateral_accuracy"], result["count"], result["wrong_before"]) == (alone, 50, 50)
+    assert alone == 0.5
+
+
 # bad input
 
 
@@ -250,6 +397,18 @@ def test_ripple_gathers_batches():
         metric.add_batch(predictions=[answer], kept=["a"], followed=["b"], predictions_before=["a"], kinds=["one"])
     result = metric.compute()
     assert (result["kept"], result["followed"], result["incoherent"]) == (1 / 4, 2 / 4, 1 / 4)
+
+
+def test_forgetting_gathers_batches():
+    metric = load("forgetting")
+    for part in ("forgotten", "elsewhere"):
+        for answer in ("a b", "c c"):
+            metric.add_batch(
+                predictions=[answer], answers=["a"], refusals=["c c"], predictions_before=["a"], parts=[part]
+            )
+    result = metric.compute()
+    assert (result["accuracy_left"], result["refused"]) == (1 / 2, 1 / 2)
+    assert (result["accuracy_elsewhere"], result["accuracy_elsewhere_before"]) == (1 / 2, 1.0)
 
 
 def test_edit_success_gathers_batches():

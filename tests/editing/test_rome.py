@@ -229,6 +229,26 @@ def test_keys_are_taken_at_the_site_and_averaged_over_contexts(checkpoint, singl
     np.testing.assert_allclose(direction.numpy(), along / (along @ mapped.numpy()), rtol=1e-4, atol=1e-7)
 
 
+def test_r_rome_without_contexts_is_rome_and_with_them_is_not(checkpoint, single):
+    shared = Shared()
+    plain, same, averaged = (
+        method(checkpoint.model, single, shared).model
+        for method in (rome(steps=5), RRome(**PLACE, steps=5, num_contexts=0), RRome(**PLACE, steps=5, num_contexts=2))
+    )
+    assert weights_digest(plain) == weights_digest(same) != weights_digest(averaged)
+
+
+def test_r_romes_matrix_maps_the_averaged_key_to_the_value(checkpoint, single, written):
+    edited = RRome(**PLACE, steps=5, num_contexts=2)(checkpoint.model, single).model
+    ((_, _, value, _),) = written
+    prompt = single.requests[0].prompt_ids
+    prefixes = [(), *single.contexts[:2]]
+    keys = [key_at(checkpoint.model, 2, prefix + prompt, len(prefix) + len(prompt) - 1) for prefix in prefixes]
+    after = edited.get_parameter("gpt_neox.layers.2.mlp.dense_4h_to_h.weight").detach().double().numpy()
+    np.testing.assert_allclose(after @ np.mean(keys, axis=0), value.numpy(), rtol=0, atol=2e-3)
+    assert np.abs(after @ keys[0] - value.numpy()).max() > 1e-2
+
+
 @pytest.fixture
 def counted(monkeypatch):
     calls = []
