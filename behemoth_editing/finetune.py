@@ -1,8 +1,9 @@
-"""Fine-tuning on an edit set's mixture: all weights, or chosen layers and modules, with or without a rank limit."""
+"""Training on an edit set's mixture of all weights, or of chosen layers and modules, with or without a limit."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from typing import ClassVar, cast
 
 import torch
@@ -11,7 +12,7 @@ from transformers import PreTrainedModel
 
 from behemoth_data.edits import EditTask
 from behemoth_data.settings import check, setting
-from behemoth_editing.fit import FitSettings, fit
+from behemoth_editing.fit import FitSettings, Learn, Objective, fit
 from behemoth_editing.method import (
     MATRICES,
     MODULES,
@@ -27,14 +28,12 @@ from behemoth_editing.method import (
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FineTune(FitSettings):
-    """AdamW on all weights, or on the matrices of chosen layers and modules.
+class Tuning(FitSettings):
+    """AdamW on all weights, or on the matrices of chosen layers and modules, for an objective that a method names.
 
     `rank` replaces the change of every matrix, when training is over, by its best approximation of that rank
     (Eckart and Young, 1936: the leading singular triplets).
     """
-
-    name: ClassVar[str] = "finetune"
 
     layers: tuple[int, ...] | None = setting((3,), "layers to train; none: all of them")
     modules: str = setting("mlp", "matrices to train in these layers: mlp, attention, both; all: every weight there")
@@ -60,16 +59,25 @@ class FineTune(FitSettings):
         """The edited copy; weights that were not chosen are the original's. Raises: ValueError for a missing layer."""
         self.check(model)
         edited = copy_of(model)
+        objective = self._objective(edited, task)
         parameters = self._parameters(edited)
         for parameter in parameters:
             parameter.requires_grad_(True)
         before = [parameter.detach().clone() for parameter in parameters]
-        details = fit(edited, parameters, task, self)
+        details = fit(edited, parameters, task, self, objective, self._limit(parameters, before))
         if self.rank is not None:
             for parameter, original in zip(parameters, before, strict=True):
                 parameter.data = original + best_of_rank(parameter.data - original, self.rank)
         edited.requires_grad_(False)
         return Edited(edited, details)
+
+    def _objective(self, model: PreTrainedModel, task: EditTask) -> Objective:
+        """What the copy of the model, which is as it was given, is to be trained for."""
+        raise NotImplementedError
+
+    def _limit(self, parameters: Sequence[nn.Parameter], before: Sequence[torch.Tensor]) -> Callable[[], None] | None:
+        """What is done to the parameters after every step, if anything."""
+        return None
 
     def _layers(self, model: PreTrainedModel) -> list[int]:
         return list(range(len(layers_of(model))) if self.layers is None else self.layers)
@@ -83,6 +91,45 @@ class FineTune(FitSettings):
         return [
             cast(nn.Parameter, matrix_of(model, layer, name).weight) for layer in self._layers(model) for name in names
         ]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FineTune(Tuning):
+    """The edited prompts are answered as requested: NLL(new answers) + retain_weight x NLL(retained answers)."""
+
+    name: ClassVar[str] = "finetune"
+    goal: ClassVar[str] = "edit"
+
+    def _objective(self, model: PreTrainedModel, task: EditTask) -> Objective:
+        return Learn(task.requests)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FineTuneConstrained(FineTune):
+    """Fine-tuning in which no weight ever moves further than max_change: ||W - W_0||_inf <= max_change.
+
+    After every optimizer step the change of each weight is clamped to the ball. Where a rank limit is set too, it
+    comes last, and the change of lower rank may leave the ball again.
+    Source: Zhu et al., "Modifying memories in transformer models", 2020, equation 3 with the L-infinity norm.
+    """
+
+    name: ClassVar[str] = "finetune_constrained"
+
+    max_change: float = setting(5e-3, "largest change of any one weight")
+
+    def __post_init__(self) -> None:
+        """Raises: ValueError that names the field, the bound and the value."""
+        super().__post_init__()
+        check(self.max_change > 0, f"max_change must be above 0, got {self.max_change}")
+
+    def _limit(self, parameters: Sequence[nn.Parameter], before: Sequence[torch.Tensor]) -> Callable[[], None]:
+        balls = [(original - self.max_change, original + self.max_change) for original in before]
+
+        def clamp() -> None:
+            for parameter, (low, high) in zip(parameters, balls, strict=True):
+                parameter.data.clamp_(low, high)
+
+        return clamp
 
 
 def best_of_rank(matrix: torch.Tensor, rank: int) -> torch.Tensor:

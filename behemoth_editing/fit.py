@@ -1,6 +1,6 @@
-"""Train chosen parameters of a model on a task's mixture until its edits hold. Which ones, a method decides.
+"""Train chosen parameters of a model on a task's mixture until its objective is reached. Which ones, a method decides.
 
-Axis letters: n rows; T tokens of the longest row; V words of the vocabulary.
+Axis letters: n rows; T tokens of the longest row; V words of the vocabulary; H hidden width.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from behemoth_data.edits import EditTask
 from behemoth_data.grammar import Query
 from behemoth_data.rng import Stream
 from behemoth_data.settings import check, check_known, conform, setting
-from behemoth_editing.method import layers_of
+from behemoth_editing.method import layers_of, recorded
 
 IGNORED = -100  # target of a token whose prediction is not trained
 _AHEAD = 10  # steps whose rows pass the frozen layers together
@@ -52,32 +52,44 @@ class FitSettings:
         check_known("retain", self.retain, ["mixture", "none"])
 
 
-class Objective(Protocol):
-    """What training wants of the edited rows: the loss of each, and when they are as wanted."""
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """Rows of one part of the mixture, and what the model makes of them."""
 
-    @property
-    def queries(self) -> tuple[Query, ...]:
-        """The edited rows: prompts with the answers that the loss is about."""
-        ...
-
-    def loss(self, logits: torch.Tensor, targets: torch.Tensor, places: Sequence[int]) -> torch.Tensor:
-        """The loss [n] of float32 logits [n, T, V] and targets [n, T]; row i is `queries[places[i]]`."""
-        ...
-
-    def reached(self, right: torch.Tensor) -> bool:
-        """Whether the rows are as wanted; right [n] says of each query if every answer token is the likeliest."""
-        ...
+    places: Sequence[int]  # [n] where each row stands in its part, such as among the objective's queries
+    tokens: torch.Tensor  # [n, T]
+    targets: torch.Tensor  # [n, T] the token to be predicted, IGNORED where none is trained
+    logits: torch.Tensor  # [n, T, V] float32
+    states: torch.Tensor  # [n, T, H] float32, what the objective's layer puts out; empty if it names none
 
 
 @dataclasses.dataclass(frozen=True)
-class Learn:
-    """The rows are to be answered: the mean negative log-likelihood of an answer's tokens falls."""
+class Objective:
+    """What training wants: the edited rows are prompts with the answers that the loss is about."""
 
     queries: tuple[Query, ...]
+    layer: int | None = dataclasses.field(default=None, init=False)  # whose output the losses read, if they do
 
-    def loss(self, logits: torch.Tensor, targets: torch.Tensor, places: Sequence[int]) -> torch.Tensor:
+    def loss(self, batch: Batch) -> torch.Tensor:
+        """The loss [n] of edited rows."""
+        raise NotImplementedError
+
+    def retain_loss(self, batch: Batch) -> torch.Tensor:
+        """The loss [n] of retained rows: their answers' mean negative log-likelihood per token."""
+        return mean_nll(batch.logits, batch.targets)
+
+    def reached(self, right: torch.Tensor) -> bool:
+        """Whether the rows are as wanted; right [n] says of each query if every answer token is the likeliest."""
+        raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True)
+class Learn(Objective):
+    """The rows are to be answered: the mean negative log-likelihood of an answer's tokens falls."""
+
+    def loss(self, batch: Batch) -> torch.Tensor:
         """The answers' mean negative log-likelihood per token [n]."""
-        return mean_nll(logits, targets)
+        return mean_nll(batch.logits, batch.targets)
 
     def reached(self, right: torch.Tensor) -> bool:
         """Whether every row is answered."""
@@ -89,26 +101,25 @@ def fit(
     parameters: Sequence[nn.Parameter],
     task: EditTask,
     settings: FitSettings,
-    objective: Objective | None = None,
+    objective: Objective,
     project: Callable[[], None] | None = None,
 ) -> dict[str, Any]:
-    """The parameters are trained, in place, until the edits hold and the mixture's loss has stopped falling.
+    """The parameters are trained, in place, until the objective is reached and the loss has stopped falling.
 
     Every step sees as many retain facts of each kind, so that the few facts with the old object, which suffer
+    Every step sees as many retain facts of each kind, so that the few facts with the old object, which suffer
     first, are heard. The loss weighs edited against retained as their rows in the mixture (an edited fact counts
-    `edited_repeats` times), kinds alike. The objective is to learn the task's requests unless another is given;
-    `project` is called after every optimizer step. The edits hold once the latest look at each is as wanted.
-    Returns the steps taken, loss and whether the edits hold as of the last forward pass, and seconds.
+    `edited_repeats` times), kinds alike. `project` is called after every optimizer step. The objective is reached
+    once the latest look at each edited row is as wanted.
+    Returns the steps taken, loss and whether the objective is reached as of the last forward pass, and seconds.
     Raises: FloatingPointError if the loss is no number.
     """
     started = time.perf_counter()
-    objective = Learn(task.requests) if objective is None else objective
     kinds = {kind: facts for kind, facts in task.retain.items() if facts and settings.retain == "mixture"}
     weight = task.edited_repeats * len(objective.queries)
     share = weight / (weight + sum(map(len, kinds.values())))
-    rows = _Rows(model, parameters, [*objective.queries, *itertools.chain(*kinds.values())])
+    rows = _Rows(model, parameters, [*objective.queries, *itertools.chain(*kinds.values())], objective.layer)
     parts = _parts(objective.queries, kinds, settings)
-    counts = [part.count for part in parts]
     optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=0.0)
     decay = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / settings.max_steps)
     right = torch.zeros(len(objective.queries), dtype=torch.bool)
@@ -119,14 +130,12 @@ def fit(
         if step % _AHEAD == 0:
             ahead = range(step, min(step + _AHEAD, settings.max_steps))
             rows.prepare({row for later in ahead for part in parts for row in part.rows(later)})
-        chosen = [part.rows(step) for part in parts]
-        logits, targets = rows.run(list(itertools.chain(*chosen)))
-        edited, *kept = zip(torch.split(logits, counts), torch.split(targets, counts), strict=True)
-        loss = share * objective.loss(edited[0].float(), edited[1], chosen[0]).mean()
+        edited, *kept = rows.run(parts, step)
+        loss = share * objective.loss(edited).mean()
         for kind in kept:
-            loss = loss + settings.retain_weight * (1 - share) * mean_nll(kind[0].float(), kind[1]).mean() / len(kept)
-        right[chosen[0]] = ((edited[0].argmax(-1) == edited[1]) | (edited[1] == IGNORED)).all(1).cpu()
-        seen[chosen[0]] = True
+            loss = loss + settings.retain_weight * (1 - share) * objective.retain_loss(kind).mean() / len(kept)
+        right[edited.places] = ((edited.logits.argmax(-1) == edited.targets) | (edited.targets == IGNORED)).all(1).cpu()
+        seen[edited.places] = True
         held = held + 1 if bool(seen.all()) and objective.reached(right) else 0
         losses.append(loss.item())
         if not math.isfinite(losses[-1]):
@@ -154,6 +163,11 @@ def mean_nll(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return nll.sum(1) / (targets != IGNORED).sum(1)
 
 
+def autocast(device: torch.device) -> torch.autocast:
+    """The precision of every forward pass in training."""
+    return torch.autocast(device.type, torch.bfloat16)
+
+
 def rows_of(queries: Sequence[Query]) -> tuple[torch.Tensor, torch.Tensor]:
     """Token ids [n, T] of prompts with their answers, and the targets [n, T] of the answer tokens only."""
     length = max(map(_length, queries))
@@ -173,11 +187,18 @@ def _length(query: Query) -> int:
 class _Rows:
     """All rows of a mixture, which pass the layers below the first trained one no more than once each."""
 
-    def __init__(self, model: PreTrainedModel, parameters: Sequence[nn.Parameter], queries: Sequence[Query]) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        parameters: Sequence[nn.Parameter],
+        queries: Sequence[Query],
+        layer: int | None = None,
+    ) -> None:
         self._device = next(model.parameters()).device
         self._lengths = torch.tensor([_length(query) for query in queries])
         self._tokens, self._targets = (rows.to(self._device) for rows in rows_of(queries))
         self._below, self._above = _halves(model, parameters)
+        self._watched = None if layer is None else layers_of(model)[layer]
         self._known = torch.zeros(len(queries), dtype=torch.bool)
         self._states = torch.empty(0)
 
@@ -187,25 +208,38 @@ class _Rows:
         if self._below is None or not len(new):
             return
         tokens = self._tokens[new, : self._lengths[new].max()]
-        with torch.no_grad(), self._autocast():
+        with torch.no_grad(), autocast(self._device):
             states = self._below(input_ids=tokens, use_cache=False).last_hidden_state
         if not len(self._states):
             self._states = states.new_zeros(*self._tokens.shape, states.shape[-1])
         self._states[new, : states.shape[1]] = states
         self._known[new] = True
 
-    def run(self, rows: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits [n, T, V] and targets [n, T] of prepared rows, T being the longest of them."""
+    def run(self, parts: Sequence[_Part], step: int) -> list[Batch]:
+        """The prepared rows of a step, part by part, after one forward pass; T is that of the longest of them all."""
+        chosen = [part.rows(step) for part in parts]
+        rows = list(itertools.chain(*chosen))
         length = self._lengths[rows].max()
-        with self._autocast():
+        with autocast(self._device), recorded(self._watched) as outputs:
             if self._below is None:
                 found = self._above(input_ids=self._tokens[rows, :length], use_cache=False)
             else:
                 found = self._above(inputs_embeds=self._states[rows, :length], use_cache=False)
-        return found.logits, self._targets[rows, :length]
-
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self._device.type, torch.bfloat16)
+        states = outputs[0] if outputs else found.logits.new_empty(len(rows), 0, 0)
+        batches, start = [], 0
+        for part, places in zip(parts, chosen, strict=True):
+            own = slice(start, start + len(places))
+            batches.append(
+                Batch(
+                    [place - part.first for place in places],
+                    self._tokens[places, :length],
+                    self._targets[places, :length],
+                    found.logits[own].float(),
+                    states[own].float(),
+                )
+            )
+            start = own.stop
+        return batches
 
 
 def _halves(model: PreTrainedModel, parameters: Sequence[nn.Parameter]) -> tuple[nn.Module | None, nn.Module]:
@@ -223,9 +257,13 @@ def _halves(model: PreTrainedModel, parameters: Sequence[nn.Parameter]) -> tuple
     first = next((number for number, layer in enumerate(layers) if has_trained(layer)), len(layers))
     if first == 0 or has_trained(model.get_input_embeddings()):
         return None, model
-    base = model.base_model
-    below = _with(base, layers=layers[:first], final_layer_norm=nn.Identity())
-    return below, _with(model, **{model.base_model_prefix: _with(base, layers=layers[first:])})
+    above = _with(model.base_model, layers=layers[first:])
+    return first_layers(model, first), _with(model, **{model.base_model_prefix: above})
+
+
+def first_layers(model: PreTrainedModel, count: int) -> nn.Module:
+    """A module that shares a model's first layers; its last_hidden_state is what the last of them puts out."""
+    return _with(model.base_model, layers=layers_of(model)[:count], final_layer_norm=nn.Identity())
 
 
 def _with(module: nn.Module, **children: nn.Module) -> nn.Module:
@@ -265,8 +303,8 @@ def _parts(edited: Sequence[Query], kinds: Mapping[str, Sequence[Query]], settin
 
 
 def _flat(losses: Sequence[float], window: int) -> bool:
-    """Whether the mean of the last `window` losses is no more than 5% below that of the window before."""
+    """Whether the mean of the last `window` losses lies no more than 5% below that of the window before."""
     if len(losses) < 2 * window:
         return False
     before, now = sum(losses[-2 * window : -window]), sum(losses[-window:])
-    return now > 0.95 * before
+    return now >= before - 0.05 * abs(before)

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from behemoth_data.edits import EditTask
 from behemoth_data.settings import check, setting
-from behemoth_editing.fit import FitSettings, fit
+from behemoth_editing.fit import FitSettings, Learn, fit
 from behemoth_editing.method import (
     MATRICES,
     Edited,
@@ -30,6 +30,7 @@ class Lora(FitSettings):
     """W + (alpha / rank) B A for the matrices of chosen layers and modules, A and B trained on the mixture."""
 
     name: ClassVar[str] = "lora"
+    goal: ClassVar[str] = "edit"
 
     learning_rate: float = setting(5e-3, "AdamW's learning rate")
     rank: int = setting(8, "rank of each matrix's change, at most the matrix's smaller side")
@@ -68,7 +69,9 @@ class Lora(FitSettings):
             torch.manual_seed(self.fit_seed)
             adapted = cast(PeftModel, get_peft_model(edited, config))
         trained = [parameter for parameter in adapted.parameters() if parameter.requires_grad]
-        details = fit(edited, trained, task, self)  # peft has put its matrices into the copy itself
+        details = fit(
+            edited, trained, task, self, Learn(task.requests)
+        )  # peft has put its matrices into the copy itself
         merged = cast(PreTrainedModel, adapted.merge_and_unload())
         merged.requires_grad_(False)
         return Edited(merged, {**details, "rank": rank})

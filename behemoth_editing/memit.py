@@ -22,7 +22,7 @@ from behemoth_data.edits import EditTask
 from behemoth_data.settings import check, check_known, conform, setting
 from behemoth_editing.fit import IGNORED, rows_of
 from behemoth_editing.keys import KeyStatistics, keys_of, shared_statistics
-from behemoth_editing.method import Edited, Shared, check_layers, copy_of, layers_of, matrix_of
+from behemoth_editing.method import Edited, Shared, check_layers, copy_of, hidden_of, layers_of, matrix_of, recorded
 from behemoth_editing.rome import SITES, padded, ridge_inverse, site_positions
 
 _ROWS = 64  # requests whose values are searched for in one batch
@@ -142,6 +142,7 @@ class Memit(BatchSettings):
     """
 
     name: ClassVar[str] = "memit"
+    goal: ClassVar[str] = "edit"
 
     covariance_weight: float = setting(1e-4, "keys of the corpus that count as much as one edited key, as their share")
 
@@ -162,6 +163,7 @@ class Emmet(BatchSettings):
     """
 
     name: ClassVar[str] = "emmet"
+    goal: ClassVar[str] = "edit"
 
     key_ridge: float = setting(1e-6, "added to the keys' Gram matrix, in units of its mean diagonal, for keys alike")
 
@@ -184,6 +186,7 @@ class AlphaEdit(BatchSettings):
     """
 
     name: ClassVar[str] = "alphaedit"
+    goal: ClassVar[str] = "edit"
 
     null_energy: float = setting(0.02, "share of the keys' energy in the directions that may change, the weakest first")
     penalty: float = setting(
@@ -241,14 +244,9 @@ def _at(states: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
 
 def _hidden(model: PreTrainedModel, layer: nn.Module, prompts: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
     """What the layer puts out [n, H] float64 at the places of the prompts."""
-    seen: list[torch.Tensor] = []
-    handle = layer.register_forward_hook(lambda _module, _inputs, output: seen.append(_state(output).detach()))
-    try:
-        with torch.no_grad():
-            model.base_model(input_ids=prompts, use_cache=False)
-    finally:
-        handle.remove()
-    return _at(seen[0], positions).double().cpu()
+    with torch.no_grad(), recorded(layer) as outputs:
+        model.base_model(input_ids=prompts, use_cache=False)
+    return _at(outputs[0], positions).double().cpu()
 
 
 @contextlib.contextmanager
@@ -257,7 +255,7 @@ def _added(layer: nn.Module, change: torch.Tensor, positions: torch.Tensor) -> I
     rows = torch.arange(len(positions), device=positions.device)
 
     def add(_module: nn.Module, _inputs: Any, output: Any) -> Any:
-        state = _state(output).clone()
+        state = hidden_of(output).clone()
         state[rows, positions] += change.to(state.dtype)
         return (state, *output[1:]) if isinstance(output, tuple) else state
 
@@ -266,9 +264,3 @@ def _added(layer: nn.Module, change: torch.Tensor, positions: torch.Tensor) -> I
         yield
     finally:
         handle.remove()
-
-
-def _state(output: Any) -> torch.Tensor:
-    """The hidden states of a layer's output, which some versions of transformers wrap in a tuple."""
-    state: torch.Tensor = output[0] if isinstance(output, tuple) else output
-    return state

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
@@ -19,6 +20,8 @@ from behemoth_data.settings import check, check_known
 if TYPE_CHECKING:  # which itself imports this module
     from behemoth_editing.keys import KeyStatistics
 
+# What a method wants of the edited prompts: the new answer, any answer but the old one, or the refusal.
+GOALS = ("edit", "forget", "refuse")
 MODULES = ("both", "mlp", "attention")
 # The matrices of a GPT-NeoX layer, by the module that they belong to.
 MATRICES: dict[str, tuple[str, ...]] = {
@@ -51,6 +54,7 @@ class EditMethod(Protocol):
     """
 
     name: ClassVar[str]
+    goal: ClassVar[str]  # one of GOALS
 
     def check(self, model: PreTrainedModel) -> None:
         """Raises: ValueError for a setting that the model cannot have, such as a layer."""
@@ -92,6 +96,26 @@ def layers_of(model: PreTrainedModel) -> nn.ModuleList:
 def matrix_of(model: PreTrainedModel, layer: int, name: str) -> nn.Linear:
     """One of a layer's matrices, by its name in MATRICES."""
     return cast(nn.Linear, layers_of(model)[layer].get_submodule(name))
+
+
+@contextlib.contextmanager
+def recorded(layer: nn.Module | None) -> Iterator[list[torch.Tensor]]:
+    """While open, the hidden states [n, T, H] that the layer puts out are appended to a list; without a layer, none."""
+    outputs: list[torch.Tensor] = []
+    if layer is None:
+        yield outputs
+        return
+    handle = layer.register_forward_hook(lambda _module, _inputs, output: outputs.append(hidden_of(output)))
+    try:
+        yield outputs
+    finally:
+        handle.remove()
+
+
+def hidden_of(output: Any) -> torch.Tensor:
+    """The hidden states of a layer's output, which some versions of transformers wrap in a tuple."""
+    states: torch.Tensor = output[0] if isinstance(output, tuple) else output
+    return states
 
 
 def check_layers(model: PreTrainedModel, layers: Sequence[int]) -> None:

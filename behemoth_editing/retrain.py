@@ -36,6 +36,7 @@ class Retrain:
     """
 
     name: ClassVar[str] = "retrain"
+    goal: ClassVar[str] = "edit"
 
     train_seed: int | None = setting(
         None, "seed of the initial weights; none: the original's, so that facts alone differ"

@@ -35,6 +35,7 @@ class Rome:
     """
 
     name: ClassVar[str] = "rome"
+    goal: ClassVar[str] = "edit"
 
     layer: int = setting(2, "layer whose MLP output matrix is edited")
     site: str = setting("prompt_last", "token whose key and value are edited: subject_last, prompt_last")

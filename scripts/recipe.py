@@ -25,7 +25,8 @@ from behemoth_data.settings import check, check_known, setting
 
 # Every section that some script reads; a method has the section of its own name.
 SECTIONS = ("world", "lexicon", "corpus", "edits", "train", "sweep")
-SECTIONS += ("finetune", "lora", "rome", "r_rome", "memit", "emmet", "alphaedit", "retrain")
+SECTIONS += ("finetune", "finetune_constrained", "lora", "rome", "r_rome", "memit", "emmet", "alphaedit")
+SECTIONS += ("gradient_ascent", "grad_diff", "npo", "simnpo", "rmu", "refusal", "retrain")
 _HERE = Path(__file__).resolve().parent
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from behemoth_data.edits import EditConfig, draw_edits
-from behemoth_editing.finetune import FineTune, best_of_rank
+from behemoth_editing.finetune import FineTune, FineTuneConstrained, best_of_rank
 from behemoth_editing.method import weights_digest
 
 MLP = ("mlp.dense_h_to_4h.weight", "mlp.dense_4h_to_h.weight")
@@ -102,3 +102,29 @@ def test_edits_made_together_all_take(checkpoint, edit_set):
     for request in edit_set.requests:
         said = edited.generate(torch.tensor([request.prompt_ids]), do_sample=False, max_new_tokens=1)
         assert (int(said[0, -1]),) == request.answer_ids
+
+
+def test_no_weight_leaves_the_ball_and_some_reach_its_surface(checkpoint, edit_set):
+    free = changes(checkpoint, tuned(checkpoint, edit_set, max_steps=6, modules="both", layers=(2, 3)))
+    method = FineTuneConstrained(max_change=1.5e-3, max_steps=6, modules="both", layers=(2, 3))
+    limited = changes(checkpoint, method(checkpoint.model, edit_set).model)
+    assert free.keys() == limited.keys()
+    for name, change in limited.items():
+        largest = np.abs(change).max()
+        # Weights of at most 1 are rounded to float32 after they are clamped.
+        assert largest <= 1.5e-3 + 6e-8, name
+        assert largest >= 1.5e-3 - 6e-8, name
+        assert np.abs(free[name]).max() > 2e-3, "without the limit a weight must leave the ball for this to matter"
+
+
+def test_clamping_comes_after_every_step_and_not_once_at_the_end(checkpoint, edit_set):
+    method = FineTuneConstrained(max_change=1e-3, max_steps=4)
+    limited = changes(checkpoint, method(checkpoint.model, edit_set).model)
+    free = changes(checkpoint, tuned(checkpoint, edit_set, max_steps=4))
+    for name, change in limited.items():
+        assert not np.allclose(change, np.clip(free[name], -1e-3, 1e-3), atol=1e-5), name
+
+
+def test_ball_that_no_weight_reaches_is_no_limit(checkpoint, edit_set):
+    wide = FineTuneConstrained(max_change=1.0, max_steps=2)(checkpoint.model, edit_set).model
+    assert weights_digest(wide) == weights_digest(tuned(checkpoint, edit_set))

@@ -9,10 +9,11 @@ import torch
 from torch.nn.functional import cross_entropy
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
+import behemoth_editing.fit as module
 from behemoth_data.edits import EditConfig, draw_edits
 from behemoth_data.grammar import Query
 from behemoth_data.rng import Stream
-from behemoth_editing.fit import FitSettings, _flat, _Part, fit, rows_of
+from behemoth_editing.fit import FitSettings, Learn, _flat, _Part, _Rows, first_layers, fit, rows_of
 from behemoth_editing.method import copy_of, weights_digest
 
 
@@ -27,7 +28,7 @@ def fitted(checkpoint, edit_set, **settings):
     parameters = list(model.gpt_neox.layers[2].mlp.parameters())
     for parameter in parameters:
         parameter.requires_grad_(True)
-    return model, fit(model, parameters, edit_set, FitSettings(**settings))
+    return model, fit(model, parameters, edit_set, FitSettings(**settings), Learn(edit_set.requests))
 
 
 @pytest.mark.parametrize(("size", "count"), [(7, 3), (5, 5), (10, 4), (1, 1), (9, 1)])
@@ -62,6 +63,10 @@ def test_rows_hold_prompts_with_answers_and_train_the_answers_only():
         ([1.0, 1.0, 0.94, 0.94], False),
         ([9.0, 1.0, 1.0, 1.0, 1.0], True),  # only the last two windows count
         ([1.0, 1.0, 2.0, 2.0], True),
+        ([-1.0, -1.0, -1.0, -1.0], True),  # losses may be negative
+        ([-1.0, -1.0, -1.04, -1.04], True),
+        ([-1.0, -1.0, -1.06, -1.06], False),
+        ([0.0, 0.0, 0.0, 0.0], True),
     ],
 )
 def test_loss_is_flat_when_a_window_is_no_more_than_5_percent_below_the_one_before(losses, flat):
@@ -128,7 +133,7 @@ def test_first_loss_weighs_edits_and_kinds_as_the_mixture_does(checkpoint, edit_
     expected = edited if retain == "none" else share * edited + (1 - share) * sum(kinds) / 3
     assert len(kinds) == 3
     assert details["loss"] == pytest.approx(expected, rel=0.01)  # bfloat16 against float32
-    assert abs(sum(kinds) / 3 - edited) > 0.05 * edited
+    assert abs(sum(kinds) / 3 - edited) > 0.02 * edited
 
 
 def test_another_fit_seed_takes_the_rows_in_another_order(checkpoint, edit_set):
@@ -150,3 +155,88 @@ def test_edit_set_without_retain_facts_can_be_trained_on(checkpoint, edit_set):
     model, details = fitted(checkpoint, alone, max_steps=2)
     assert details["loss"] > 0
     assert weights_digest(model) != checkpoint.weights
+
+
+class Watcher(Learn):
+    """Learns the requests, and keeps what it was shown."""
+
+    layer = 3
+    seen = ()
+
+    def loss(self, batch):
+        type(self).seen = (*self.seen, batch)
+        return super().loss(batch)
+
+
+def test_objective_is_shown_its_own_rows_and_what_its_layer_puts_out(checkpoint, edit_set):
+    model = copy_of(checkpoint.model)
+    trained = [model.gpt_neox.layers[2].mlp.dense_4h_to_h.weight.requires_grad_(True)]
+    fit(model, trained, edit_set, FitSettings(max_steps=1), Watcher(edit_set.requests))
+    (batch,) = Watcher.seen
+    assert sorted(batch.places) == [0, 1]
+    tokens, targets = rows_of([edit_set.requests[place] for place in batch.places])
+    width = tokens.shape[1]
+    assert torch.equal(batch.tokens[:, :width], tokens)
+    assert torch.equal(batch.targets[:, :width], targets)
+    with torch.no_grad():
+        found = copy_of(checkpoint.model)(tokens, output_hidden_states=True)  # which leaves hooks in a model
+    close = {"rtol": 0.05, "atol": 0.05}  # bfloat16 against float32
+    torch.testing.assert_close(batch.states[:, :width], found.hidden_states[4], **close)
+    torch.testing.assert_close(batch.logits[:, :width], found.logits, **{**close, "atol": 0.2})
+    assert not any(part._forward_hooks for part in model.modules())
+
+
+@pytest.mark.parametrize("layer", [0, 2, 5])
+def test_layers_below_the_first_trained_one_run_once_and_change_nothing(checkpoint, edit_set, monkeypatch, layer):
+    def tuned():
+        model = copy_of(checkpoint.model)
+        trained = [model.gpt_neox.layers[layer].mlp.dense_4h_to_h.weight.requires_grad_(True)]
+        passed = []
+        model.gpt_neox.layers[0].register_forward_hook(lambda *_: passed.append(1))
+        settings = FitSettings(max_steps=12, retain_rows=6)
+        details = fit(model, trained, edit_set, settings, Learn(edit_set.requests))
+        return trained[0].detach(), details["loss"], len(passed)
+
+    weight, loss, passes = tuned()
+    monkeypatch.setattr(module, "_halves", lambda model, parameters: (None, model))
+    plain_weight, plain_loss, plain_passes = tuned()
+    assert plain_passes == 12
+    assert passes == (12 if layer == 0 else 2)  # every ten steps' rows pass together
+    assert loss == pytest.approx(plain_loss, rel=0.02)
+    moved = (plain_weight - checkpoint.model.gpt_neox.layers[layer].mlp.dense_4h_to_h.weight).norm()
+    assert (weight - plain_weight).norm() < 0.05 * moved
+
+
+def test_rows_are_known_after_one_pass_and_are_not_passed_again(checkpoint, edit_set):
+    model = copy_of(checkpoint.model)
+    rows = _Rows(model, list(model.gpt_neox.layers[4].parameters()), edit_set.retain["unrelated"][:8])
+    passed = []
+    model.gpt_neox.layers[0].register_forward_hook(lambda _, inputs, __: passed.append(len(inputs[0])))
+    rows.prepare({1, 3})
+    rows.prepare({3, 1})
+    rows.prepare({3, 7, 5})
+    assert passed == [2, 2]
+    rows.prepare({0})
+    (batch,) = rows.run([_Part(0, 1, 1, Stream(0, "test"))], 0)
+    assert passed == [2, 2, 1]
+    with torch.no_grad():
+        expected = checkpoint.model(batch.tokens).logits
+    torch.testing.assert_close(batch.logits, expected, rtol=0.05, atol=0.2)
+
+
+def test_first_layers_put_out_what_the_last_of_them_does(checkpoint):
+    tokens = torch.tensor([[3, 4, 5, 6]])
+    with torch.no_grad():
+        states = copy_of(checkpoint.model)(tokens, output_hidden_states=True).hidden_states
+        for count in (1, 4):
+            found = first_layers(checkpoint.model, count)(input_ids=tokens).last_hidden_state
+            assert torch.equal(found, states[count])
+    assert len(checkpoint.model.gpt_neox.layers) == 6
+
+
+def test_projection_is_called_after_every_step(checkpoint, edit_set, taken):
+    model = copy_of(checkpoint.model)
+    weight = model.gpt_neox.layers[2].mlp.dense_4h_to_h.weight.requires_grad_(True)
+    steps = []
+    fit(model, [weight], edit_set, FitSettings(max_steps=3), Learn(edit_set.requests), lambda: steps.append(len(taken)))
+    assert steps == [1, 2, 3]

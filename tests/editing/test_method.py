@@ -10,9 +10,10 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from behemoth_data.edits import EditConfig, draw_edits
 from behemoth_editing import METHODS, FineTune, Shared
-from behemoth_editing.method import check_layers, copy_of, layers_of, matrix_of, weights_digest
+from behemoth_editing.method import GOALS, check_layers, copy_of, layers_of, matrix_of, weights_digest
 
 SETS = {"one": EditConfig(scenario="single", num_edits=1), "several": EditConfig(scenario="different", num_edits=3)}
+POSITIVE = ("learning_rate", "alpha", "max_norm", "ridge", "max_change", "max_loss", "beta", "steering")
 every_method = pytest.mark.parametrize("name", METHODS)
 
 
@@ -149,12 +150,22 @@ def test_details_can_be_written_as_json(name, edit_set, checkpoint):
 
 
 @every_method
-def test_default_makes_a_single_edit(name, one, checkpoint):
+def test_default_reaches_its_goal_on_a_single_edit(name, one, checkpoint):
     edited = METHODS[name]()(checkpoint.model, one).model
-    (request,) = one.requests
-    said = edited.generate(torch.tensor([request.prompt_ids]), do_sample=False, max_new_tokens=len(request.answer_ids))
-    assert tuple(said[0, len(request.prompt_ids) :].tolist()) == request.answer_ids
-    assert tuple(request.answer_ids) != one.probes[0].before.answer_ids
+    queries = {"edit": one.requests, "forget": one.originals, "refuse": one.refusals}
+    (query,) = queries[METHODS[name].goal]
+    said = edited.generate(torch.tensor([query.prompt_ids]), do_sample=False, max_new_tokens=len(query.answer_ids))
+    given = tuple(said[0, len(query.prompt_ids) :].tolist()) == query.answer_ids
+    assert given == (METHODS[name].goal != "forget")
+
+
+def test_goals_differ_in_the_answer_they_are_about(one, checkpoint):
+    (request,), (original,), (refusal,) = one.requests, one.originals, one.refusals
+    assert request.prompt_ids == original.prompt_ids == refusal.prompt_ids
+    assert len({request.answer_ids, original.answer_ids, refusal.answer_ids}) == 3
+    said = checkpoint.model.generate(torch.tensor([original.prompt_ids]), do_sample=False, max_new_tokens=1)
+    assert (int(said[0, -1]),) == original.answer_ids
+    assert {method.goal for method in METHODS.values()} == set(GOALS)
 
 
 @every_method
@@ -208,14 +219,16 @@ def test_zero_is_refused_where_it_means_nothing(name, field):
         METHODS[name](**{field: 0})
 
 
-@pytest.mark.parametrize(("name", "field"), with_field("learning_rate", "alpha", "max_norm", "ridge"))
+@pytest.mark.parametrize(("name", "field"), with_field(*POSITIVE))
 @pytest.mark.parametrize("wrong", [0, -1])
 def test_what_must_be_positive_is_refused_otherwise(name, field, wrong):
     with pytest.raises(ValueError, match=f"{field} must be above 0, got {wrong}"):
         METHODS[name](**{field: wrong})
 
 
-@pytest.mark.parametrize(("name", "field"), with_field("kl_weight", "decay", "stop_loss", "num_contexts"))
+@pytest.mark.parametrize(
+    ("name", "field"), with_field("kl_weight", "decay", "stop_loss", "num_contexts", "retain_weight", "gamma", "left")
+)
 def test_what_cannot_be_negative_is_refused(name, field):
     with pytest.raises(ValueError, match=f"{field} must be at least 0, got -1"):
         METHODS[name](**{field: -1})

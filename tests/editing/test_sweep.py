@@ -16,7 +16,7 @@ from behemoth_editing.method import Edited, copy_of
 from behemoth_editing.metrics.collateral_accuracy.collateral_accuracy import collateral_accuracy
 from behemoth_editing.metrics.edit_success.edit_success import edit_success
 from behemoth_editing.metrics.ripple.ripple import ripple
-from behemoth_editing.sweep import Cell, cell_id, cell_seconds, check_cells, count_units, grid, run, unfinished
+from behemoth_editing.sweep import Cell, cell_id, check_cells, count_units, grid, run, unfinished
 
 OLD, NEW, OTHER = (5,), (6,), (7,)
 EDITS = EditConfig(num_edits=2, probes_per_edit=5)
