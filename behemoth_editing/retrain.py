@@ -17,9 +17,9 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from behemoth_data.corpus import Corpus, from_description
 from behemoth_data.edits import Edit, EditSet, EditTask
 from behemoth_data.lexicon import PADDING
-from behemoth_data.settings import check, from_mapping, setting
+from behemoth_data.settings import check, conform, from_mapping, setting
 from behemoth_data.world import Edge
-from behemoth_editing.method import Edited, Shared
+from behemoth_editing.method import Edited, Shared, layers_of
 from behemoth_models.train import TrainConfig, train
 
 Int64 = NDArray[np.int64]
@@ -42,8 +42,16 @@ class Retrain:
         None, "seed of the initial weights; none: the original's, so that facts alone differ"
     )
 
+    max_steps: int | None = setting(None, "optimizer steps at most; none: as many as the recipe has")
+
+    def __post_init__(self) -> None:
+        """Raises: ValueError that names the field, the bound and the value."""
+        conform(self)
+        check(self.max_steps is None or self.max_steps >= 1, f"max_steps must be at least 1, got {self.max_steps}")
+
     def check(self, model: PreTrainedModel) -> None:
-        """Raises: ValueError for a model that carries no recipe of its training."""
+        """Raises: ValueError for a model of another architecture, or one that carries no recipe of its training."""
+        layers_of(model)
         carried = getattr(model.config, "behemoth", None) or {}
         check(
             "train" in carried,
@@ -57,8 +65,8 @@ class Retrain:
         if not isinstance(task, EditSet):
             raise ValueError(f"task must be an EditSet, whose world the training is about, got {type(task).__name__}")
         recipe = from_mapping(TrainConfig, model.config.behemoth["train"])
-        if self.train_seed is not None:
-            recipe = dataclasses.replace(recipe, train_seed=self.train_seed)
+        chosen = {"train_seed": self.train_seed, "max_steps": self.max_steps}
+        recipe = dataclasses.replace(recipe, **{name: value for name, value in chosen.items() if value is not None})
         with tempfile.TemporaryDirectory(prefix="behemoth-retrain-") as folder:
             arguments = task.corpus.description(), list(task.edits), recipe, folder
             if torch.distributed.is_initialized():

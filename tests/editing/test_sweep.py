@@ -6,17 +6,18 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+import torch
 
 from behemoth_data.edits import CHANGE_KINDS, KEEP_KINDS, EditConfig, Probe, draw_edits
 from behemoth_data.grammar import Query
 from behemoth_data.world import Edge, Fact
-from behemoth_editing import FineTune, Rome
+from behemoth_editing import FineTune, Memit, Rome, Shared
 from behemoth_editing import sweep as module
 from behemoth_editing.method import Edited, copy_of
 from behemoth_editing.metrics.collateral_accuracy.collateral_accuracy import collateral_accuracy
 from behemoth_editing.metrics.edit_success.edit_success import edit_success
 from behemoth_editing.metrics.ripple.ripple import ripple
-from behemoth_editing.sweep import Cell, cell_id, check_cells, count_units, grid, run, unfinished
+from behemoth_editing.sweep import Cell, cell_id, cell_seconds, check_cells, count_units, grid, run, unfinished
 
 OLD, NEW, OTHER = (5,), (6,), (7,)
 EDITS = EditConfig(num_edits=2, probes_per_edit=5)
@@ -345,6 +346,163 @@ def test_methods_of_one_draw_get_the_very_same_edits_and_share(checkpoint, tmp_p
     for (_, edits, shared), (_, same_edits, same_shared) in zip(first, second, strict=True):
         assert edits is same_edits
         assert shared is same_shared
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Oracle:
+    """A method whose copy answers the prompts of its edits as asked, by a hook on the logits, until it is copied."""
+
+    name: ClassVar[str] = "oracle"
+    given: ClassVar[list] = []  # the model that every edit was made on
+
+    def check(self, model):
+        pass
+
+    def __call__(self, model, task, shared=None):
+        self.given.append(model)
+        edited = copy_of(model)
+        edited._forward_hooks.clear()  # what earlier edits wrote is forgotten
+        answers = {request.prompt_ids: request.answer_ids[0] for request in task.requests}
+
+        def say(_module, _arguments, keywords, output):
+            for row, ids in enumerate(keywords["input_ids"].tolist()):
+                if tuple(ids) in answers:
+                    output.logits[row, -1, answers[tuple(ids)]] = 1e4
+            return output
+
+        edited.register_forward_hook(say, with_kwargs=True)
+        return Edited(edited, {})
+
+
+@pytest.fixture
+def whole_prompts(monkeypatch):
+    """Scoring passes every prompt through the whole model at once, so that a hook can see it."""
+
+    def ask(model, probes, progress=None):
+        asked = [torch.tensor([probe.before.prompt_ids]) for probe in probes]
+        with torch.no_grad():
+            return [(int(model(input_ids=ids).logits[0, -1].argmax()),) for ids in asked]
+
+    monkeypatch.setattr(module, "predict", ask)
+
+
+def test_each_step_of_a_sequence_edits_what_the_last_one_left(checkpoint, tmp_path, whole_prompts):
+    Oracle.given.clear()
+    config = dataclasses.replace(EDITS, scenario="sequence", num_edits=3)
+    (row,) = run(grid([checkpoint], [Oracle()], [config]), tmp_path, progress=False)
+    assert row["error"] is None
+    assert Oracle.given[0] is checkpoint.model
+    assert all(model is not checkpoint.model for model in Oracle.given[1:])
+    assert [bool(model._forward_hooks) for model in Oracle.given] == [False, True, True]
+    # Every edit holds right after it was made, and only the last one at the end.
+    assert [unit["right_after"]["change"]["edited"] for unit in row["units"]] == [[1, 1]] * 3
+    assert [unit["change"]["edited"] for unit in row["units"]] == [[0, 1], [0, 1], [1, 1]]
+    assert row["scores"]["edit_success"]["value"] == pytest.approx(1 / 3)
+    assert row["scores"]["right_after"]["edit_success"]["value"] == 1.0
+    assert [unit["edit"] for unit in row["units"]] == [0, 1, 2]
+    assert len(row["weights"]["after"]) == len(row["weights"]["change"]) == 1  # of the end
+    assert len(row["details"]) == 3
+    json.loads(json.dumps(row))
+
+
+def test_statistics_of_models_within_a_sequence_are_not_kept(checkpoint, tmp_path, monkeypatch):
+    kept = []
+    monkeypatch.setattr(module, "Shared", lambda *parts: kept.append(Shared(*parts)) or kept[-1])
+    config = dataclasses.replace(EDITS, scenario="sequence", num_edits=2)
+    run(grid([checkpoint], [Memit(layers=(1, 2), steps=2)], [config]), tmp_path, progress=False)
+    own, later = kept
+    assert len(own.key_statistics) == 2
+    assert len(later.key_statistics) == 3  # layer 1 has the keys it had, layer 2 others
+
+
+@pytest.mark.parametrize("scenario", ["forget", "refuse"])
+def test_forgetting_is_counted_where_a_relation_is_forgotten(checkpoint, tmp_path, scenario):
+    config = dataclasses.replace(EDITS, scenario=scenario, forget_fraction=0.1)
+    (row,) = run(grid([checkpoint], [Watcher()], [config]), tmp_path, progress=False)
+    assert row["num_edits"] == 8  # of 80 subjects
+    known = sum(unit["forget"]["edited"][1] for unit in row["units"])
+    assert known >= 6
+    for unit in row["units"]:
+        for left, before, refused, asked in unit["forget"].values():
+            assert (left, refused, asked) == (before, 0, 1)  # nothing changed
+    assert row["scores"]["forgetting"]["edited"]["accuracy_left"]["value"] == 1.0
+    assert row["scores"]["forgetting"]["edited"]["refused"]["value"] == 0.0
+    assert row["scores"]["edit_success"]["value"] == 0.0
+    assert row["scores"]["ripple"]["implicit"]["kept"]["value"] == 1.0
+    assert ("new" in row["scores"]["measures"]) == (scenario == "forget")
+
+
+def test_forget_counts_old_answers_left_and_refusals(checkpoint):
+    def forgotten(kind="edited"):
+        return dataclasses.replace(probe(kind), refusal_ids=(9, 9))
+
+    rows = [
+        (forgotten(), OLD, (*OLD, 4)),  # a refusal has two tokens, so two are generated
+        (forgotten(), OLD, (*NEW, 4)),
+        (forgotten(), OTHER, (*OLD, 4)),  # wrong before: nothing of it was left
+        (forgotten(), OLD, (9, 9)),
+        (forgotten(), OLD, (9, 4)),  # half a refusal is none
+        (forgotten("paraphrase"), OLD, (9, 9)),
+    ]
+    (unit,) = counted(checkpoint, rows)
+    assert unit["forget"] == {"edited": [1, 4, 1, 5], "paraphrase": [0, 1, 1, 1]}
+    assert unit["change"] == {"edited": [1, 5], "paraphrase": [0, 1]}
+
+
+def test_measures_are_those_of_the_edited_prompts_and_their_own_unrelated_ones(checkpoint, tmp_path):
+    config = dataclasses.replace(EDITS, scenario="different")
+    (row,) = run(grid([checkpoint], [Rome(layer=2)], [config]), tmp_path, progress=False)
+    (edit_set,) = draw_edits(checkpoint.corpus, config)
+    edited = Rome(layer=2)(checkpoint.model, edit_set).model
+
+    def after(model, prompt):
+        with torch.no_grad():
+            return model(input_ids=torch.tensor([prompt])).logits[0, -1].double().log_softmax(-1)
+
+    tails = [  # one token each
+        checkpoint.corpus.grammar.query(Fact(Edge.SUBJECT_OBJECT, 0, 0, tail)).answer_ids[0] for tail in range(20)
+    ]
+    for number, unit in enumerate(row["units"]):
+        said = after(edited, edit_set.requests[number].prompt_ids).exp()
+        mass = float(said[tails].sum())
+        edit = edit_set.edits[number]
+        new, old = float(said[tails[edit.new_tail]]), float(said[tails[edit.fact.tail]])
+        expected = {
+            "validity": mass,
+            "new": new / mass,
+            "old": old / mass,
+            "new_rank": 1 + int((said[tails] > new).sum()),
+            "old_rank": 1 + int((said[tails] > old).sum()),
+        }
+        prompts = [p.before.prompt_ids for p in edit_set.probes if (p.kind, p.edit) == ("unrelated", number)]
+        pairs = [(after(checkpoint.model, prompt), after(edited, prompt)) for prompt in prompts]
+        expected["kl"] = np.mean([float((was.exp() * (was - now)).sum()) for was, now in pairs])
+        assert unit["measures"] == pytest.approx(expected, rel=1e-3, abs=1e-6)
+    assert row["weights"]["change"][0]["rank"] == 2
+    assert row["weights"]["change"][0]["norm"] > 0
+
+
+def test_time_that_cells_take_is_tried_once_for_each_method_and_scenario(checkpoint):
+    Watcher.seen.clear()
+    methods = [Watcher(label="a"), Watcher(label="b"), FineTune(max_steps=1)]
+    cells = grid([checkpoint], methods, draws(["single", "different"], [0, 1]))
+    seconds = cell_seconds(cells)
+    assert list(seconds) == cells
+    assert all(spent > 0 for spent in seconds.values())
+    assert len(Watcher.seen) == 2  # one set of each scenario
+    singles = [seconds[cell] for cell in cells[3:6] if cell.method.name == "watcher"]
+    assert singles[0] == singles[1] > 0
+
+
+def test_models_share_a_folder_and_each_cell_edits_its_own(checkpoint, trained, tmp_path):
+    other = dataclasses.replace(checkpoint, name="other", model=copy_of(checkpoint.model), weights="f" * 16)
+    cells = grid([checkpoint, other], [Watcher()], draws(["single"]))
+    rows = run(cells, tmp_path, progress=False)
+    assert [row["model"] for row in rows] == [checkpoint.name, "other"]
+    assert len({row["cell"] for row in rows}) == 2
+    assert unfinished(cells, tmp_path) == []
+    with pytest.raises(ValueError, match="output_dir must be new or hold results of the same models"):
+        unfinished(cells[1:], tmp_path)
 
 
 def test_method_that_changes_nothing_scores_what_the_world_says(checkpoint, tmp_path):
