@@ -466,6 +466,13 @@ def test_facts_around_a_sequence_are_asked_or_may_be_trained_in_about_equal_numb
             assert own
 
 
+@pytest.mark.parametrize("scenario", ["single", "identical", "different", "sequence"])
+def test_refusal_is_no_answer_where_a_fact_gets_a_new_object(scenario):
+    for edit_set in draw("nested", SO, scenario, num_edits=2):
+        assert {probe.refusal_ids for probe in edit_set.probes} == {()}
+        assert [query.answer for query in edit_set.refusals] == [REFUSAL] * len(edit_set.edits)
+
+
 def test_sequence_of_all_facts_leaves_no_head_alone():
     sets = draw("independent", SO, "sequence", num_edits=90, edits_per_step=30)
     assert set().union(*map(heads_of, sets)) == set(range(90))
