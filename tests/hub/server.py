@@ -37,6 +37,7 @@ class Rule:
     status: int | None = None  # answer with it
     headers: dict[str, str] = dataclasses.field(default_factory=dict)
     drop_after: int | None = None  # close the connection after so many bytes of the body
+    drop_answer: bool = False  # do what is asked, and close the connection instead of saying so
     hook: Callable[[], object] | None = None  # called first
     skip: int = 0  # matching requests that pass before the rule takes hold
     times: int = 1  # matching requests that it then holds for
@@ -211,15 +212,14 @@ class Handler(BaseHTTPRequestHandler):
 
     def _answer(self, method: str) -> None:
         path = urlsplit(self.path).path
+        rule = self._rule(method, path)
         try:
-            rule = self._rule(method, path)
             if rule is not None and rule.hook is not None:
                 rule.hook()
             if rule is not None and rule.drop_after is not None:
                 for _ in self._body(rule.drop_after):
                     pass
-                self.connection.shutdown(socket.SHUT_RDWR)
-                self.close_connection = True
+                self._hang_up()
                 return
             self.data = b"".join(self._body())
             if rule is not None and rule.status is not None:
@@ -227,9 +227,16 @@ class Handler(BaseHTTPRequestHandler):
             self._route(method, path)
             raise Answer(404, {"error": "no such route"})
         except Answer as answer:
-            self._send(answer)
+            if rule is not None and rule.drop_answer:
+                self._hang_up()
+            else:
+                self._send(answer)
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
+
+    def _hang_up(self) -> None:
+        self.connection.shutdown(socket.SHUT_RDWR)
+        self.close_connection = True
 
     def _rule(self, method: str, path: str) -> Rule | None:
         """The first rule that holds for this request, which counts it."""
