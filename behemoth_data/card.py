@@ -90,8 +90,14 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
         autoescape=False,
     )
-    environment.filters["number"] = "{:,}".format
+    environment.filters["number"] = _number
     return environment
+
+
+def _number(value: Any) -> str:
+    """A number with commas. Raises: jinja2.UndefinedError, which names it, for one that is not given."""
+    str(value)  # raises it; a format would raise a TypeError that names nothing
+    return f"{value:,}"
 
 
 def size_category(rows: int) -> str:

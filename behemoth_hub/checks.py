@@ -19,7 +19,7 @@ from behemoth_hub.collect import Publication, Upload
 
 _FRONT = re.compile(r"\A---\n(.*?)^---\n", re.DOTALL | re.MULTILINE)
 _PICTURE = re.compile(r"!\[[^\]]*\]\(([^)\s]+)\)")
-_LEFT = re.compile(r"\[More Information Needed\]|\{\{ |\{%|T[O]DO|TBD|FIXME|Undefined")
+_LEFT = re.compile(r"\[More Information Needed\]|\{\{ |\{%|\b(?:TO" r"DO|TBD|FIXME|Undefined)\b")
 _FIELDS = {  # of front matter, by what they are checked against
     "license": "license",
     "task_categories": "task",

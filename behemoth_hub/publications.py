@@ -144,7 +144,9 @@ def _model(folder: Path, namespace: str, tag: str | None, manifest: Mapping[str,
         f"{folder} must have the same recall in config.json and training.json",
     )
     structure = corpus.world.config.structure
-    repo = f"{namespace}/behemoth-pythia-{training['config']['size']}-{structure.replace('_', '-')}"
+    size = (description.get("train") or {}).get("size")
+    check(bool(size), f"config.json of {folder} must say under 'behemoth' how large the model is, got none")
+    repo = f"{namespace}/behemoth-pythia-{size}-{structure.replace('_', '-')}"
     differs = _other_world(description, structure, manifest)
     published = f"{namespace}/{DATASET}" if differs is None else None
     numbers, step_folders = _steps(others)

@@ -18,6 +18,7 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, ge
 from huggingface_hub.errors import (  # type: ignore[attr-defined]
     HfHubHTTPError,
     HTTPError,
+    LocalEntryNotFoundError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
 )
@@ -202,12 +203,12 @@ class Publisher:
         while True:
             try:
                 return step()
-            except (HTTPError, OfflineModeIsEnabled, RuntimeError) as error:
+            except (HTTPError, OfflineModeIsEnabled, LocalEntryNotFoundError, RuntimeError) as error:
                 cause = _cause(error)
                 tries += 1
                 wait = _wait(cause, 2 ** (tries - 1))
-                # An upload of a large file has had its tries, within huggingface_hub.
-                if wait is None or tries == _TRIES or cause is not error:
+                # A RuntimeError is of the upload of a large file, which has had its tries within huggingface_hub.
+                if wait is None or tries == _TRIES or isinstance(error, RuntimeError):
                     raise PublishError(_explain(cause, repo)) from error
                 _log.warning("%s: %s; trying again in %d s", repo, _name(cause), wait)
                 self._sleep(wait)
@@ -228,8 +229,8 @@ def _is_there(upload: Upload, file: RepoFile | None) -> bool:
 
 
 def _cause(error: BaseException) -> BaseException:
-    """What made an upload fail, without the layer that huggingface_hub puts around it."""
-    while isinstance(error, RuntimeError) and error.__cause__ is not None:
+    """What made an upload or a download fail, without the layer that huggingface_hub puts around it."""
+    while isinstance(error, (RuntimeError, LocalEntryNotFoundError)) and error.__cause__ is not None:
         error = error.__cause__
     return error
 

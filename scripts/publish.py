@@ -15,7 +15,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from huggingface_hub import constants
 from recipe import one_line_errors, parse
 
 from behemoth_data.export import MANIFEST, read_manifest
@@ -62,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             else:
                 started = time.monotonic()
                 outcomes = publisher.publish(publication)
-                _print_outcome(publication, outcomes, time.monotonic() - started)
+                _print_outcome(publication, publisher.api.endpoint, outcomes, time.monotonic() - started)
     if arguments.dry_run:
         size = sum(upload.size for p in publications for uploads in p.revisions.values() for upload in uploads)
         print(f"{len(publications)} repositories, {size:,} bytes in all; nothing was sent")
@@ -104,7 +103,7 @@ def _print_plan(publication: Publication) -> None:
     print(f"  card:\n\n{publication.card()}")
 
 
-def _print_outcome(publication: Publication, outcomes: Sequence[Outcome], seconds: float) -> None:
+def _print_outcome(publication: Publication, endpoint: str, outcomes: Sequence[Outcome], seconds: float) -> None:
     for outcome in outcomes:
         if outcome.changed:
             size = sum(upload.size for upload in outcome.sent)
@@ -115,7 +114,7 @@ def _print_outcome(publication: Publication, outcomes: Sequence[Outcome], second
             said = "unchanged"
         print(f"{publication.repo} {outcome.branch}: {said} (commit {outcome.commit[:8]})")
     tag = f", tag {publication.tag}" if publication.tag else ""
-    print(f"  {publication.url(constants.ENDPOINT)} ({seconds:.1f} s{tag})")
+    print(f"  {publication.url(endpoint)} ({seconds:.1f} s{tag})")
     for line in publication.loading:
         print(f"  {line}")
     _print_notes(publication)

@@ -156,3 +156,18 @@ def results_folder(tmp_path):
     rows = [result_row(), result_row(cell="c1", method="lora", settings={"rank": 8})]
     (folder / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return folder
+
+
+@pytest.fixture(scope="session")
+def metric_names():
+    """The names of the folders under behemoth_editing/metrics, in order."""
+    import behemoth_editing.metrics
+
+    folder = Path(behemoth_editing.metrics.__file__).parent
+    return sorted(path.name for path in folder.iterdir() if (path / f"{path.name}.py").is_file())
+
+
+@pytest.fixture
+def small_settings():
+    """The fields of the small dataset that differ from the published one's."""
+    return dict(SMALL)

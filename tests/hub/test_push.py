@@ -220,6 +220,20 @@ def test_hub_that_cannot_be_reached_is_a_clear_error(publisher, waits):
     assert waits == [1, 2, 4, 8]
 
 
+@pytest.mark.parametrize("times", [1, 100])
+@pytest.mark.parametrize("what", [{"status": 500}, {"drop_after": 0}, {"status": 429}])
+def test_card_that_cannot_be_read_is_asked_for_again_and_then_given_up(hub, publisher, rule, what, times):
+    publisher().publish(publication())
+    rule("GET", "/resolve/.*README", times=times, **what)
+    if times == 1:
+        publisher().publish(publication(2))
+        assert visible(hub) == contents(publication(2))
+    else:
+        with pytest.raises(PublishError, match="^alice/behemoth: "):
+            publisher().publish(publication(2))
+        assert visible(hub) == contents(publication())
+
+
 # More than one publisher
 
 
