@@ -182,7 +182,7 @@ def metric_card(repo: str, fields: Mapping[str, Any], body: str) -> str:
             "card_data": yaml.safe_dump(
                 {**fields, "license": "apache-2.0"}, sort_keys=False, allow_unicode=True, width=100
             ).strip(),
-            "body": text.replace(f'evaluate.load("{here}")', f'evaluate.load("{repo}")'),
+            "body": text.strip().replace(f'evaluate.load("{here}")', f'evaluate.load("{repo}")'),
             "repo": repo,
         },
         "the metric's card",

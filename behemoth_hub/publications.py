@@ -9,6 +9,7 @@ import ast
 import hashlib
 import importlib.util
 import json
+import os
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -292,7 +293,7 @@ def _requirements(code: str, name: str) -> str:
 
 
 def results(folders: Sequence[Path], namespace: str, *, tag: str | None = None) -> Publication:
-    """NAMESPACE/behemoth-results: the rows of every folder's results.jsonl as one table.
+    """NAMESPACE/behemoth-results: the rows of every folder's results.jsonl as one table, models without absolute paths.
 
     Raises: ValueError for a folder without results, a line that is none, or a cell that occurs twice.
     """
@@ -302,7 +303,12 @@ def results(folders: Sequence[Path], namespace: str, *, tag: str | None = None) 
     repo = f"{namespace}/{RESULTS}"
     for folder in folders:
         files_in(folder)  # refuses links that lead out of it
-    files = results_files(load_results(folders), repo)
+    # Where a model lies on this machine is nobody's business.
+    rows = [
+        {**row, "model": Path(row["model"]).name if os.path.isabs(row["model"]) else row["model"]}
+        for row in load_results(folders)
+    ]
+    files = results_files(rows, repo)
     return _checked(
         Publication(
             repo=repo,

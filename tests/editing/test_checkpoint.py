@@ -92,7 +92,7 @@ def test_weights_that_are_no_safetensors_are_refused_whatever_they_are_called(fo
 def test_model_with_code_of_its_own_is_refused_and_the_code_does_not_run(folder, tmp_path):
     (folder / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')", encoding="utf-8")
     rewrite(folder, lambda config: config.update(auto_map={"AutoModelForCausalLM": "evil.Model"}))
-    with pytest.raises(ValueError, match=r"model must need no code of its own, .* evil\.Model"):
+    with pytest.raises(ValueError, match=r"model must need no code of its own, .*evil\.Model"):
         load_checkpoint(str(folder))
     assert not (tmp_path / "ran").exists()
 

@@ -395,6 +395,15 @@ def test_results_are_one_table_with_a_card_and_a_picture(results_folder):
     assert results([results_folder], "alice").uploads[0].read() == content(made, "results.parquet")
 
 
+def test_place_of_a_model_on_this_machine_is_not_published(results_folder):
+    path = results_folder / "results.jsonl"
+    path.write_text(path.read_text(encoding="utf-8").replace("runs/nested", "/home/someone/nested"), encoding="utf-8")
+    made = results([results_folder], "alice")
+    table = parquet.read_table(pa.BufferReader(content(made, "results.parquet")))
+    assert table["model"].to_pylist() == ["nested", "nested"]
+    assert "/home" not in made.card()
+
+
 def test_results_that_are_a_link_out_of_the_folder_are_refused(results_folder, tmp_path):
     shutil.move(results_folder / "results.jsonl", tmp_path / "away.jsonl")
     (results_folder / "results.jsonl").symlink_to(tmp_path / "away.jsonl")
