@@ -129,7 +129,7 @@ def results_files(rows: Sequence[Row], name: str) -> dict[str, bytes]:
         "share": share,
         "duration": duration,
         **{field: _distinct(rows, field) for field in (*PLACE, "method", "model", "seed")},
-        "versions": _distinct([row["versions"] for row in rows], "behemoth"),
+        "versions": list(dict.fromkeys(row["versions"].get("behemoth", "unknown") for row in rows)),
     }
     files[CARD] = render("results.md.jinja", values).encode("utf-8")
     return files

@@ -67,20 +67,15 @@ def check_cards(publication: Publication) -> None:
     """Raises: ValueError that lists everything that is wrong with the cards of a publication."""
     faults: list[str] = []
     for revision, uploads in publication.revisions.items():
-        texts = {upload.path: upload.read().decode("utf-8") for upload in uploads if _is_described(upload.path)}
-        place = f"{publication.repo}/README.md at {revision}"
-        check("README.md" in texts, f"{place} must be there, got none")
-        data = front_matter(texts["README.md"], place)
-        faults += [f"{place}: {fault}" for fault in card_faults(publication.kind, data, texts["README.md"], uploads)]
-        for path, text in texts.items():
-            if path.endswith(".yaml"):
-                found = read_yaml(text, f"{publication.repo}/{path}")
-                faults += [f"{publication.repo}/{path}: {fault}" for fault in _benchmark_faults(path, found, data)]
+        place, card = f"{publication.repo}/README.md at {revision}", publication.card(revision)
+        data = front_matter(card, place)
+        faults += [f"{place}: {fault}" for fault in card_faults(publication.kind, data, card, uploads)]
+        for upload in uploads:
+            if upload.path.endswith(".yaml"):
+                name = f"{publication.repo}/{upload.path}"
+                found = read_yaml(upload.read().decode("utf-8"), name)
+                faults += [f"{name}: {fault}" for fault in _benchmark_faults(upload.path, found, data)]
     check(not faults, "; ".join(faults))
-
-
-def _is_described(path: str) -> bool:
-    return path == "README.md" or path.endswith(".yaml")
 
 
 def card_faults(kind: str, data: Mapping[str, Any], text: str, uploads: Sequence[Upload]) -> list[str]:

@@ -97,10 +97,10 @@ class Publication:
         prefix = {"dataset": "datasets/", "model": "", "space": "spaces/"}[self.kind]
         return f"{endpoint}/{prefix}{self.repo}"
 
-    def card(self) -> str:
-        """The text of README.md on main. Raises: ValueError if there is none."""
-        found = [upload for upload in self.uploads if upload.path == "README.md"]
-        check(bool(found), f"{self.repo} must have a README.md, got none")
+    def card(self, branch: str = MAIN) -> str:
+        """The text of README.md on a branch. Raises: ValueError if there is none."""
+        found = [upload for upload in self.revisions[branch] if upload.path == "README.md"]
+        check(bool(found), f"{self.repo} at {branch} must have a README.md, got none")
         return found[0].read().decode("utf-8")
 
 

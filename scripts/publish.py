@@ -100,7 +100,8 @@ def _print_plan(publication: Publication) -> None:
     for name in publication.left_out:
         print(f"      stays here  {name}")
     _print_notes(publication)
-    print(f"  card:\n\n{publication.card()}")
+    for branch in publication.revisions:
+        print(f"  card of {branch}:\n\n{publication.card(branch)}")
 
 
 def _print_outcome(publication: Publication, endpoint: str, outcomes: Sequence[Outcome], seconds: float) -> None:

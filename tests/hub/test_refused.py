@@ -7,10 +7,6 @@ import shutil
 import subprocess
 import sys
 
-import pytest
-
-from behemoth_data.safety import PICKLES, pickles_among, refuse_pickles
-
 PULLS = """
 import json
 from behemoth_data.published import open_published
@@ -88,11 +84,20 @@ def test_pickles_code_and_foreign_worlds_are_refused_and_nothing_is_run(
         "HF_HUB_DISABLE_XET": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
     }
-    done = subprocess.run(
-        [sys.executable, "-c", PULLS], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout.splitlines()[-1])
+
+    def pull(**more):
+        done = subprocess.run(
+            [sys.executable, "-c", PULLS],
+            cwd=tmp_path,
+            env={**environment, **more},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout.splitlines()[-1])
+
+    said = pull()
     assert "ValueError: model must hold no pickle" in said["pickle"]
     assert "with ['pytorch_model.bin']" in said["pickle"]
     assert "facts digest must be 0000000000000000, as when the model was trained" in said["foreign"]
@@ -105,14 +110,8 @@ def test_pickles_code_and_foreign_worlds_are_refused_and_nothing_is_run(
     weights = [path for path in (tmp_path / "home").rglob("models--bob--pickle/**/*") if path.is_file()]
     assert {path.name for path in weights if path.parent.parent.name == "snapshots"} == {"config.json"}
 
-
-@pytest.mark.parametrize("suffix", PICKLES)
-def test_names_that_say_pickle_are_found_anywhere_in_a_folder(tmp_path, suffix):
-    (tmp_path / "below").mkdir()
-    (tmp_path / "below" / f"x{suffix.upper()}").write_bytes(b"")
-    with pytest.raises(ValueError, match=rf"model must hold no pickle, .* with \['below/x\{suffix.upper()}'\]"):
-        refuse_pickles("model", tmp_path, repo_type="model")
-
-
-def test_safe_names_are_no_pickles():
-    assert pickles_among(["model.safetensors", "rows.parquet", "bin/a.json", "pkl"]) == []
+    requests = len(hub.log)
+    said = pull(HF_HUB_OFFLINE="1")
+    assert (said["good"], said["step"], said["rows"]) == ("loaded", "loaded", "loaded")
+    assert "'bob/nothing' is no folder with a model, nor a Hub id that can be reached" in said["nothing"]
+    assert len(hub.log) == requests
