@@ -207,8 +207,7 @@ class Publisher:
                 cause = _cause(error)
                 tries += 1
                 wait = _wait(cause, 2 ** (tries - 1))
-                # A RuntimeError is of the upload of a large file, which has had its tries within huggingface_hub.
-                if wait is None or tries == _TRIES or isinstance(error, RuntimeError):
+                if wait is None or tries == _TRIES or _had_its_tries(error):
                     raise PublishError(_explain(cause, repo)) from error
                 _log.warning("%s: %s; trying again in %d s", repo, _name(cause), wait)
                 self._sleep(wait)
@@ -226,6 +225,15 @@ def _is_there(upload: Upload, file: RepoFile | None) -> bool:
     if file is None or file.size != upload.size:
         return False
     return file.lfs.sha256 == upload.sha256 if file.lfs is not None else file.blob_id == upload.git_oid
+
+
+def _had_its_tries(error: BaseException) -> bool:
+    """Whether huggingface_hub itself has repeated the request that failed: those of an upload before its commit."""
+    if isinstance(error, RuntimeError):  # of the content of a large file
+        return True
+    source: Any = getattr(error, "response", None) or error
+    path = str(source.request.url) if isinstance(error, HTTPError) else ""
+    return "/preupload/" in path or path.endswith("/objects/batch")
 
 
 def _cause(error: BaseException) -> BaseException:
