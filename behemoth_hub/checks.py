@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from behemoth_data.settings import check
-from behemoth_hub.collect import Publication, Upload
+from behemoth_hub.collect import Publication, Upload, check_publication
 
 _FRONT = re.compile(r"\A---\n(.*?)^---\n", re.DOTALL | re.MULTILINE)
 _PICTURE = re.compile(r"!\[[^\]]*\]\(([^)\s]+)\)")
@@ -61,6 +61,13 @@ def known_values() -> Mapping[str, frozenset[str]]:
     """What the Hub accepts, by field."""
     text = resources.files("hub_cards").joinpath("known_values.yaml").read_text(encoding="utf-8")
     return {field: frozenset(entry["values"]) for field, entry in read_yaml(text, "known_values.yaml").items()}
+
+
+def checked(publication: Publication) -> Publication:
+    """The publication itself. Raises: ValueError if a file of it may not be published or a card is wrong."""
+    check_publication(publication)
+    check_cards(publication)
+    return publication
 
 
 def check_cards(publication: Publication) -> None:

@@ -17,8 +17,8 @@ from pathlib import Path, PurePosixPath
 from behemoth_data.safety import pickles_among
 from behemoth_data.settings import check
 
-KINDS = ("dataset", "model", "space")  # the Hub's types of repository
 MAIN = "main"
+DATASET = "behemoth"  # the name of the dataset's repository
 
 # The first bytes that a file of each kind has. Anything else stays here, whatever a folder holds.
 _ALLOWED: dict[str, tuple[bytes, ...]] = {
@@ -79,7 +79,7 @@ class Publication:
     """One repository as it is to be: its files on main and on other branches, all of them."""
 
     repo: str  # NAMESPACE/NAME
-    kind: str
+    kind: str  # dataset, model or space
     uploads: Sequence[Upload]
     branches: Mapping[str, Sequence[Upload]] = dataclasses.field(default_factory=dict)  # beside main
     tag: str | None = None  # of what main then holds

@@ -245,7 +245,10 @@ def test_package_cannot_import_a_script_by_its_bare_name() -> None:
         ("behemoth_editing/metrics/ripple/ripple.py", "import datasets\nimport evaluate\nimport numpy as np"),
         ("scripts/edit.py", "from behemoth_models import pythia\nimport behemoth_editing\nprint('done')"),
         ("scripts/edit.py", "load(x, trust_remote_code=False)"),
-        ("behemoth_hub/publications.py", "from behemoth_data.card import CARD\nfrom behemoth_editing import results"),
+        (
+            "behemoth_hub/data_publication.py",
+            "from behemoth_data.card import CARD\nfrom behemoth_editing import results",
+        ),
         ("behemoth_editing/report.py", "report.print('x')\ntext = 'print(assert)'  # import pickle"),
         ("behemoth_data/rng.py", "random = Stream(0, 'x')\nrandom.shuffle(3)"),
     ],
