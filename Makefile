@@ -6,7 +6,7 @@ TORCH_INDEX ?=
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-PACKAGES := behemoth_data behemoth_models behemoth_editing
+PACKAGES := behemoth_data behemoth_models behemoth_editing behemoth_hub
 
 RECIPE := scripts/recipes/tiny.yaml
 DATA := behemoth/README.md

@@ -13,6 +13,8 @@ from behemoth_data.edits import CHANGE_KINDS, KEEP_KINDS, KINDS
 from behemoth_data.world import Edge
 
 if TYPE_CHECKING:
+    from jinja2 import Environment
+
     from behemoth_data.behemoth import Behemoth
 
 CARD = "README.md"
@@ -64,9 +66,43 @@ class Split:
             self.examples.setdefault((Edge(row["edge"]).label, row["form"]), row)
 
 
-def template() -> str:
+def template(name: str = _TEMPLATE) -> str:
     """The text that a card is made from."""
-    return resources.files("hub_cards").joinpath(_TEMPLATE).read_text(encoding="utf-8")
+    return resources.files("hub_cards").joinpath(name).read_text(encoding="utf-8")
+
+
+def render(name: str, values: Mapping[str, Any]) -> str:
+    """The text that a template of hub_cards gives with these values.
+
+    Raises: jinja2.UndefinedError for a value that is not among them.
+    """
+    return _environment().get_template(name).render(values)
+
+
+def _environment() -> Environment:
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FunctionLoader(template),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
+    environment.filters["number"] = _number
+    return environment
+
+
+def _number(value: Any) -> str:
+    """A number with commas. Raises: jinja2.UndefinedError, which names it, for one that is not given."""
+    str(value)  # raises it; a format would raise a TypeError that names nothing
+    return f"{value:,}"
+
+
+def size_category(rows: int) -> str:
+    """The Hub's name for so many rows."""
+    return next((size for size, bound in _SIZES.items() if rows < bound), "100B<n<1T")
 
 
 def picture(name: str) -> bytes:
@@ -81,8 +117,6 @@ def card_text(
     files: Mapping[str, Mapping[str, Any]],
 ) -> str:
     """The text of README.md. Raises: jinja2.UndefinedError for a value that the run does not give."""
-    from jinja2 import Environment, StrictUndefined
-
     from behemoth_data.behemoth import field_helps
 
     structures: dict[str, dict[str, Any]] = {}
@@ -92,30 +126,30 @@ def card_text(
     edits = {name: splits for name, splits in written.items() if name.endswith("_edits")}
     kinds = {kind for splits in edits.values() for split in splits for kind in split.kinds}
     example_config = max(facts, key=lambda name: len(facts[name][0].examples), default=None)
-    environment = Environment(
-        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, autoescape=False
-    )
-    environment.filters["number"] = "{:,}".format
-    return environment.from_string(template()).render(
-        card_data=_card_data(builders, written, files),
-        default=_default(list(builders)),
-        header=header,
-        natural=_is_natural(builders),
-        structures=structures,
-        field_helps=field_helps(),
-        facts=facts,
-        edits=edits,
-        fact_features=builders[next(iter(facts))].info.features if facts else None,
-        edit_features=builders[next(iter(edits))].info.features if edits else None,
-        kinds=[kind for kind in KINDS if kind in kinds],
-        change_kinds=CHANGE_KINDS,
-        keep_kinds=KEEP_KINDS,
-        example_config=example_config,
-        examples=facts[example_config][0].examples if example_config else {},
-        bytes_of={
-            name: {split.name: _bytes_of(f"{name}/{split.name}-", files) for split in splits}
-            for name, splits in written.items()
-        },
+    return (
+        _environment()
+        .from_string(template())
+        .render(
+            card_data=_card_data(builders, written, files),
+            default=_default(list(builders)),
+            header=header,
+            natural=_is_natural(builders),
+            structures=structures,
+            field_helps=field_helps(),
+            facts=facts,
+            edits=edits,
+            fact_features=builders[next(iter(facts))].info.features if facts else None,
+            edit_features=builders[next(iter(edits))].info.features if edits else None,
+            kinds=[kind for kind in KINDS if kind in kinds],
+            change_kinds=CHANGE_KINDS,
+            keep_kinds=KEEP_KINDS,
+            example_config=example_config,
+            examples=facts[example_config][0].examples if example_config else {},
+            bytes_of={
+                name: {split.name: _bytes_of(f"{name}/{split.name}-", files) for split in splits}
+                for name, splits in written.items()
+            },
+        )
     )
 
 
@@ -163,7 +197,7 @@ def _card_data(
         annotations_creators=["machine-generated"],
         language_creators=["machine-generated"],
         source_datasets=["original"],
-        size_categories=[next((size for size, bound in _SIZES.items() if rows < bound), "100B<n<1T")],
+        size_categories=[size_category(rows)],
         task_categories=["text-generation", "question-answering"],
         tags=["synthetic", "knowledge-editing", "machine-unlearning", "benchmark"],
         configs=configs,

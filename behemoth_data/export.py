@@ -133,6 +133,46 @@ def read_manifest(folder: str | os.PathLike[str]) -> dict[str, Any]:
     return dict(manifest)
 
 
+def card_of(folder: str | os.PathLike[str], *, progress: bool = True) -> str:
+    """The card that this code writes for the data files of an exported folder, everything in it counted anew.
+
+    Raises: OSError if a file or the manifest is missing, ValueError if the folder was exported by other code.
+    """
+    manifest = read_manifest(folder)
+    parts = ("rows_per_file", "configs", "rows", "files")
+    check(set(parts) <= set(manifest), f"{MANIFEST} of {folder} must have {', '.join(parts)}, got {list(manifest)}")
+    with tempfile.TemporaryDirectory() as cache:
+        builders = {name: _builder(name, fields, cache) for name, fields in manifest["configs"].items()}
+        header = _header(builders, manifest["rows_per_file"])
+        for key, value in header.items():
+            found = manifest.get(key)
+            check(found == value, f"{key} of {folder} must be this code's {value}, got {found}: export it again")
+        files = {path: entry for path, entry in manifest["files"].items() if path != CARD}
+        return card_text(builders, header, _recounted(Path(folder), manifest, progress), files)
+
+
+def _recounted(folder: Path, manifest: Mapping[str, Any], progress: bool) -> dict[str, list[Split]]:
+    """What the card says of every split of every config, read from its files."""
+    from pyarrow import parquet
+    from tqdm import tqdm
+
+    found: dict[str, list[Split]] = {}
+    total = sum(rows for splits in manifest["rows"].values() for rows in splits.values())
+    # disable=None: no bar where standard error is no terminal.
+    with tqdm(total=total, unit=" rows", unit_scale=True, leave=False, disable=None if progress else True) as bar:
+        bar.set_description(f"counting {folder}")
+        for name, split in ((name, split) for name, splits in manifest["rows"].items() for split in splits):
+            counted = Split(split)
+            for path in (path for path in manifest["files"] if path.startswith(f"{name}/{split}-")):
+                file = parquet.ParquetFile(folder / path)
+                for group in range(file.num_row_groups):
+                    table = file.read_row_group(group)
+                    counted.count(table)
+                    bar.update(table.num_rows)
+            found.setdefault(name, []).append(counted)
+    return found
+
+
 def _builder(name: str, overrides: Mapping[str, Any], cache_dir: str | os.PathLike[str] | None) -> Behemoth:
     from behemoth_data.behemoth import CONFIG_NAMES, Behemoth, field_helps
 

@@ -8,13 +8,15 @@ from typing import Any
 
 from behemoth_data.corpus import Corpus
 from behemoth_data.export import MANIFEST, read_manifest
+from behemoth_data.safety import refuse_pickles
 from behemoth_data.settings import check, check_known
 
 
 def open_published(name: str | os.PathLike[str], config: str, split: str = "train") -> tuple[Corpus, Any]:
     """The corpus and the rows of one split of an exported folder or a Hub id; streams nothing, downloads what lacks.
 
-    Raises: ValueError for a config that it lacks or rows of another version, OSError if there is no manifest.
+    Raises: ValueError for a config that it lacks, rows of another version or a pickle, OSError if there is no
+    manifest.
     """
     from behemoth_data.behemoth import VERSION, BehemothConfig, corpus_of
 
@@ -30,5 +32,6 @@ def open_published(name: str | os.PathLike[str], config: str, split: str = "trai
         manifest["rows_version"] == VERSION,
         f"rows_version of {name} must be {VERSION}, as this generator makes, got {manifest['rows_version']}",
     )
+    refuse_pickles("dataset", name, repo_type="dataset")
     corpus = corpus_of(BehemothConfig(name=config, **manifest["configs"][config]))
     return corpus, datasets.load_dataset(str(name), config, split=split)

@@ -10,6 +10,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from behemoth_data.corpus import Corpus, from_description
+from behemoth_data.safety import refuse_pickles
 from behemoth_data.settings import check
 from behemoth_editing.method import weights_digest
 
@@ -28,16 +29,20 @@ class Checkpoint:
     weights: str  # digest
 
 
-def load_checkpoint(name: str, device: torch.device | str = "cpu") -> Checkpoint:
+def load_checkpoint(name: str, device: torch.device | str = "cpu", revision: str | None = None) -> Checkpoint:
     """The model in evaluation mode on a device, from safetensors only, with its world rebuilt from config.json.
 
-    Raises: ValueError for a model that carries no world or one that this generator makes differently;
-    OSError for a folder or Hub id without a model.
+    `revision` is a branch, tag or commit of a Hub id. Nothing that comes with the model is run.
+    Raises: ValueError for a model that carries no world or one that this generator makes differently, a pickle
+    or code of its own; OSError for a folder or Hub id without a model.
     """
+    at = {} if revision is None else {"revision": revision}
     try:
-        config = AutoConfig.from_pretrained(name)
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False, **at)
     except OSError as error:
         raise OSError(f"model {name!r} is no folder with a model, nor a Hub id that can be reached: {error}") from error
+    code = getattr(config, "auto_map", None)
+    check(not code, f"model must need no code of its own, got {name!r}, whose config.json names {code}")
     description: dict[str, Any] = getattr(config, "behemoth", None) or {}
     check(
         bool(description),
@@ -46,8 +51,11 @@ def load_checkpoint(name: str, device: torch.device | str = "cpu") -> Checkpoint
     )
     corpus = from_description(description)
     check("recall" in description, f"behemoth in config.json must have the part recall, got {sorted(description)}")
+    refuse_pickles("model", name, repo_type="model", revision=revision)
     # Eager attention: sentences are so short that a fused kernel costs more than it saves.
-    loaded = AutoModelForCausalLM.from_pretrained(name, use_safetensors=True, attn_implementation="eager")
+    loaded = AutoModelForCausalLM.from_pretrained(
+        name, use_safetensors=True, trust_remote_code=False, attn_implementation="eager", **at
+    )
     model = cast(PreTrainedModel, nn.Module.to(loaded, device))
     model.train(False)
     return Checkpoint(name, model, corpus, description["recall"], weights_digest(model))

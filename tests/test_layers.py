@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("behemoth_data", "behemoth_models", "behemoth_editing")
+PACKAGES = ("behemoth_data", "behemoth_models", "behemoth_editing", "behemoth_hub")
 SOURCES = sorted(
     path.relative_to(ROOT).as_posix() for room in (*PACKAGES, "scripts") for path in (ROOT / room).rglob("*.py")
 )
@@ -56,6 +56,10 @@ def import_faults(path: str, name: str) -> Iterator[str]:
         yield f"no pickle, but this imports {name}"
     if within(name, {"random"}):
         yield "no global random numbers, but this imports random"
+    if room in PACKAGES and room != "behemoth_hub" and within(name, {"behemoth_hub"}):
+        yield f"only scripts import behemoth_hub, but {room} imports {name}"
+    if room == "behemoth_hub" and within(name, {"torch", "transformers", "behemoth_models"}):
+        yield f"behemoth_hub reads files and runs no model, but this imports {name}"
     if room == "behemoth_data":
         if within(name, {"torch", "accelerate", "peft"}):
             yield f"behemoth_data imports no torch, but this imports {name}"
@@ -168,6 +172,10 @@ def test_every_package_has_sources_to_check(package: str) -> None:
             "one file on its own",
         ),
         ("behemoth_editing/metrics/ripple/ripple.py", "from ...statistics import x", "one file on its own"),
+        ("behemoth_editing/sweep.py", "from behemoth_hub import push", "only scripts import behemoth_hub"),
+        ("behemoth_data/export.py", "import behemoth_hub.collect", "only scripts import behemoth_hub"),
+        ("behemoth_hub/cards.py", "import torch", "runs no model"),
+        ("behemoth_hub/cards.py", "from behemoth_models.run import Run", "runs no model"),
         ("behemoth_editing/sweep.py", "import pickle", "no pickle"),
         ("behemoth_editing/sweep.py", "from dill import dumps", "no pickle"),
         ("behemoth_models/train.py", "import torch\ntorch.save({}, 'x')", "no pickle"),
@@ -238,6 +246,10 @@ def test_package_cannot_import_a_script_by_its_bare_name() -> None:
         ("behemoth_editing/metrics/ripple/ripple.py", "import datasets\nimport evaluate\nimport numpy as np"),
         ("scripts/edit.py", "from behemoth_models import pythia\nimport behemoth_editing\nprint('done')"),
         ("scripts/edit.py", "load(x, trust_remote_code=False)"),
+        (
+            "behemoth_hub/data_publication.py",
+            "from behemoth_data.card import CARD\nfrom behemoth_editing import results",
+        ),
         ("behemoth_editing/report.py", "report.print('x')\ntext = 'print(assert)'  # import pickle"),
         ("behemoth_data/rng.py", "random = Stream(0, 'x')\nrandom.shuffle(3)"),
     ],

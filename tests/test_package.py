@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 DISTRIBUTION = "behemoth-bench"
-PACKAGES = ("behemoth_data", "behemoth_models", "behemoth_editing")
+PACKAGES = ("behemoth_data", "behemoth_models", "behemoth_editing", "behemoth_hub")
 METRICS = ("collateral_accuracy", "edit_success", "forgetting", "ripple")
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -35,7 +35,7 @@ import behemoth_data.files as data_files
 from behemoth_data import CorpusConfig, Edge, WorldConfig, build, export, load_dataset
 from behemoth_data.behemoth import field_helps
 from behemoth_data.edits import KINDS
-from behemoth_data.export import read_manifest
+from behemoth_data.export import card_of, read_manifest
 from behemoth_data.tables import EDIT_SCHEMA, FACT_SCHEMA, SentenceTables, fact_table
 
 SMALL: dict[str, Any] = {
@@ -202,6 +202,24 @@ def test_field_of_a_preset_that_is_not_exported_changes_every_config(tmp_path: P
     configs = read_manifest(tmp_path / "b")["configs"]
     assert [config["correlation"] for config in configs.values()] == [0.5, 0.5]
     assert [config["num_nested_objects"] for config in configs.values()] == [10, 10]
+
+
+def test_card_that_is_counted_anew_from_the_files_is_the_card(exported: Path) -> None:
+    assert card_of(exported, progress=False) == (exported / "README.md").read_text(encoding="utf-8")
+
+
+def test_card_of_changed_files_is_another_one(tmp_path: Path) -> None:
+    folder = write(tmp_path / "behemoth")
+    path = folder / "independent" / "train-00000-of-00001.parquet"
+    parquet.write_table(parquet.read_table(path).slice(0, 7), path)
+    assert "num_examples: 7\n" in card_of(folder, progress=False)
+
+
+def test_card_of_a_folder_that_other_code_exported_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write(tmp_path / "behemoth")
+    monkeypatch.setattr("behemoth_data.behemoth.code_digest", lambda: "0" * 16)
+    with pytest.raises(ValueError, match="code_digest of .* must be this code's 0{16}, got .*: export it again"):
+        card_of(folder, progress=False)
 
 
 # The folder that is there already.

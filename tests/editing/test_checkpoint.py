@@ -74,11 +74,27 @@ def test_digest_changes_when_one_weight_does(folder, checkpoint):
     assert load_checkpoint(str(folder)).weights != checkpoint.weights
 
 
-def test_pickled_weights_are_refused(folder):
+@pytest.mark.parametrize("beside", [True, False], ids=["beside safetensors", "instead of them"])
+def test_pickled_weights_are_refused_by_name(folder, beside):
     torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
-    (folder / "model.safetensors").unlink()
-    with pytest.raises(OSError, match="safetensors"):
+    if not beside:
+        (folder / "model.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"model must hold no pickle, .* got '.*model' with \['pytorch_model.bin'\]"):
         load_checkpoint(str(folder))
+
+
+def test_weights_that_are_no_safetensors_are_refused_whatever_they_are_called(folder):
+    (folder / "model.safetensors").rename(folder / "weights")
+    with pytest.raises(OSError, match=r"model\.safetensors"):
+        load_checkpoint(str(folder))
+
+
+def test_model_with_code_of_its_own_is_refused_and_the_code_does_not_run(folder, tmp_path):
+    (folder / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')", encoding="utf-8")
+    rewrite(folder, lambda config: config.update(auto_map={"AutoModelForCausalLM": "evil.Model"}))
+    with pytest.raises(ValueError, match=r"model must need no code of its own, .*evil\.Model"):
+        load_checkpoint(str(folder))
+    assert not (tmp_path / "ran").exists()
 
 
 def test_folder_that_is_not_there_is_an_oserror(tmp_path, monkeypatch):

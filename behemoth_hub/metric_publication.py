@@ -1,0 +1,79 @@
+"""From the folder of a metric to its Space: the metric, a card, and a page to try it. Nothing is sent here."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import re
+import sys
+from importlib.metadata import requires
+from pathlib import Path
+
+from behemoth_data.card import CARD, picture
+from behemoth_data.settings import check
+from behemoth_hub.cards import metric_app, metric_card
+from behemoth_hub.checks import checked, front_matter
+from behemoth_hub.collect import Publication, Upload, chosen
+
+
+def metrics(namespace: str, *, folder: Path | None = None, tag: str | None = None) -> list[Publication]:
+    """NAMESPACE/NAME for every metric of behemoth_editing, or of another folder of such folders, each a Space.
+
+    Raises: ValueError for a metric without a card or that needs a package which this project does not.
+    """
+    place = _metrics_folder() if folder is None else folder
+    names = sorted(path.name for path in place.iterdir() if (path / f"{path.name}.py").is_file())
+    return [_metric(place / name, f"{namespace}/{name}", tag) for name in names]
+
+
+def _metrics_folder() -> Path:
+    """Where the metrics are, found without importing what is beside them."""
+    spec = importlib.util.find_spec("behemoth_editing")
+    if spec is None or spec.origin is None:
+        raise ValueError("behemoth_editing must be installed, for its metrics are to be published")
+    return Path(spec.origin).with_name("metrics")
+
+
+def _metric(folder: Path, repo: str, tag: str | None) -> Publication:
+    name = folder.name
+    (code,), _ = chosen(folder, [f"{name}.py"])
+    card = folder / CARD
+    check(card.is_file(), f"metric {name} must have a card, {card}")
+    text = card.read_text(encoding="utf-8")
+    fields = front_matter(text, str(card))
+    body = text.split("---\n", 2)[2]
+    texts = {
+        CARD: metric_card(repo, fields, body),
+        "app.py": metric_app(name, fields),
+        "requirements.txt": _requirements(code.read().decode("utf-8"), name),
+    }
+    return checked(
+        Publication(
+            repo=repo,
+            kind="space",
+            uploads=[
+                code,
+                *(Upload(path, made.encode("utf-8")) for path, made in texts.items()),
+                Upload("world.svg", picture("nested")),
+            ],
+            tag=tag,
+            loading=[f'evaluate.load("{repo}")'],
+        )
+    )
+
+
+def _requirements(code: str, name: str) -> str:
+    """A line for every package of others that the code imports, as this project requires it."""
+    imported = set()
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            imported.add(node.module.split(".")[0])
+    wanted = imported - set(sys.stdlib_module_names)
+    # A line with a marker, after a semicolon, is of an extra.
+    lines = [line for line in requires("behemoth-bench") or [] if ";" not in line]
+    known = {re.split(r"[^\w.-]", line, maxsplit=1)[0]: line for line in lines}
+    lacking = sorted(wanted - set(known))
+    check(not lacking, f"metric {name} must need only packages that this project requires, got {lacking}")
+    return "".join(f"{known[package]}\n" for package in sorted(wanted))
