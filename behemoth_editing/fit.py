@@ -11,7 +11,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -65,7 +65,12 @@ class Batch:
 
 @dataclasses.dataclass(frozen=True)
 class Objective:
-    """What training wants: the edited rows are prompts with the answers that the loss is about."""
+    """What training wants: the edited rows are prompts with the answers that the loss is about.
+
+    Once it is reached, training goes on until the loss stops falling, unless the objective does not settle.
+    """
+
+    settles: ClassVar[bool] = True
 
     queries: tuple[Query, ...]
     layer: int | None = dataclasses.field(default=None, init=False)  # whose output the losses read, if they do
@@ -104,7 +109,7 @@ def fit(
     objective: Objective,
     project: Callable[[], None] | None = None,
 ) -> dict[str, Any]:
-    """The parameters are trained, in place, until the objective is reached and the loss has stopped falling.
+    """The parameters are trained, in place, until the objective is reached and, if it settles, the loss stops falling.
 
     Every step sees as many retain facts of each kind, so that the few facts with the old object, which suffer
     Every step sees as many retain facts of each kind, so that the few facts with the old object, which suffer
@@ -140,7 +145,7 @@ def fit(
         losses.append(loss.item())
         if not math.isfinite(losses[-1]):
             raise FloatingPointError(f"loss is {losses[-1]} at step {step + 1}: try a lower learning_rate")
-        if held >= settings.patience and _flat(losses, settings.patience):
+        if held >= settings.patience and (not objective.settles or _flat(losses, settings.patience)):
             break
         optimizer.zero_grad()
         torch.autograd.backward(loss)

@@ -30,7 +30,12 @@ _ROWS = 256  # rows that the given model reads in one batch
 
 @dataclasses.dataclass(frozen=True)
 class Forget(Objective):
-    """The rows' answers are no longer to be given; a method says by which loss."""
+    """The rows' answers are no longer to be given; a method says by which loss.
+
+    It does not settle: the losses fall for as long as rows become less likely, which harms everything else.
+    """
+
+    settles: ClassVar[bool] = False
 
     left: float  # share of the rows that may still get them
 
@@ -107,7 +112,8 @@ class Unlearning(Tuning):
     goal: ClassVar[str] = "forget"
 
     max_steps: int = setting(50, "optimizer steps at most, over which the learning rate decays linearly to zero")
-    patience: int = setting(1, "steps for which old answers must be gone and the loss not fall before it stops")
+    retain_weight: float = setting(0.3, "weight of the retain facts' loss, beside their share of the mixture")
+    patience: int = setting(1, "steps for which old answers must be gone before it stops")
     left: float = setting(
         0.02, "share of the facts that may keep their old answer, which any constant answer is to some"
     )
@@ -130,7 +136,7 @@ class GradDiff(Unlearning):
 
     name: ClassVar[str] = "grad_diff"
 
-    max_loss: float = setting(5.0, "negative log-likelihood per token at which a row is unlearned and left alone")
+    max_loss: float = setting(3.0, "negative log-likelihood per token at which a row is unlearned and left alone")
 
     def __post_init__(self) -> None:
         """Raises: ValueError that names the field, the bound and the value."""

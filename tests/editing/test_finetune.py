@@ -118,7 +118,7 @@ def test_no_weight_leaves_the_ball_and_some_reach_its_surface(checkpoint, edit_s
 
 
 def test_clamping_comes_after_every_step_and_not_once_at_the_end(checkpoint, edit_set):
-    method = FineTuneConstrained(max_change=1e-3, max_steps=4)
+    method = FineTuneConstrained(max_change=1e-3, max_steps=4, layers=(3,))
     limited = changes(checkpoint, method(checkpoint.model, edit_set).model)
     free = changes(checkpoint, tuned(checkpoint, edit_set, max_steps=4))
     for name, change in limited.items():
@@ -126,5 +126,5 @@ def test_clamping_comes_after_every_step_and_not_once_at_the_end(checkpoint, edi
 
 
 def test_ball_that_no_weight_reaches_is_no_limit(checkpoint, edit_set):
-    wide = FineTuneConstrained(max_change=1.0, max_steps=2)(checkpoint.model, edit_set).model
+    wide = FineTuneConstrained(max_change=1.0, max_steps=2, layers=(3,))(checkpoint.model, edit_set).model
     assert weights_digest(wide) == weights_digest(tuned(checkpoint, edit_set))

@@ -240,3 +240,26 @@ def test_projection_is_called_after_every_step(checkpoint, edit_set, taken):
     steps = []
     fit(model, [weight], edit_set, FitSettings(max_steps=3), Learn(edit_set.requests), lambda: steps.append(len(taken)))
     assert steps == [1, 2, 3]
+
+
+class Hasty(Learn):
+    """Learns the requests and does not wait for its loss."""
+
+    settles = False
+
+
+@pytest.mark.parametrize("patience", [1, 3])
+def test_objective_that_does_not_settle_ends_as_soon_as_it_is_reached(checkpoint, edit_set, taken, patience):
+    def steps(objective):
+        model = copy_of(checkpoint.model)
+        weight = model.gpt_neox.layers[2].mlp.dense_4h_to_h.weight.requires_grad_(True)
+        settings = FitSettings(max_steps=300, patience=patience, learning_rate=3e-3)
+        details = fit(model, [weight], edit_set, settings, objective(edit_set.requests))
+        assert details["edits_hold"]
+        return details["steps"], model
+
+    hasty, model = steps(Hasty)
+    settled, _ = steps(Learn)
+    assert hasty < settled
+    said = [int(model(torch.tensor([q.prompt_ids])).logits[0, -1].argmax()) for q in edit_set.requests]
+    assert said == [q.answer_ids[0] for q in edit_set.requests]

@@ -186,7 +186,7 @@ def test_ascent_ends_once_the_facts_are_forgotten(checkpoint, edit_set):
     details = METHODS["gradient_ascent"](max_steps=400)(checkpoint.model, edit_set).details
     assert details["edits_hold"]
     assert details["steps"] < 100
-    assert details["loss"] > -5.001  # no lower than -max_loss
+    assert details["loss"] > -3.001  # no lower than -max_loss
 
 
 def test_direction_is_a_unit_vector_fixed_by_its_seed():
