@@ -1,4 +1,4 @@
-"""How fast the parts are: python scripts/benchmark.py generate [--option value ...].
+"""How fast the parts are: python scripts/benchmark.py generate|edit [--option value ...].
 
 Prints a table, then the same figures as JSON, one object. The first rates are medians of several runs in one process,
 after everything that is made once has been made; the large world, the export and the first row are run once.
@@ -265,7 +265,17 @@ def generate(arguments: GenerateArguments) -> list[Row]:
     ]
 
 
-BENCHMARKS: dict[str, tuple[type, Callable[[Any], list[Row]]]] = {"generate": (GenerateArguments, generate)}
+def _generate() -> tuple[type, Callable[[Any], list[Row]]]:
+    return GenerateArguments, generate
+
+
+def _edit() -> tuple[type, Callable[[Any], list[Row]]]:
+    from benchmark_edit import EditArguments, edit  # with torch, whose memory is not the generator's
+
+    return EditArguments, edit
+
+
+BENCHMARKS: dict[str, Callable[[], tuple[type, Callable[[Any], list[Row]]]]] = {"generate": _generate, "edit": _edit}
 
 
 def _processor() -> str:
@@ -295,7 +305,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     name = words.pop(0) if words and not words[0].startswith("-") else "generate"
     with one_line_errors("benchmark.py"):
         check_known("benchmark", name, BENCHMARKS)
-    arguments_type, run = BENCHMARKS[name]
+    arguments_type, run = BENCHMARKS[name]()
     (arguments,) = parse([arguments_type], words, sections={}, description=__doc__)
     rows = run(arguments)
     width = max(len(row["what"]) for row in rows)
