@@ -353,8 +353,12 @@ def test_help_of_train_explains_every_option(script, capsys):
             assert_explained(text, field)
 
 
-def test_every_method_has_a_section_in_recipes(script):
-    assert set(METHODS) <= set(script("recipe").SECTIONS)
+def test_every_method_has_a_section_that_other_scripts_pass_over(script):
+    Path("my.yaml").write_text("".join(f"{name}: {{steps: 1}}\n" for name in METHODS), encoding="utf-8")
+    assert script("recipe").read_recipe("my.yaml", {}).keys() == METHODS.keys()
+    Path("my.yaml").write_text("romee: {steps: 1}\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="section of my.yaml must be one of world, .* got 'romee' .*'rome'"):
+        script("recipe").read_recipe("my.yaml", {})
 
 
 def test_train_teaches_a_recipes_world_and_says_what_the_model_knows(tmp_path):
