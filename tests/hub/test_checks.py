@@ -210,7 +210,8 @@ def test_page_of_every_metric_scores_what_is_typed_into_it(metric_names, monkeyp
         exec(compile((folder / "app.py").read_text(encoding="utf-8"), "app.py", "exec"), page)
         boxes = [box.label for box in page["page"].inputs]
         assert boxes == page["COLUMNS"]
-        typed = ["forgotten\nelsewhere" if box == "parts" else "a\nb" for box in boxes]
+        own = {"parts": "forgotten\nelsewhere", "refusals": "no\nno"}
+        typed = [own.get(box, "a\nb") for box in boxes]
         assert page["score"](*typed).startswith("{")
         assert "must" in page["score"](typed[0], *(text.split("\n")[0] for text in typed[1:]))
         if name == "edit_success":
