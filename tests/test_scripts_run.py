@@ -7,8 +7,10 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import datasets
@@ -212,6 +214,59 @@ def test_same_command_again_does_only_what_is_missing(script, trained, tmp_path,
     (row,) = rows_in(tmp_path / "out")
     assert row["started"] >= before[0]["started"]
     assert row["units"] == before[0]["units"]
+
+
+def counts_in(folder):
+    """The raw counts of every row, by cell. Raises: AssertionError if a cell has two rows."""
+    rows = rows_in(folder)
+    found = {
+        row["cell"]: [{part: unit[part] for part in ("change", "keep", "ripple")} for unit in row["units"]]
+        for row in rows
+    }
+    assert len(found) == len(rows)
+    return found
+
+
+@pytest.fixture(scope="module")
+def unbroken(trained, tmp_path_factory):
+    """The words of a sweep of eight cells, and the counts of its rows when nothing interrupts it."""
+    words = f"edit.py --model {trained} --methods rome lora --seeds 0 1 2 3 --num_edits 1 --output_dir out {QUICK}"
+    folder = tmp_path_factory.mktemp("unbroken")
+    done = process(words.split(), folder)
+    assert done.returncode == 0, done.stderr
+    return words.split(), counts_in(folder / "out")
+
+
+def test_sweep_that_is_killed_ends_with_the_rows_of_an_unbroken_one(unbroken, tmp_path):
+    words, expected = unbroken
+    path = tmp_path / "out" / "results.jsonl"
+    with subprocess.Popen(
+        [sys.executable, str(SCRIPTS / words[0]), *words[1:]],
+        cwd=tmp_path,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as running:
+        while running.poll() is None and (not path.exists() or path.read_bytes().count(b"\n") < 2):
+            time.sleep(0.01)
+        running.kill()
+    assert running.returncode == -signal.SIGKILL
+    before = path.read_bytes().count(b"\n")
+    assert 2 <= before < 8
+    done = process(words, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].endswith(f"holds 8 cells, 0 of them failed, {before} from an earlier run")
+    assert counts_in(tmp_path / "out") == expected
+
+
+def test_two_processes_share_the_cells_and_give_the_rows_of_one(unbroken, tmp_path, monkeypatch):
+    words, expected = unbroken
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    launch = LAUNCH.replace("--num_processes 1", "--multi_gpu --num_processes 2").replace("process 2", "process 1")
+    done = process(words, tmp_path, launch=launch)
+    assert done.returncode == 0, done.stderr
+    assert "cells: 100%|██████████| 4/4" in done.stderr  # the main process's half
+    assert counts_in(tmp_path / "out") == expected
 
 
 def test_failed_cell_is_named_and_the_status_is_1(script, trained, tmp_path, monkeypatch, capsys):
