@@ -30,6 +30,11 @@ def draw_curve(report: Mapping[str, Any]) -> str:
             right.legend(frameon=False)
         for axes in (left, right):
             axes.spines[["top", "right"]].set_visible(False)
-        text = io.StringIO()
-        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+        return svg_text(figure)
+
+
+def svg_text(figure: Any) -> str:
+    """The figure as SVG, without the time at which it was drawn."""
+    text = io.StringIO()
+    figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
     return text.getvalue()

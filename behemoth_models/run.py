@@ -42,6 +42,7 @@ class State:
     step: int = 0  # optimizer steps done
     tokens: int = 0  # predicted so far, over all processes
     seconds: float = 0.0  # of training and measuring, over all sittings
+    step_seconds: float = 0.0  # of those, in steps: without measuring recall and saving
     ended: bool = False  # by a target or a budget that the number of steps does not know of
     losses: list[float] = dataclasses.field(default_factory=list)  # of every step
     curve: list[dict[str, Any]] = dataclasses.field(default_factory=list)  # one point per measurement
@@ -86,6 +87,22 @@ class Run:
             optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
         ledger.restore({name: tensor.numpy() for name, tensor in _part(tensors, "ledger").items()})
         return State(**numbers)
+
+    def finished(self) -> dict[str, Any] | None:
+        """What training.json holds if this very run is finished in `output`; None if it is not.
+
+        Raises: ValueError if `output` holds a finished run of other settings, or a model without its report.
+        """
+        config, report = self.output / "config.json", self.output / "training.json"
+        if not config.is_file():
+            return None
+        check(report.is_file(), f"output_dir must hold {report.name} beside a trained model, got {str(self.output)!r}")
+        stored = json.loads(config.read_text(encoding="utf-8")).get("behemoth") or {}
+        data = {name: stored[name] for name in {*self.header["data"], "changes"} & set(stored)}
+        own = {"train": stored.get("train"), "data": data}
+        _check_same(own, self.header, str(self.output), kind="a finished run")
+        found: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
+        return found
 
     def save(
         self,
@@ -181,15 +198,15 @@ def _part(tensors: Mapping[str, torch.Tensor], name: str) -> dict[str, torch.Ten
     return {key.removeprefix(start): tensor for key, tensor in tensors.items() if key.startswith(start)}
 
 
-def _check_same(stored: Any, wanted: Any, output: str, path: str = "") -> None:
-    """Raises: ValueError that names the first setting in which an unfinished run differs."""
+def _check_same(stored: Any, wanted: Any, output: str, path: str = "", kind: str = "an unfinished run") -> None:
+    """Raises: ValueError that names the first setting in which the run in `output` differs."""
     if isinstance(stored, dict) and isinstance(wanted, dict):
         for key in sorted({*stored, *wanted}, key=lambda key: (key == "digests", key)):  # settings before digests
-            _check_same(stored.get(key), wanted.get(key), output, f"{path}.{key}" if path else key)
+            _check_same(stored.get(key), wanted.get(key), output, f"{path}.{key}" if path else key, kind)
         return
     check(
         stored == wanted,
-        f"output_dir {output!r} holds an unfinished run whose {path} is {stored!r}, got {wanted!r}; use its settings "
+        f"output_dir {output!r} holds {kind} whose {path} is {stored!r}, got {wanted!r}; use its settings "
         "to go on, or another folder",
     )
 

@@ -56,7 +56,7 @@ class TrainConfig:
     final_fraction: float = setting(0.0, "share of the peak learning rate that wsd and cosine end with")
     max_grad_norm: float = setting(1.0, "gradients are clipped to this norm")
     precision: str = setting("bf16", "bf16: matrix products in bfloat16; fp32: float32 throughout")
-    compile: bool = setting(False, "compile the model, which pays on a GPU")
+    compile: bool = setting(False, "compile the model, which pays in long runs on a GPU; needs a C++ compiler")
     measurements: int = setting(6, "times that recall is measured during training, evenly over the steps")
     target_recall: float | None = setting(None, "training ends when every table's measured recall reaches this")
     max_steps: int | None = setting(None, "budget: optimizer steps")
@@ -181,7 +181,7 @@ def train(
     quiet = not (progress and accelerator.is_main_process)
     bar = tqdm(total=num_steps, initial=state.step, desc="training", unit="step", disable=quiet)
     while state.step < num_steps and not state.ended:
-        step = state.step + 1
+        step, step_started = state.step + 1, time.perf_counter()
         factor = learning_rate_factor(state.step, num_steps, config)
         for stepper in steppers:
             for group in stepper.optimizer.param_groups:
@@ -207,7 +207,8 @@ def train(
         ledger.show(feed.places(state.step))
         state.step, state.tokens = step, state.tokens + num_tokens
         state.losses.append(mean)
-        state.seconds = time.perf_counter() - started
+        now = time.perf_counter()
+        state.seconds, state.step_seconds = now - started, state.step_seconds + now - step_started
 
         if config.max_minutes is not None:
             over = torch.tensor(float(accelerator.is_main_process and state.seconds > 60 * config.max_minutes))
@@ -283,6 +284,7 @@ def _point(state: State, loss: float, recall: Mapping[str, float], ledger: Ledge
         "recall": dict(recall),
         "exposures": ledger.mean_exposures(),
         "seconds": state.seconds,
+        "step_seconds": state.step_seconds,
     }
 
 
@@ -298,7 +300,7 @@ def _progress(state: State, config: TrainConfig, corpus: Corpus) -> dict[str, st
         "loss": f"{state.losses[-1]:.3f}",
         "recall": f"{min(state.curve[-1]['recall'].values()):.3f}" if state.curve else "?",
         "exposures": f"{state.step * config.batch_size / len(corpus) * corpus.config.repeats:.1f}",
-        "tokens_per_s": f"{state.tokens / state.seconds:.0f}",
+        "tokens_per_s": f"{state.tokens / state.step_seconds:.0f}",
     }
 
 
@@ -325,6 +327,7 @@ def _report(
         "exposures_per_fact": sentences / len(corpus) * corpus.config.repeats,
         "exposures": ledger.mean_exposures(),
         "seconds": state.seconds,
+        "step_seconds": state.step_seconds,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "processes": accelerator.num_processes,
         "device": str(accelerator.device),

@@ -1,9 +1,9 @@
-"""How fast the parts are: python scripts/benchmark.py generate|edit [--option value ...].
+"""How fast the parts are: python scripts/benchmark.py generate|train|edit [--option value ...].
 
-Prints a table, then the same figures as JSON, one object. The first rates are medians of several runs in one process,
-after everything that is made once has been made; the large world, the export and the first row are run once.
-Figures that are compared with each other come from the same run, since machines differ and are noisy. The plain
-loop makes text, so that Arrow rows are its fair comparison.
+Prints a table, then the same figures as JSON, one object; `train --help` says what that one measures. Of `generate`,
+the first rates are medians of several runs in one process, after everything that is made once has been made; the large
+world, the export and the first row are run once. Figures that are compared with each other come from the same run,
+since machines differ and are noisy. The plain loop makes text, so that Arrow rows are its fair comparison.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import dataclasses
 import json
 import multiprocessing
 import os
-import platform
 import re
 import resource
 import statistics
@@ -21,11 +20,11 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from benchmark_output import Row, result, table, write
 from pyarrow import parquet
 from recipe import one_line_errors, parse
 from tqdm import tqdm
@@ -51,9 +50,6 @@ class GenerateArguments:
         """Raises: ValueError that names the field, the bound and the value."""
         check(self.runs >= 1, f"runs must be at least 1, got {self.runs}")
         check(self.window >= _BLOCK, f"window must be at least {_BLOCK}, got {self.window}")
-
-
-Row = dict[str, Any]  # what: text; value: float; unit: text
 
 
 def _seconds(work: Callable[[], object]) -> float:
@@ -265,35 +261,27 @@ def generate(arguments: GenerateArguments) -> list[Row]:
     ]
 
 
-def _generate() -> tuple[type, Callable[[Any], list[Row]]]:
+Benchmark = tuple[type, Callable[[Any], list[Row]]]
+
+
+def _generate() -> Benchmark:
     return GenerateArguments, generate
 
 
-def _edit() -> tuple[type, Callable[[Any], list[Row]]]:
-    from benchmark_edit import EditArguments, edit  # with torch, whose memory is not the generator's
+def _train() -> Benchmark:
+    # Imported here, since torch would count as memory of the generator's processes.
+    from benchmark_train import TrainArguments, train_benchmark
+
+    return TrainArguments, train_benchmark
+
+
+def _edit() -> Benchmark:
+    from benchmark_edit import EditArguments, edit  # with torch, as above
 
     return EditArguments, edit
 
 
-BENCHMARKS: dict[str, Callable[[], tuple[type, Callable[[Any], list[Row]]]]] = {"generate": _generate, "edit": _edit}
-
-
-def _processor() -> str:
-    """The processor's name as Linux knows it, else as Python does."""
-    info = Path("/proc/cpuinfo")
-    names = re.findall(r"^model name\s*: (.+)$", info.read_text(), re.MULTILINE) if info.exists() else []
-    return names[0] if names else platform.processor()
-
-
-def _machine() -> dict[str, Any]:
-    packages = ("numpy", "pyarrow", "datasets", "behemoth-bench")
-    return {
-        "python": platform.python_version(),
-        "cores": os.cpu_count(),
-        "machine": platform.machine(),
-        "processor": _processor(),
-        **{name: version(name) for name in packages},
-    }
+BENCHMARKS: dict[str, Callable[[], Benchmark]] = {"generate": _generate, "train": _train, "edit": _edit}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -306,18 +294,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     with one_line_errors("benchmark.py"):
         check_known("benchmark", name, BENCHMARKS)
     arguments_type, run = BENCHMARKS[name]()
-    (arguments,) = parse([arguments_type], words, sections={}, description=__doc__)
-    rows = run(arguments)
-    width = max(len(row["what"]) for row in rows)
-    for row in rows:
-        number = f"{row['value']:,.0f}" if row["value"] >= 1000 else f"{row['value']:.3g}"
-        print(f"{row['what']:{width}}  {number:>12} {row['unit']}")
-    result = json.dumps({"benchmark": name, "machine": _machine(), "figures": rows})
-    print(result)
-    if arguments.output:
-        partial = Path(f"{arguments.output}.partial")
-        partial.write_text(result + "\n", encoding="utf-8")
-        partial.replace(arguments.output)
+    description = sys.modules[run.__module__].__doc__
+    (arguments,) = parse([arguments_type], words, sections={}, description=description)
+    with one_line_errors("benchmark.py"):
+        rows = run(arguments)
+        found = result(name, dataclasses.asdict(arguments), rows)
+        print(table(rows))
+        print(json.dumps(found))
+        if arguments.output:
+            write(arguments.output, found)
 
 
 if __name__ == "__main__":

@@ -9,11 +9,10 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import nn
-from torch.nn.functional import linear
+from bare_products import bare_seconds, forward_calls, matrices
+from benchmark_output import Row
 
 from behemoth_data.edits import EditConfig, draw_edits
 from behemoth_data.settings import check, setting
@@ -22,8 +21,6 @@ from behemoth_editing.checkpoint import Checkpoint, load_checkpoint
 from behemoth_editing.method import EditMethod
 from behemoth_editing.predict import predict
 from behemoth_editing.sweep import grid, run
-
-Row = dict[str, Any]  # what: text; value: float; unit: text
 
 # Three methods x four scenarios x five seeds x five settings: the study of 300 cells.
 _STUDY_METHODS: list[EditMethod] = [
@@ -78,8 +75,8 @@ def _edits(checkpoint: Checkpoint, num_edits: int) -> list[Row]:
 
 
 def _scoring(checkpoint: Checkpoint, runs: int) -> list[Row]:
-    """Probes answered a second in fp32, and how much of the processor's product rate that takes."""
-    model, config = checkpoint.model, checkpoint.model.config
+    """Probes answered a second in fp32, and how many it would be at the rate of bare matrix products."""
+    model = checkpoint.model
     draws = draw_edits(checkpoint.corpus, EditConfig(scenario="different"))
     probes = [probe for edit_set in draws for probe in edit_set.probes]
     predict(model, probes)
@@ -88,34 +85,20 @@ def _scoring(checkpoint: Checkpoint, runs: int) -> list[Row]:
         started = time.perf_counter()
         predict(model, probes)
         seconds.append(time.perf_counter() - started)
-    rate = len(probes) / statistics.median(seconds)
-    # Two operations for each weight of a matrix and each token; the head reads the last token only.
-    matrices = sum(m.weight.numel() for m in model.base_model.modules() if isinstance(m, nn.Linear))
-    head = config.vocab_size * config.hidden_size
-    tokens = statistics.mean(len(probe.before.prompt_ids) for probe in probes)
-    width = statistics.mean(probe.num_answer_tokens for probe in probes)
-    operations = 2 * (matrices * (tokens + width - 1) + head * width)
-    product = _product_rate(config.hidden_size, config.intermediate_size, model.device)
+    median = statistics.median(seconds)
+    layers, head = matrices(model)[:-1], matrices(model)[-1]
+    shapes = {"layers": layers, "head": [head]}
+    calls = forward_calls(model, lambda: predict(model, probes))
+    products = [(tokens, *shape) for (name, tokens), times in calls.items() for shape in shapes[name] * times]
+    bare = bare_seconds(products, torch.float32, model.device, backward=False)
     return [
-        {"what": f"probes scored, {len(probes):,} of one draw", "value": rate, "unit": "probes/s"},
-        {"what": "... if no prompt shared its start with another", "value": rate * operations / 1e9, "unit": "GFLOP/s"},
-        {"what": "... share of a bare fp32 product's rate", "value": rate * operations / product, "unit": ""},
+        {
+            "what": f"probes scored, {len(probes):,} of one draw, fp32",
+            "value": len(probes) / median,
+            "unit": "probes/s",
+        },
+        {"what": "... if nothing but its bare products took time", "value": len(probes) / bare, "unit": "probes/s"},
     ]
-
-
-def _product_rate(hidden: int, inner: int, device: torch.device) -> float:
-    """Operations a second of a layer's largest product for the tokens of a batch, in fp32."""
-    tokens, matrix = torch.randn(512 * 8, hidden, device=device), torch.randn(inner, hidden, device=device)
-    seconds = []
-    for _ in range(20):
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        started = time.perf_counter()
-        linear(tokens, matrix)
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - started)
-    return 2 * len(tokens) * hidden * inner / statistics.median(seconds)
 
 
 def _study(checkpoint: Checkpoint) -> list[Row]:

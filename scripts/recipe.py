@@ -116,6 +116,7 @@ def parse(
     *,
     sections: Mapping[str, type],
     presets: Mapping[str, Mapping[str, Any]] | None = None,
+    preset: Mapping[str, Any] | None = None,
     swept: Mapping[str, type] | None = None,
     description: str | None = None,
 ) -> tuple[Any, ...]:
@@ -123,9 +124,10 @@ def parse(
 
     `sections` are the sections that this script reads, with their dataclasses; those that are not among
     `dataclass_types` are checked only, and read_recipe returns them. With `presets`, the option --config picks
-    one, whose values come before the recipe's. No two of `dataclass_types` may share a field name; the
-    dataclasses of `swept` may, since each field becomes the option --NAME_field. They come last in the result, and
-    every one of them as the list of its instances: an option may have several values, and all combinations are made.
+    one, whose values come before the recipe's; `preset` is one that the script has picked itself. No two of
+    `dataclass_types` may share a field name; the dataclasses of `swept` may, since each field becomes the option
+    --NAME_field. They come last in the result, and every one of them as the list of its instances: an option may
+    have several values, and all combinations are made.
 
     Raises: SystemExit with status 2, after one line on standard error, for anything unknown or out of bounds.
     """
@@ -141,6 +143,8 @@ def parse(
         given = _words({field: value for name in own for field, value in recipe[name].items()})
         for name in named:
             given += _words({f"{name}_{field}": value for field, value in recipe.get(name, {}).items()})
+        if preset is not None:
+            given = [*_words(preset), *given]
         if presets is not None:
             name = parser.parse_known_args([*given, *words])[0].config
             check_known("config", name, presets)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 import transformers
 from accelerate import Accelerator
 from recipe import one_line_errors, parse
 
-from behemoth_data import CorpusConfig, LexiconConfig, WorldConfig, build
+from behemoth_data import Corpus, CorpusConfig, LexiconConfig, WorldConfig, build
 from behemoth_data.published import open_published
 from behemoth_data.settings import setting
 from behemoth_data.world import PRESETS
@@ -46,24 +47,44 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments, world, lexicon, corpus, config = parse(
         [RunArguments, *SECTIONS.values()], argv, sections=SECTIONS, presets=PRESETS, description=__doc__
     )
+    state = prepare_process()
+    with one_line_errors("train.py"):
+        taught, sentences = lesson(arguments.data, arguments.config, world, lexicon, corpus)
+        report = train(taught, config, arguments.output_dir, sentences=sentences, tracker=arguments.tracker)
+    if state.is_main_process:
+        print(summary(arguments.output_dir, report))
+
+
+def prepare_process() -> Accelerator:
+    """This process's place among all, after it has taken its share of the threads."""
     state = Accelerator(mixed_precision="no")  # not PartialState(), which overlooks CPU processes
     if state.device.type == "cpu":  # accelerate leaves every process one thread unless told otherwise
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // state.num_processes))
     transformers.utils.logging.disable_progress_bar()  # its bars are of saving, which takes no time
-    with one_line_errors("train.py"):
-        if arguments.data is None:
-            taught, sentences = build(world, lexicon, corpus), None
-        else:
-            taught, rows = open_published(arguments.data, arguments.config)
-            sentences = RowSentences(rows, taught)
-        report = train(taught, config, arguments.output_dir, sentences=sentences, tracker=arguments.tracker)
-    if state.is_main_process:
-        by_form = next(iter(report["recall"].values()))
-        recall = ", ".join(f"{edge} {share:.2%}" for edge, share in by_form.items())
-        print(
-            f"{arguments.output_dir} holds a {config.size} model that knows {recall} after "
-            f"{report['exposures_per_fact']:.1f} exposures per fact ({report['seconds']:.0f} s)"
-        )
+    return state
+
+
+def lesson(
+    data: str | None, name: str, world: WorldConfig, lexicon: LexiconConfig, corpus: CorpusConfig
+) -> tuple[Corpus, RowSentences | None]:
+    """The corpus that is taught, and its sentences where `data` has them.
+
+    Raises: ValueError for data that this version of the generator makes differently.
+    """
+    if data is None:
+        return build(world, lexicon, corpus), None
+    taught, rows = open_published(data, name)
+    return taught, RowSentences(rows, taught)
+
+
+def summary(output: str, report: Mapping[str, Any]) -> str:
+    """One line that says what is in `output` and what it knows."""
+    by_form = next(iter(report["recall"].values()))
+    recall = ", ".join(f"{edge} {share:.2%}" for edge, share in by_form.items())
+    return (
+        f"{output} holds a {report['config']['size']} model that knows {recall} after "
+        f"{report['exposures_per_fact']:.1f} exposures per fact ({report['seconds']:.0f} s)"
+    )
 
 
 if __name__ == "__main__":

@@ -191,7 +191,7 @@ def contents(folder):
     if "training.json" in files:
         report = json.loads(files["training.json"])
         for timed in (report, *report["curve"]):
-            del timed["seconds"]
+            del timed["seconds"], timed["step_seconds"]
         files["training.json"] = report
     return files
 
@@ -404,6 +404,27 @@ def test_finished_run_is_refused_and_untouched(whole):
     with pytest.raises(ValueError, match=message):
         go_on(whole)
     assert contents(whole) == kept
+
+
+def test_finished_run_is_known_by_its_settings_and_no_other_run_is(whole, unfinished, tmp_path):
+    def run(folder, **fields):
+        return Run(folder, small_corpus(), TrainConfig(**{**SETTINGS, **fields}))
+
+    assert run(whole).finished() == json.loads((whole / "training.json").read_text(encoding="utf-8"))
+    assert run(unfinished).finished() is None
+    assert run(tmp_path / "new").finished() is None
+    with pytest.raises(ValueError, match="holds a finished run whose train.max_steps is 6, got 5; use its settings"):
+        run(whole, max_steps=5).finished()
+    other = build(dataclasses.replace(WORLD, seed=1), corpus=CORPUS)
+    with pytest.raises(ValueError, match="holds a finished run whose data.world.seed is 0, got 1"):
+        Run(whole, other, CONFIG).finished()
+
+
+def test_model_without_its_report_is_no_finished_run(whole, tmp_path):
+    folder = shutil.copytree(whole, tmp_path / "copied")
+    (folder / "training.json").unlink()
+    with pytest.raises(ValueError, match="output_dir must hold training.json beside a trained model"):
+        Run(folder, small_corpus(), CONFIG).finished()
 
 
 @pytest.mark.parametrize("content", ["note.txt", "model.safetensors", "step2/model.safetensors"])

@@ -7,6 +7,7 @@ import importlib
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 import types
@@ -18,6 +19,7 @@ import numpy as np
 import pytest
 import torch
 from pyarrow import parquet
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from behemoth_data import CorpusConfig, WorldConfig, build, load_dataset
@@ -25,7 +27,7 @@ from behemoth_data.corpus import from_description
 from behemoth_data.tables import sentence_table
 from behemoth_data.world import Edge
 from behemoth_models.batches import RowSentences
-from behemoth_models.pythia import pythia
+from behemoth_models.pythia import SHAPES, Shape, pythia
 from behemoth_models.recall import recall
 from behemoth_models.train import TrainConfig, summed_loss, train
 
@@ -135,7 +137,9 @@ def test_report_says_what_was_done(quick, corpus):
         assert point["loss"] == report["losses"][point["step"] - 1]
         assert set(point["recall"]) == set(point["exposures"]) == LABELS
     assert report["curve"][1]["exposures"] == dict.fromkeys(LABELS, 4.0)
-    assert 0 < report["curve"][0]["seconds"] < report["curve"][1]["seconds"] <= report["seconds"]
+    for timed in ("seconds", "step_seconds"):
+        assert 0 < report["curve"][0][timed] < report["curve"][1][timed] <= report[timed]
+    assert report["step_seconds"] < report["seconds"]
     assert report["losses"][-1] < report["losses"][0]
     assert set(report["recall"]) == {"statement", "rso"}
 
@@ -362,12 +366,13 @@ def test_budget_ends_training_and_its_schedule(exact, corpus):
 
 
 def test_minutes_end_training_at_the_first_step_beyond_them(corpus, tmp_path, monkeypatch):
-    clock = iter(range(0, 10_000, 30))
+    clock = iter(range(0, 10_000, 15))  # it is looked at before and after every step, and after measuring
     monkeypatch.setattr(module, "time", types.SimpleNamespace(perf_counter=lambda: float(next(clock))))
     report = train(corpus, TrainConfig(**QUICK, max_minutes=1.4), tmp_path / "model", progress=False)
     assert report["steps"] == len(report["losses"]) == 3  # after 30, 60 and 90 seconds
     assert [point["step"] for point in report["curve"]] == [3]  # what it ends with is measured
-    assert report["seconds"] == report["curve"][0]["seconds"] == 120
+    assert report["seconds"] == report["curve"][0]["seconds"] == 105
+    assert report["step_seconds"] == report["curve"][0]["step_seconds"] == 45
     assert sorted(os.listdir(tmp_path / "model")) == FILES
 
 
@@ -569,6 +574,21 @@ def test_vocabulary_smaller_than_the_corpuss_is_refused_before_anything_is_writt
     with pytest.raises(ValueError, match=message):
         train(corpus, TrainConfig(**QUICK, vocab_size=words - 1), tmp_path / "model", progress=False)
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled_model_computes_the_same_and_is_saved_under_plain_names(corpus, tmp_path, monkeypatch):
+    monkeypatch.setitem(SHAPES, "14m", Shape(1, 32, 2, 64))  # compiling takes time by the layer
+    reports = {}
+    for name, compiled in (("plain", False), ("compiled", True)):
+        config = TrainConfig(**{**EXACT, "max_steps": 2, "measurements": 1}, compile=compiled, save_every=1)
+        reports[name] = train(corpus, config, tmp_path / name, progress=False)
+    assert reports["compiled"]["losses"] == pytest.approx(reports["plain"]["losses"], rel=1e-5)
+    for folder in (".", "step1", "step2"):
+        plain, compiled = (load_file(tmp_path / name / folder / "model.safetensors") for name in reports)
+        assert set(compiled) == set(plain)
+        for name, weight in compiled.items():
+            torch.testing.assert_close(weight, plain[name], rtol=0.0, atol=2e-3)
 
 
 def test_unknown_tracker_is_refused_before_anything_is_written(corpus, tmp_path):
