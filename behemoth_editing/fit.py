@@ -112,7 +112,6 @@ def fit(
     """The parameters are trained, in place, until the objective is reached and, if it settles, the loss stops falling.
 
     Every step sees as many retain facts of each kind, so that the few facts with the old object, which suffer
-    Every step sees as many retain facts of each kind, so that the few facts with the old object, which suffer
     first, are heard. The loss weighs edited against retained as their rows in the mixture (an edited fact counts
     `edited_repeats` times), kinds alike. `project` is called after every optimizer step. The objective is reached
     once the latest look at each edited row is as wanted.

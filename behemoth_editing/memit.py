@@ -188,7 +188,9 @@ class AlphaEdit(BatchSettings):
     name: ClassVar[str] = "alphaedit"
     goal: ClassVar[str] = "edit"
 
-    null_energy: float = setting(0.02, "share of the keys' energy in the directions that may change, the weakest first")
+    null_energy: float = setting(
+        0.003, "share of the keys' energy in the directions that may change, the weakest first"
+    )
     penalty: float = setting(
         1e-3, "weight of the change's squared norm, in units of the mean energy of a free direction"
     )

@@ -22,7 +22,7 @@ from behemoth_data.rng import Stream
 from behemoth_data.settings import check, check_known, setting
 from behemoth_editing.finetune import Tuning
 from behemoth_editing.fit import IGNORED, Batch, Learn, Objective, autocast, first_layers, mean_nll, rows_of
-from behemoth_editing.method import copy_of
+from behemoth_editing.method import check_layers, copy_of
 
 TOKENS = ("answer", "all")
 _ROWS = 256  # rows that the given model reads in one batch
@@ -113,7 +113,7 @@ class Unlearning(Tuning):
 
     max_steps: int = setting(50, "optimizer steps at most, over which the learning rate decays linearly to zero")
     retain_weight: float = setting(0.3, "weight of the retain facts' loss, beside their share of the mixture")
-    patience: int = setting(1, "steps for which old answers must be gone before it stops")
+    patience: int = setting(2, "steps for which old answers must be gone before it stops")
     left: float = setting(
         0.02, "share of the facts that may keep their old answer, which any constant answer is to some"
     )
@@ -171,7 +171,7 @@ class Npo(Unlearning):
 
     name: ClassVar[str] = "npo"
 
-    beta: float = setting(0.1, "how soon the loss lets go of a row that has become less likely; 0 is gradient ascent")
+    beta: float = setting(0.1, "how soon the loss lets go of a row that has become less likely; near 0, hardly ever")
 
     def __post_init__(self) -> None:
         """Raises: ValueError that names the field, the bound and the value."""
@@ -217,6 +217,7 @@ class Rmu(Unlearning):
     name: ClassVar[str] = "rmu"
 
     learning_rate: float = setting(3e-3, "AdamW's learning rate at the first step")
+    retain_weight: float = setting(1.0, "weight of the retain facts' loss, beside their share of the mixture")
     layers: tuple[int, ...] | None = setting((2, 3), "layers to train, of which the last is steered; none: all of them")
     steering: float = setting(2.0, "norm of the state steered to, in mean norms of the states that it replaces")
     tokens: str = setting("answer", "tokens whose states are steered or kept: answer: those that give it; all")
@@ -226,6 +227,10 @@ class Rmu(Unlearning):
         super().__post_init__()
         check(self.steering > 0, f"steering must be above 0, got {self.steering}")
         check_known("tokens", self.tokens, TOKENS)
+
+    def check(self, model: PreTrainedModel) -> None:
+        """Raises: ValueError for a layer that the model does not have, or a model whose layers are not known."""
+        check_layers(model, self._layers(model))
 
     def _objective(self, model: PreTrainedModel, task: EditTask) -> Objective:
         layer = max(self._layers(model))

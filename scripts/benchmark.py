@@ -1,4 +1,4 @@
-"""How fast the parts are: python scripts/benchmark.py generate|train [--option value ...].
+"""How fast the parts are: python scripts/benchmark.py generate|train|edit [--option value ...].
 
 Prints a table, then the same figures as JSON, one object; `train --help` says what that one measures. Of `generate`,
 the first rates are medians of several runs in one process, after everything that is made once has been made; the large
@@ -275,7 +275,13 @@ def _train() -> Benchmark:
     return TrainArguments, train_benchmark
 
 
-BENCHMARKS: dict[str, Callable[[], Benchmark]] = {"generate": _generate, "train": _train}
+def _edit() -> Benchmark:
+    from benchmark_edit import EditArguments, edit  # with torch, as above
+
+    return EditArguments, edit
+
+
+BENCHMARKS: dict[str, Callable[[], Benchmark]] = {"generate": _generate, "train": _train, "edit": _edit}
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -3,7 +3,8 @@
 Every method is tried on every model, scenario and seed; methods with the same seed get the same edits. An option
 with several values is swept: --lora_rank 1 4 16 tries three. A value that consists of several, such as layers, is
 one word with commas: --finetune_layers 2,3 4 tries two. Running the same command again does what is missing:
-finished cells are kept.
+finished cells are kept. The rows stand in results.jsonl, and when all is done in results.parquet with a card, which
+datasets.load_dataset reads.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from behemoth_data.edits import SCENARIOS, EditConfig
 from behemoth_data.settings import check, check_known, setting
 from behemoth_editing import METHODS
 from behemoth_editing.checkpoint import Checkpoint, load_checkpoint
+from behemoth_editing.result_table import write_results_dataset
 from behemoth_editing.results import load_results, table
 from behemoth_editing.sweep import RESULTS, Cell, cell_seconds, check_cells, grid, run, unfinished
 
@@ -147,6 +149,7 @@ def _preview(missing: Sequence[Cell], total: int, num_processes: int) -> None:
 def _conclude(rows: list[dict[str, Any]], output: Path, kept: int) -> None:
     """Raises: SystemExit with status 1 if a cell failed."""
     failed = [row for row in rows if row["error"] is not None]
+    write_results_dataset(rows, output)
     print(table(rows))
     for row in failed:
         print(f"{row['method']} {row['scenario']} seed {row['seed']} failed: {row['error']}", file=sys.stderr)

@@ -2,14 +2,18 @@
 
 import dataclasses
 import importlib
+import itertools
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import datasets
 import huggingface_hub
 import pytest
 import torch
@@ -25,7 +29,13 @@ LAUNCH = (
     "-m accelerate.commands.launch --num_machines 1 --num_processes 1 --mixed_precision no --dynamo_backend no"
     " --num_cpu_threads_per_process 2"
 )
-QUICK = "--finetune_max_steps 4 --lora_max_steps 4 --rome_steps 3 --probes_per_edit 5"
+LIMITS = [
+    f"--{name}_{field.name} 3"
+    for name, method in METHODS.items()
+    for field in dataclasses.fields(method)
+    if field.name in ("steps", "max_steps")
+]
+QUICK = f"{' '.join(LIMITS)} --probes_per_edit 5"
 # 8 subjects x 2 relations x 4 sentences: four steps.
 TINY_TRAINING = "--num_subjects 8 --num_relations 2 --num_objects 4 --repeats 4 --size 14m --batch_size 16"
 
@@ -98,6 +108,9 @@ def test_edit_runs_every_method_and_prints_the_table_and_where_the_results_are(t
     assert all(row["error"] is None for row in rows)
     assert os.listdir(tmp_path) == ["results"]
     assert "Traceback" not in done.stderr
+    table = datasets.load_dataset(str(tmp_path / "results" / "demo"), split="train")
+    assert [table["cell"], table["method"]] == [[row[name] for row in rows] for name in ("cell", "method")]
+    assert table["edit_success"] == [row["scores"]["edit_success"]["value"] for row in rows]
 
 
 def test_accelerate_launches_edit_on_a_recipe_whose_settings_the_command_line_overrides(trained, tmp_path):
@@ -121,6 +134,56 @@ def test_recipe_section_of_a_method_reaches_the_row(script, trained, tmp_path):
     assert (lora["rank"], lora["max_steps"]) == (2, 2)
 
 
+def test_every_list_of_a_recipe_or_an_option_is_swept(script, trained, tmp_path):
+    recipe = """
+    sweep: {methods: [lora, rome], scenarios: [single, different], seeds: [0, 1], num_edits: [1, 2]}
+    lora: {rank: [1, 2], layers: [[2, 3], [1], null], max_steps: 1}
+    rome: {steps: 1}
+    """
+    Path("my.yaml").write_text(recipe, encoding="utf-8")
+    words = f"my.yaml --model {trained} --probes_per_edit 2 --rome_layer 1 2 --rome_site prompt_last --output_dir out"
+    script("edit").main(words.split())
+    rows = rows_in(tmp_path / "out")
+    draws = list(itertools.product(["single", "different"], [0, 1], [1, 2]))
+    found = [(row["scenario"], row["seed"], row["num_edits"], row["method"], row["settings"]) for row in rows]
+    lora = [(*d[:3], s["rank"], s["layers"]) for *d, method, s in found if method == "lora"]
+    rome = [(*d[:3], s["layer"]) for *d, method, s in found if method == "rome"]
+    assert sorted(rome) == sorted((*draw, layer) for draw in draws for layer in (1, 2))
+    layers = ([2, 3], [1], None)
+    assert sorted(map(str, lora)) == sorted(
+        str((*draw, *s)) for draw in draws for s in itertools.product((1, 2), layers)
+    )
+    assert len(rows) == len(lora) + len(rome)
+
+
+def test_dry_run_shows_cells_and_their_time_and_writes_nothing(script, trained, tmp_path, capsys):
+    words = f"--model {trained} --methods rome lora --scenarios single different --num_edits 2 --output_dir out {QUICK}"
+    script("edit").main([*words.split(), "--lora_rank", "1", "8", "--dry_run"])
+    head, *lines, last = capsys.readouterr().out.splitlines()
+    assert head.split()[:2] == ["cells", "minutes"]
+    kinds = [" ".join(line.split()[2:]) for line in lines]
+    assert kinds == [
+        f"{method} {scenario} subject_object {settings}"
+        for scenario in ("single", "different")
+        for method, settings in (("rome", "steps=3"), ("lora", "max_steps=3 rank=1"), ("lora", "max_steps=3"))
+    ]
+    assert [line.split()[0] for line in lines] == ["1"] * 6
+    assert re.fullmatch(r"6 cells of 6 are missing: about \d+\.\d minutes in 1 processes, .*", last)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(("recall", "warned"), [(0.94, True), (0.96, False)])
+def test_model_that_knows_little_is_edited_with_a_warning(script, trained, tmp_path, caplog, recall, warned):
+    folder = shutil.copytree(trained, tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config["behemoth"]["recall"]["statement"]["subject_object"] = recall
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    words = f"--model model --methods rome --num_edits 1 --output_dir out {QUICK}".split()
+    script("edit").main(words)
+    assert (f"model knows {recall:.2%} of subject_object: what it does not know" in caplog.text) == warned
+    assert len(rows_in(tmp_path / "out")) == 1
+
+
 @pytest.mark.parametrize(
     ("section", "options"),
     [("finetune: {layers: null, max_steps: 1}", ""), ("finetune: {max_steps: 1}", "--finetune_layers none")],
@@ -135,9 +198,8 @@ def test_no_choice_of_layers_can_be_written_down(script, trained, tmp_path, sect
 
 def test_layers_can_be_listed(script, trained, tmp_path):
     words = f"--model {trained} --methods finetune --num_edits 1 --probes_per_edit 2 --output_dir out"
-    script("edit").main(f"{words} --finetune_layers 0 4 --finetune_max_steps 1".split())
-    (row,) = rows_in(tmp_path / "out")
-    assert row["settings"]["layers"] == [0, 4]
+    script("edit").main(f"{words} --finetune_layers 0,4 5 --finetune_max_steps 1".split())
+    assert [row["settings"]["layers"] for row in rows_in(tmp_path / "out")] == [[0, 4], [5]]
 
 
 def test_same_command_again_does_only_what_is_missing(script, trained, tmp_path, capsys):
@@ -152,6 +214,59 @@ def test_same_command_again_does_only_what_is_missing(script, trained, tmp_path,
     (row,) = rows_in(tmp_path / "out")
     assert row["started"] >= before[0]["started"]
     assert row["units"] == before[0]["units"]
+
+
+def counts_in(folder):
+    """The raw counts of every row, by cell. Raises: AssertionError if a cell has two rows."""
+    rows = rows_in(folder)
+    found = {
+        row["cell"]: [{part: unit[part] for part in ("change", "keep", "ripple")} for unit in row["units"]]
+        for row in rows
+    }
+    assert len(found) == len(rows)
+    return found
+
+
+@pytest.fixture(scope="module")
+def unbroken(trained, tmp_path_factory):
+    """The words of a sweep of eight cells, and the counts of its rows when nothing interrupts it."""
+    words = f"edit.py --model {trained} --methods rome lora --seeds 0 1 2 3 --num_edits 1 --output_dir out {QUICK}"
+    folder = tmp_path_factory.mktemp("unbroken")
+    done = process(words.split(), folder)
+    assert done.returncode == 0, done.stderr
+    return words.split(), counts_in(folder / "out")
+
+
+def test_sweep_that_is_killed_ends_with_the_rows_of_an_unbroken_one(unbroken, tmp_path):
+    words, expected = unbroken
+    path = tmp_path / "out" / "results.jsonl"
+    with subprocess.Popen(
+        [sys.executable, str(SCRIPTS / words[0]), *words[1:]],
+        cwd=tmp_path,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as running:
+        while running.poll() is None and (not path.exists() or path.read_bytes().count(b"\n") < 2):
+            time.sleep(0.01)
+        running.kill()
+    assert running.returncode == -signal.SIGKILL
+    before = path.read_bytes().count(b"\n")
+    assert 2 <= before < 8
+    done = process(words, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].endswith(f"holds 8 cells, 0 of them failed, {before} from an earlier run")
+    assert counts_in(tmp_path / "out") == expected
+
+
+def test_two_processes_share_the_cells_and_give_the_rows_of_one(unbroken, tmp_path, monkeypatch):
+    words, expected = unbroken
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    launch = LAUNCH.replace("--num_processes 1", "--multi_gpu --num_processes 2").replace("process 2", "process 1")
+    done = process(words, tmp_path, launch=launch)
+    assert done.returncode == 0, done.stderr
+    assert "cells: 100%|██████████| 4/4" in done.stderr  # the main process's half
+    assert counts_in(tmp_path / "out") == expected
 
 
 def test_failed_cell_is_named_and_the_status_is_1(script, trained, tmp_path, monkeypatch, capsys):
@@ -184,6 +299,11 @@ def test_failed_cell_is_named_and_the_status_is_1(script, trained, tmp_path, mon
         ("--num_edits 0", ["num_edits must be at least 1, got 0"]),
         ("--edge subject", ["edge must be one of subject_object, subject_nested, object_nested, got 'subject'"]),
         ("--relation 3", ["relation must be below num_relations = 3, got 3"]),
+        ("--lora_layers 1,b", ["--lora_layers", "invalid int,... value: '1,b'"]),
+        ("--forget_fraction 0", ["forget_fraction must be above 0 and at most 1, got 0.0"]),
+        ("--scenarios sequence --edits_per_step 3", ["edits_per_step must divide num_edits = 10, got 3"]),
+        ("--require_recall 1.5", ["require_recall must lie in (0, 1], got 1.5"]),
+        ("--require_recall 1", ["require_recall is 1.0, but", "of subject_object"]),
         ("--matched true", ["matched needs a correlated world"]),
         (
             "no.yaml",
@@ -234,7 +354,7 @@ def test_results_of_another_model_are_refused_and_kept(script, trained, tmp_path
     Path("out/results.jsonl").write_text(text + "\n", encoding="utf-8")
     words = ["--model", str(trained), "--output_dir", "out", "--num_edits", "1"]
     line = refused(script("edit").main, words, capsys)
-    assert "output_dir must be new or hold results of the same model and code" in line
+    assert "output_dir must be new or hold results of the same models and code" in line
     assert "--overwrite" in line
     assert Path("out/results.jsonl").read_text(encoding="utf-8") == text + "\n"
 
@@ -288,8 +408,12 @@ def test_help_of_train_explains_every_option(script, capsys):
             assert_explained(text, field)
 
 
-def test_every_method_has_a_section_in_recipes(script):
-    assert set(METHODS) <= set(script("recipe").SECTIONS)
+def test_every_method_has_a_section_that_other_scripts_pass_over(script):
+    Path("my.yaml").write_text("".join(f"{name}: {{steps: 1}}\n" for name in METHODS), encoding="utf-8")
+    assert script("recipe").read_recipe("my.yaml", {}).keys() == METHODS.keys()
+    Path("my.yaml").write_text("romee: {steps: 1}\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="section of my.yaml must be one of world, .* got 'romee' .*'rome'"):
+        script("recipe").read_recipe("my.yaml", {})
 
 
 def test_train_teaches_a_recipes_world_and_says_what_the_model_knows(tmp_path):

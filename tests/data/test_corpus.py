@@ -722,12 +722,21 @@ def test_description_that_went_through_json_describes_the_same_corpus(structure,
     assert np.array_equal(again.block(0, len(again)), corpus.block(0, len(corpus)))
 
 
-def test_description_of_a_world_with_changes_is_refused():
+def test_description_of_a_world_with_changes_brings_them():
     corpus = make()
+    assert "changes" not in corpus.description()
     fact = corpus.world.fact(SO, 3, 1)
     after = corpus.world.after([dataclasses.replace(fact, tail=(fact.tail + 1) % 12)])
-    with pytest.raises(ValueError, match="world must be a config's own, got 1 changed facts"):
-        Corpus(after, corpus.grammar, corpus.config).description()
+    changed = Corpus(after, corpus.grammar, corpus.config)
+    description = json.loads(json.dumps(changed.description()))
+    assert description["changes"] == [[0, 3, 1, (fact.tail + 1) % 12]]
+    again = from_description(description)
+    assert again.digest == changed.digest != corpus.digest
+    assert again.world.fact(SO, 3, 1).tail == (fact.tail + 1) % 12
+    assert np.array_equal(again.block(0, len(again)), changed.block(0, len(changed)))
+    del description["changes"]
+    with pytest.raises(ValueError, match="facts digest must be"):
+        from_description(description)
 
 
 @pytest.mark.parametrize(

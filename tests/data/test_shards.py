@@ -431,15 +431,6 @@ def test_shard_too_small_for_a_sentence_is_refused(tmp_path: Path, shard_tokens:
     assert os.listdir(tmp_path) == []
 
 
-def test_world_with_changes_is_refused(tmp_path: Path) -> None:
-    corpus = plain()
-    fact = corpus.world.fact(corpus.world.edges[0], 0, 0)
-    changed = Corpus(corpus.world.after([fact]), corpus.grammar, corpus.config)
-    with pytest.raises(ValueError, match="world must be a config's own, got 1 changed facts"):
-        write(tmp_path / "tokens", changed)
-    assert os.listdir(tmp_path) == []
-
-
 def fail_in_the_middle(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     """Lets the first shards through and then fails."""
     block = Corpus.block

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from transformers import GPT2Config, GPT2LMHeadModel
 
 import behemoth_editing.unlearn as module
 from behemoth_data.edits import EditConfig, draw_edits
@@ -254,3 +255,21 @@ def test_target_has_steering_times_the_norm_of_the_states_it_replaces(checkpoint
         model.gpt_neox.layers[2].mlp.dense_4h_to_h.weight.zero_()
         kept = objective.given(input_ids=tokens).last_hidden_state[:, -1]
     torch.testing.assert_close(kept, steered(checkpoint.model, edit_set.originals, 2), rtol=1e-4, atol=1e-4)
+
+
+def test_rmu_needs_to_know_the_layers_even_when_all_weights_are_trained(checkpoint, edit_set):
+    small = GPT2LMHeadModel(GPT2Config(vocab_size=8, n_embd=8, n_layer=1, n_head=1, n_positions=4))
+    with pytest.raises(ValueError, match="model_type must be gpt_neox"):
+        Rmu(modules="all", layers=None).check(small)
+    edited = Rmu(modules="all", layers=None, max_steps=2)(checkpoint.model, edit_set).model
+    assert weights_digest(edited) != checkpoint.weights
+
+
+def test_unknown_tokens_list_the_known_ones():
+    with pytest.raises(ValueError, match="tokens must be one of answer, all, got 'prompt'"):
+        Rmu(tokens="prompt")
+
+
+def test_share_left_must_be_below_one():
+    with pytest.raises(ValueError, match=r"left must be below 1, got 1\.0"):
+        Npo(left=1)
