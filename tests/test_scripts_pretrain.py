@@ -9,6 +9,7 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 
+from behemoth_data.world import PRESETS
 from behemoth_hub import models
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
@@ -115,3 +116,51 @@ def test_bad_settings_are_refused_before_anything_is_trained(main, capsys, words
 def test_without_a_recipe_it_is_the_published_world(main, capsys):
     line = refused(main, ["--configs", "nested", "--batch_size", "2000000"], capsys)
     assert "batch_size must lie between 1 and the corpus's 1608000 sentences" in line
+
+
+@pytest.mark.parametrize("size", ["tiny", "base", "large"])
+@pytest.mark.parametrize("config", NAMES)
+def test_recipe_of_every_size_trains_every_structure_until_it_knows_the_world(main, size, config):
+    recipe, train = importlib.import_module("recipe"), importlib.import_module("train")
+    world, _, corpus, settings = recipe.parse(
+        list(train.SECTIONS.values()), [f"recipes/{size}.yaml"], sections=train.SECTIONS, preset=PRESETS[config]
+    )
+    assert world.structure == config
+    assert settings.target_recall >= 0.99
+    assert settings.measurements >= 12
+    facts = world.num_subjects * world.num_relations
+    assert facts == {"tiny": 4_000, "base": 40_000, "large": 600_000}[size]
+    assert facts * corpus.repeats >= 100 * settings.batch_size
+
+
+def test_preset_that_a_script_picks_comes_before_the_recipe(main):
+    recipe, train = importlib.import_module("recipe"), importlib.import_module("train")
+    Path("mine.yaml").write_text("world: {correlation: 0.8}", encoding="utf-8")
+    sections = {"world": train.SECTIONS["world"]}
+    (world,) = recipe.parse(
+        [sections["world"]], ["mine.yaml"], sections=sections, preset={"correlation": 0.9, "num_objects": 7}
+    )
+    assert (world.correlation, world.num_objects) == (0.8, 7)
+
+
+def test_study_of_optimizers_trains_both_and_edits_what_they_made(main, capsys):
+    """The commands of recipes/README.md, on a small world."""
+    Path("small.yaml").write_text(
+        (SCRIPTS / "recipes" / "study_optimizers.yaml")
+        .read_text(encoding="utf-8")
+        .replace("num_subjects: 1000", "num_subjects: 40")
+        .replace("batch_size: 256", "batch_size: 32")
+        .replace("measurements: 40", "measurements: 1\n  size: 14m")
+        .replace("num_edits: 10", "num_edits: 1\n  probes_per_edit: 2")
+        + "finetune: {max_steps: 1}\nlora: {max_steps: 1}\nrome: {steps: 1}\n",
+        encoding="utf-8",
+    )
+    for optimizer, rate in (("muon", "4e-3"), ("adamw", "1e-3")):
+        words = ["--train_seed", "3", "--optimizer", optimizer, "--learning_rate", rate, "--max_exposures", "3"]
+        importlib.import_module("train").main(["small.yaml", *words, "--output_dir", f"runs/{optimizer}/3"])
+        capsys.readouterr()
+        importlib.import_module("edit").main(
+            ["small.yaml", "--model", f"runs/{optimizer}/3", "--output_dir", optimizer]
+        )
+        last = capsys.readouterr().out.splitlines()[-1]
+        assert last.startswith(f"{optimizer}/results.jsonl holds 12 cells, 0 of them failed")

@@ -308,7 +308,8 @@ def test_failed_cell_is_named_and_the_status_is_1(script, trained, tmp_path, mon
         (
             "no.yaml",
             [
-                "recipe must be a YAML file such as recipes/base.yaml, recipes/large.yaml, recipes/tiny.yaml",
+                "recipe must be a YAML file such as recipes/base.yaml, ",
+                "recipes/tiny.yaml",
                 "got no.yaml",
             ],
         ),
