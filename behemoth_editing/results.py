@@ -213,6 +213,14 @@ def summaries(rows: Sequence[Row]) -> list[Summary]:
     return result
 
 
+def quality(summary: Summary) -> float:
+    """Edit success and collateral accuracy in one number, their harmonic mean; 0 where one was not asked."""
+    success, left = summary.score("edit_success"), summary.score("collateral_accuracy")
+    if success is None or left is None or not success["value"] + left["value"]:
+        return 0.0
+    return float(2 * success["value"] * left["value"] / (success["value"] + left["value"]))
+
+
 def by_place(found: Sequence[Summary]) -> list[tuple[str, list[Summary]]]:
     """The summaries of every place, places in first-seen order."""
     places: dict[str, list[Summary]] = {}
