@@ -107,7 +107,7 @@ def drawings(found: Sequence[Summary], *, pdf: bool = False) -> dict[str, list[D
         figure = Figure(figsize=(_WIDTH, 3.0), layout="constrained")
         alt = draw(figure)
         if alt:
-            figure.get_axes()[0].set_title(textwrap.fill(title, 50))
+            figure.get_axes()[0].set_title(textwrap.fill(title, 34 if name == "layers" else 50))
             stem = f"{name}-{number:02d}-" + re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
             full = f"{title}. {alt}"
             result[name].append(Drawing(stem, full, _svg(figure, stem, full), _pdf(figure) if pdf else None))
@@ -308,21 +308,22 @@ def _layers(figure: Figure, here: Sequence[Summary]) -> str:
                 if score is not None:
                     values[height, columns.index(choice)] = score["value"]
                     words.append(f"{label}, {choice}, {name.replace('_', ' ')} {share(score, 3)}")
-        axes.imshow(np.ma.masked_invalid(values), cmap="cividis", vmin=0, vmax=1, aspect="auto")
+        lowest = min(0.9, math.floor(10 * float(np.nanmin(values))) / 10) if not np.isnan(values).all() else 0.0
+        axes.imshow(np.ma.masked_invalid(values), cmap="cividis", vmin=lowest, vmax=1, aspect="auto")
         for (height, column), value in np.ndenumerate(values):
             if not math.isnan(value):
                 text = "1" if value >= 0.995 else f"{value:.2f}".lstrip("0") if value >= 0.005 else "0"
-                colour = "#111111" if value > 0.5 else "#ffffff"
+                colour = "#111111" if value > (1 + lowest) / 2 else "#ffffff"
                 axes.text(column, height, text, ha="center", va="center", color=colour, fontsize=8.5)
         axes.grid(False)
         axes.set_yticks(range(len(rows)), list(rows))
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
-        axes.set_ylabel(name.replace("_", " "))
+        axes.set_ylabel(name.replace("_", "\n"))
     shorts = [choice.removeprefix("layers ").removeprefix("layer ").removesuffix(" layers") for choice in columns]
     panels[1].set_xticks(range(len(columns)), shorts)
     panels[1].set_xlabel("layers")
-    figure.set_size_inches(_WIDTH, 1.3 + 2 * 0.28 * len(rows))
+    figure.set_size_inches(_WIDTH, 1.3 + 2 * max(0.85, 0.28 * len(rows)))
     return "Maps of layers against modules. " + "; ".join(words) + "."
 
 

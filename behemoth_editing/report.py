@@ -201,6 +201,7 @@ def _tables(found: Sequence[Summary], judged: Sequence[Verdict]) -> dict[str, st
 # The page
 
 
+_MOST_CELLS = 8000  # listed one by one: more would make the page too large to send
 _MODELS_SHOWN = 40  # a command with more would be no use to anyone
 
 
@@ -290,6 +291,7 @@ def _page(
     worlds = list(dict.fromkeys(verdict.world for verdict in judged))
     return environment.from_string(template).render(
         rows=rows,
+        most_cells=_MOST_CELLS,
         failed=failed,
         summaries=found,
         figures=figures,

@@ -309,7 +309,7 @@ def _place_names(rows: Sequence[Row]) -> list[str]:
         fields = _varying([places[index]["world"] for index in same])
         for index in same:
             world = places[index]["world"]
-            names[index] = ", ".join([name, *(f"{field} {world.get(field)}" for field in fields)])
+            names[index] = ", ".join([name, *(f"{field} {world[field]}" for field in fields if field in world)])
     return names
 
 

@@ -145,10 +145,10 @@ def sample_page() -> Page:
 
 def test_summary_shows_the_numbers_computed_by_hand(sample_page: Page) -> None:
     rome = next(row for row in sample_page.tables[0] if row[0] == "rome")
-    assert re.fullmatch(r"0\.750 \[0\.\d{3}, 1\.000\] n = 4", rome[1])
-    assert re.fullmatch(r"0\.500 \[0\.\d{3}, 1\.000\] n = 4", rome[2])
-    assert re.fullmatch(r"0\.950 \[0\.\d{3}, [01]\.\d{3}\] n = 30", rome[3])
-    assert rome[4:] == ["2.00 1.50 to 2.50 n = 4", "single", "0, 1"]
+    assert re.fullmatch(r"0\.750 \[0\.\d{3}, 1\.000\] n = 4", rome[2])
+    assert re.fullmatch(r"0\.500 \[0\.\d{3}, 1\.000\] n = 4", rome[3])
+    assert re.fullmatch(r"0\.950 \[0\.\d{3}, [01]\.\d{3}\] n = 30", rome[4])
+    assert rome[5:] == ["2.00 1.50 to 2.50 n = 4", "0, 1"]
 
 
 def test_kinds_and_ripple_show_the_numbers_computed_by_hand(sample_page: Page) -> None:
@@ -220,7 +220,7 @@ def test_failed_cells_are_listed_with_their_error(sample_page: Page) -> None:
 def test_a_method_of_which_every_cell_failed_keeps_its_row(tmp_path: Path) -> None:
     rows = [result("rome", "single", 0), result("lora", "single", 0, error="ValueError: rank")]
     found = Page(page(rows)).tables[0]
-    assert found[-1] == ["lora", "every cell failed, see why", "single", "none (1 failed)"]
+    assert found[-1] == ["lora", "single", "every cell failed, see why", "none (1 failed)"]
     assert "failed: lora single seed 0" in table(rows)
     write_report([write(tmp_path / "in", rows)], tmp_path / "out")
     with (tmp_path / "out/summary.csv").open(encoding="utf-8") as file:
@@ -240,7 +240,7 @@ def test_a_report_of_failures_only_is_still_a_report() -> None:
 def test_scores_that_were_not_asked_are_said_to_be() -> None:
     units = [{"edit": 0, "change": {"edited": [1, 1]}, "keep": {}, "ripple": {}}]
     rows = [result("rome", "single", 0, units=units)]
-    assert Page(page(rows)).tables[0][-1][2:4] == ["not asked", "not asked"]
+    assert Page(page(rows)).tables[0][-1][3:5] == ["not asked", "not asked"]
     assert re.search(r"1\.00 \[\d\.\d\d, 1\.00\]  - +- ", table(rows))
 
 
