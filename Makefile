@@ -13,6 +13,7 @@ DATA := behemoth/README.md
 MODEL := runs/tiny-nested/config.json
 RESULTS := results/demo.done
 REPORT := report/index.html
+STUDY := study/tiny
 OFFLINE := HF_HUB_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1
 # Every default is spelled out so that accelerate does not print a page about it. The threads most of all:
 # unasked, it gives each process one.
@@ -20,7 +21,7 @@ LAUNCH := $(BIN)/accelerate launch --num_machines 1 --num_processes 1 --mixed_pr
 	--dynamo_backend no --num_cpu_threads_per_process $(shell getconf _NPROCESSORS_ONLN)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types check constraints clean FORCE
+.PHONY: help setup demo study test lint types check constraints clean FORCE
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -55,6 +56,11 @@ $(RESULTS): $(MODEL) $(if $(wildcard results/demo/results.jsonl),,FORCE) | $(STA
 $(REPORT): $(RESULTS) | $(STAMP)
 	$(OFFLINE) $(BIN)/python scripts/report.py results/demo --output_dir report
 
+# It goes on where it was stopped, and does nothing but the report again once it is complete.
+study: | $(STAMP)  ## put the paper's findings to the test: about an hour on two cores
+	$(OFFLINE) $(BIN)/python scripts/study.py recipes/study_tiny.yaml --output_dir $(STUDY)
+	@echo "The study is complete: open $(STUDY)/report/index.html; the verdicts are in $(STUDY)/verdicts.md"
+
 test: $(STAMP)  ## run the tests
 	$(BIN)/python -m pytest
 
@@ -74,7 +80,7 @@ constraints: $(STAMP)  ## rewrite constraints.txt from what .venv holds now
 	@grep -v '^torch==' $(VENV)/frozen.txt >> $(VENV)/constraints.txt
 	@mv $(VENV)/constraints.txt constraints.txt
 
-clean:  ## remove what the demo, the tests and the build wrote; .venv stays
+clean:  ## remove what the demo, the tests and the build wrote; .venv and the study stay
 	rm -rf behemoth runs/tiny-nested results/demo results/demo.done report build dist *.egg-info \
 	  .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find $(PACKAGES) scripts tests -name __pycache__ -prune -exec rm -rf {} +

@@ -6,6 +6,7 @@ The same rows give the same bytes.
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import os
@@ -19,8 +20,11 @@ from pathlib import Path
 
 import jinja2
 
+from behemoth_data.edits import EditConfig
+from behemoth_data.scenarios import RELATION_SCENARIOS
 from behemoth_data.settings import check
-from behemoth_editing.figures import Drawing, drawings, standalone
+from behemoth_editing import METHODS
+from behemoth_editing.figures import Drawing, drawings, named, standalone
 from behemoth_editing.results import (
     OUTCOMES,
     PLACE,
@@ -31,12 +35,16 @@ from behemoth_editing.results import (
     by_place,
     duration,
     load_results,
+    recall_of,
     share,
     summaries,
 )
+from behemoth_editing.statistics import draw_settings
+from behemoth_editing.verdicts import FINDINGS, Evidence, Verdict, difference, verdicts
 
 MARKER = '<meta name="generator" content="behemoth">'
-_OWN_FILES = {"index.html", "summary.csv", "summary.md", "kinds.csv"}
+_TABLES = ("summary", "kinds", "verdicts")
+_OWN_FILES = {"index.html", *(f"{name}.{kind}" for name in _TABLES for kind in ("csv", "md", "tex"))}
 
 
 # Tables as files
@@ -91,54 +99,162 @@ def _csv(lines: Sequence[Sequence[str]]) -> str:
     return buffer.getvalue()
 
 
-def _summary_md(found: Sequence[Summary]) -> str:
-    header = [
-        "scenario",
-        "method",
-        "edit success",
-        "paraphrase success",
-        "collateral accuracy",
-        "s/edit",
-        "seeds",
-    ]
-    lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
+_NOTE = (
+    "Every share with its 95% bootstrap interval over edits and seeds; n counts the probes asked, for collateral "
+    "accuracy those right before the edit."
+)
+
+
+def _summary_table(found: Sequence[Summary]) -> list[list[str]]:
+    header = ["scenario", "method", "edit success", "paraphrase success", "collateral accuracy", "s/edit", "seeds"]
+    lines = [header]
     for summary in found:
         scores = [summary.score(name) for name in _MEASURES[:3]]
         numbers = [f"{share(score, 3)}, n = {score['count']}" if score else "-" for score in scores]
         seconds = duration(summary.seconds["value"]) if summary.seconds else "-"
-        cells = [summary.place, summary.method, *numbers, seconds, summary.seeds]
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    note = (
-        "Every share with its 95% bootstrap interval over edits and seeds; n counts the probes asked, for "
-        "collateral accuracy those right before the edit."
-    )
-    return "\n".join([*lines, "", note, ""])
+        lines.append([summary.place, summary.method, *numbers, seconds, summary.seeds])
+    return lines
+
+
+def _kinds_table(found: Sequence[Summary]) -> list[list[str]]:
+    lines = [["scenario", "method", "kind", "measure", "share", "right before", "wrong before"]]
+    for summary in found:
+        for kind, score in summary.kinds("by_kind").items():
+            counts = [str(score["count"]), str(score["wrong_before"])]
+            lines.append([summary.place, summary.method, _spaced(kind), "still right", share(score, 3), *counts])
+        for kind, score in summary.kinds("ripple").items():
+            counts = [str(score["count"]), str(score["wrong_before"])]
+            lines += [
+                [summary.place, summary.method, _spaced(kind), outcome, share(score[outcome], 3), *counts]
+                for outcome in OUTCOMES
+            ]
+    return lines
+
+
+def _verdicts_table(judged: Sequence[Verdict]) -> list[list[str]]:
+    claims = {finding.name: finding.claim for finding in FINDINGS}
+    lines = [["finding", "claim", "world", "method", "verdict", "measured", "value", "models", "edits", "why"]]
+    for verdict in judged:
+        evidence = verdict.evidence
+        numbers = ["-", "0", "0"]
+        if evidence is not None:
+            numbers = [_interval(evidence), str(len(evidence.by_model)), str(evidence.edits)]
+        lines.append(
+            [
+                *(verdict.finding, claims[verdict.finding], verdict.world, verdict.about, verdict.answer),
+                *(verdict.effect, *numbers, verdict.reason),
+            ]
+        )
+    return lines
+
+
+def _interval(evidence: Evidence) -> str:
+    return share(dataclasses.asdict(evidence.interval), 3)
+
+
+def verdict_table(rows: Sequence[Row]) -> str:
+    """The verdicts on the findings as a Markdown table, as a README may have it."""
+    columns = (0, 1, 2, 3, 4, 5, 6, 7, 8)
+    return _markdown([[line[column] for column in columns] for line in _verdicts_table(verdicts(summaries(rows)))])
+
+
+def _markdown(lines: Sequence[Sequence[str]]) -> str:
+    header, *body = [" | ".join(cell.replace("|", "\\|") for cell in line) for line in lines]
+    return "\n".join([f"| {header} |", "|" + " --- |" * len(lines[0]), *(f"| {line} |" for line in body), ""])
+
+
+_LATEX = {
+    **{letter: f"\\{letter}" for letter in "#$%&_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+}
+
+
+def _latex(lines: Sequence[Sequence[str]]) -> str:
+    """A tabular with the rules of the package booktabs."""
+    header, *body = [
+        " & ".join("".join(_LATEX.get(letter, letter) for letter in cell) for cell in line) + r" \\" for line in lines
+    ]
+    columns = "l" * len(lines[0])
+    start = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", header, r"\midrule"]
+    return "\n".join([*start, *body, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def _tables(found: Sequence[Summary], judged: Sequence[Verdict]) -> dict[str, str]:
+    """The tables as files: CSV with one number to a column, Markdown and LaTeX as they are read."""
+    summary, kinds = _summary_table(found), _kinds_table(found)
+    files = {
+        "summary.csv": _summary_csv(found),
+        "summary.md": f"{_markdown(summary)}\n{_NOTE}\n",
+        "summary.tex": _latex(summary),
+        "kinds.csv": _kinds_csv(found),
+        "kinds.md": _markdown(kinds),
+        "kinds.tex": _latex(kinds),
+    }
+    if judged:
+        table = _verdicts_table(judged)
+        files |= {"verdicts.csv": _csv(table), "verdicts.md": _markdown(table), "verdicts.tex": _latex(table)}
+    return files
 
 
 # The page
 
 
+_MOST_CELLS = 8000  # listed one by one: more would make the page too large to send
+_MODELS_SHOWN = 40  # a command with more would be no use to anyone
+
+
 def _commands(rows: Sequence[Row], folders: Sequence[str], output: str) -> list[str]:
-    """The shell commands that make the results of each model again, and then this report."""
+    """The shell commands that make the results of each kind of edit again, and then this report.
+
+    Settings that were swept have all their values: a command makes every combination, and so at least what is shown.
+    """
     groups: dict[str, list[Row]] = {}
     for row in rows:
-        groups.setdefault(as_json([row["model"], row["edge"], row["relation"], row["num_edits"]]), []).append(row)
-    result = []
+        key = [row["structure"], row["edge"], row["relation"], row["num_edits"], row["method"]]
+        groups.setdefault(as_json(key), []).append(row)
+    merged: dict[str, dict[str, Iterable[object]]] = {}
     for found in groups.values():
         first = found[0]
+        draws = draw_settings(first)
         options: dict[str, Iterable[object]] = {
-            "model": [first["model"]],
-            "methods": dict.fromkeys(row["method"] for row in found),
+            "model": list(dict.fromkeys(row["model"] for row in found))[:_MODELS_SHOWN],
             "scenarios": dict.fromkeys(row["scenario"] for row in found),
             "edge": [first["edge"]] if first["edge"] != "subject_object" else [],
             "relation": [first["relation"]] if first["relation"] != 0 else [],
-            "num_edits": [first["num_edits"]],
+            "num_edits": [first["num_edits"]] if first["scenario"] not in RELATION_SCENARIOS else [],
+            **{name: [value] for name, value in draws.items() if value != getattr(EditConfig(), name, value)},
             "seeds": sorted({row["seed"] for row in found}),
-            "output_dir": folders if len(folders) == 1 else [],
         }
-        result.append(_command("accelerate launch scripts/edit.py", options))
+        same = merged.setdefault(as_json({name: list(values) for name, values in options.items()}), {**options})
+        same["methods"] = [*same.get("methods", []), first["method"]]
+        same.update(_swept(found))
     report = shlex.join(["python", "scripts/report.py", *folders])
-    return [*result, _command(report, {"output_dir": [output]})]
+    edits = []
+    for options in merged.values():
+        folder = {"output_dir": folders if len(folders) == 1 else []}
+        ordered = {"model": options.pop("model"), "methods": options.pop("methods"), **options, **folder}
+        edits.append(_command("accelerate launch scripts/edit.py", ordered))
+    return [*edits, _command(report, {"output_dir": [output]})]
+
+
+def _swept(rows: Sequence[Row]) -> dict[str, list[object]]:
+    """The options of one method's settings that are not its defaults, each with all its values."""
+    method = METHODS.get(rows[0]["method"])
+    if method is None:
+        return {}
+    plain = json.loads(as_json(dataclasses.asdict(method())))  # type: ignore[call-overload]
+    options = {}
+    for name, default in plain.items():
+        values = {as_json(row["settings"].get(name, default)): row["settings"].get(name, default) for row in rows}
+        if list(values) != [as_json(default)]:
+            words = [
+                "none" if value is None else ",".join(map(str, value)) if isinstance(value, list) else str(value)
+                for value in values.values()
+            ]
+            options[f"{rows[0]['method']}_{name}"] = list[object](words)
+    return options
 
 
 def _command(start: str, options: dict[str, Iterable[object]]) -> str:
@@ -147,39 +263,82 @@ def _command(start: str, options: dict[str, Iterable[object]]) -> str:
     return " \\\n    ".join([start, *(shlex.join(some) for some in words if len(some) > 1)])
 
 
-def page(rows: Sequence[Row], folders: Sequence[str] = ("results",), output: str = "report") -> str:
-    """The whole report as one HTML document that loads nothing."""
+def page(
+    rows: Sequence[Row], folders: Sequence[str] = ("results",), output: str = "report", command: str | None = None
+) -> str:
+    """The whole report as one HTML document that loads nothing; `command` made the results, if one command did."""
     found = summaries(rows)
-    return _page(rows, found, drawings(found), folders, output)
+    return _page(rows, found, verdicts(found), drawings(found), folders, output, command)
 
 
 def _page(
     rows: Sequence[Row],
     found: Sequence[Summary],
+    judged: Sequence[Verdict],
     figures: dict[str, list[Drawing]],
     folders: Sequence[str],
     output: str,
+    command: str | None,
 ) -> str:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters.update(
-        share=share, duration=duration, json=as_json, spaced=_spaced, digest=_short, groupby_seen=by_place
+        share=share, duration=duration, json=as_json, spaced=_spaced, digest=_short, interval=_interval
     )
     template = files("behemoth_editing").joinpath("report.html.jinja").read_text(encoding="utf-8")
     failed = [row for row in rows if row["error"] is not None]
+    worlds = list(dict.fromkeys(verdict.world for verdict in judged))
     return environment.from_string(template).render(
         rows=rows,
+        most_cells=_MOST_CELLS,
         failed=failed,
         summaries=found,
         figures=figures,
         outcomes=OUTCOMES,
-        models=list(dict.fromkeys(row["model"] for row in rows)),
+        findings=[finding for finding in FINDINGS if any(verdict.finding == finding.name for verdict in judged)],
+        verdicts=judged,
+        judged_worlds=worlds,
+        questions=_QUESTIONS,
+        floor=_noise_floor(found),
+        filters={
+            "world": list(dict.fromkeys(summary.world for summary in found)),
+            "scenario": list(dict.fromkeys(summary.row["scenario"] for summary in found)),
+            "method": list(dict.fromkeys(summary.family for summary in found)),
+        },
+        models=_models(rows),
         seeds=sorted({row["seed"] for row in rows}),
         worlds=[json.loads(world) for world in dict.fromkeys(as_json(row["world"]) for row in rows)],
         versions=[json.loads(version) for version in dict.fromkeys(as_json(row["versions"]) for row in rows)],
         commands=_commands(rows, folders, output),
+        command=command,
     )
+
+
+# Which figure answers which of the findings' questions.
+_QUESTIONS = {"F1": "tradeoff", "F2": "ranks", "F3": "ranks", "F4": "layers", "F5": "ranks"}
+
+
+def _models(rows: Sequence[Row]) -> list[dict[str, object]]:
+    """Every model with what it knew before, and the digest of its weights."""
+    found = {row["model"]: row for row in rows}
+    return [
+        {"name": name, "structure": row["structure"], "recall": recall_of(row), "weights": row["weights"]["before"]}
+        for name, row in found.items()
+    ]
+
+
+def _noise_floor(found: Sequence[Summary]) -> list[tuple[Summary, list[tuple[str, Summary, Evidence | None]]]]:
+    """Every place's retraining, and the others' collateral accuracy minus its own, over the edits that both made."""
+    result = []
+    for _, here in by_place(found):
+        oracle = next((summary for summary in here if summary.family == "retrain" and summary.scores), None)
+        if oracle is not None:
+            others = [(label, summary) for label, summary in named(here) if summary.scores and summary is not oracle]
+            result.append(
+                (oracle, [(name, other, difference(other, oracle, "collateral_accuracy")) for name, other in others])
+            )
+    return result
 
 
 def _spaced(text: str) -> str:
@@ -190,23 +349,28 @@ def _short(digest: str) -> str:
     return digest[:16]
 
 
-def write_report(folders: Sequence[Path], output_dir: Path, *, overwrite: bool = False) -> list[Row]:
+def write_report(
+    folders: Sequence[Path], output_dir: Path, *, overwrite: bool = False, command: str | None = None
+) -> list[Row]:
     """The rows of the folders, once output_dir holds the index.html, tables and figures made from them.
 
     Everything is written beside output_dir first, and index.html is put in place last. Files that are not a
-    report's are never removed.
+    report's are never removed. The page names `command` as what makes all of it again, if there is one.
     Raises: ValueError for bad results, or for an output_dir that holds something else, unless `overwrite`.
     """
     rows = load_results(folders)
     earlier = _check_output(output_dir, overwrite)
     found = summaries(rows)
-    figures = drawings(found)
+    judged = verdicts(found)
+    figures = drawings(found, pdf=True)
     names = [folder.as_posix() for folder in folders]
-    contents = {f"figures/{drawing.name}.svg": standalone(drawing.svg) for some in figures.values() for drawing in some}
-    contents["summary.csv"] = _summary_csv(found)
-    contents["kinds.csv"] = _kinds_csv(found)
-    contents["summary.md"] = _summary_md(found)
-    contents["index.html"] = _page(rows, found, figures, names, output_dir.as_posix())
+    contents: dict[str, bytes] = {}
+    for drawing in (drawing for some in figures.values() for drawing in some):
+        contents[f"figures/{drawing.name}.svg"] = standalone(drawing.svg).encode("utf-8")
+        contents[f"figures/{drawing.name}.pdf"] = drawing.pdf or b""
+    contents |= {name: text.encode("utf-8") for name, text in _tables(found, judged).items()}
+    text = _page(rows, found, judged, figures, names, output_dir.as_posix(), command)
+    contents["index.html"] = text.encode("utf-8")
     output_dir.parent.mkdir(parents=True, exist_ok=True)
     stage = Path(tempfile.mkdtemp(prefix=f".{output_dir.name}-", dir=output_dir.parent))
     try:
@@ -218,12 +382,12 @@ def write_report(folders: Sequence[Path], output_dir: Path, *, overwrite: bool =
     return rows
 
 
-def _place_files(contents: dict[str, str], stage: Path, output_dir: Path) -> None:
+def _place_files(contents: dict[str, bytes], stage: Path, output_dir: Path) -> None:
     """Writes the files under `stage`, then moves each to its place in output_dir, in the order given."""
-    for name, text in contents.items():
+    for name, content in contents.items():
         path = stage / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8", newline="\n")
+        path.write_bytes(content)
     if not output_dir.exists():
         stage.rename(output_dir)
         return
@@ -241,7 +405,7 @@ def _check_output(output_dir: Path, overwrite: bool) -> set[str]:
         return set()
     check(output_dir.is_dir(), f"output_dir must be a folder, got the file {output_dir}")
     names = {path.relative_to(output_dir).as_posix() for path in output_dir.rglob("*") if not path.is_dir()}
-    foreign = {name for name in names if name not in _OWN_FILES and not re.fullmatch(r"figures/[^/]+\.svg", name)}
+    foreign = {name for name in names if name not in _OWN_FILES and not re.fullmatch(r"figures/[^/]+\.(svg|pdf)", name)}
     index = output_dir / "index.html"
     marked = index.is_file() and MARKER in index.read_text(encoding="utf-8", errors="replace")
     if not names or (marked and not foreign):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ _FIELDS = (
     *("cell", "model", "world", *PLACE, "method", "settings", "seed"),
     *("scores", "units", "seconds", "weights", "versions", "started", "error"),
 )
+KNOWN = 0.95  # recall from which a model counts as one that knows what is edited
 _COUNTS = {"change": 2, "keep": 4, "ripple": 4}  # numbers per kind in a unit
 
 
@@ -116,9 +118,36 @@ class Summary:
 
     place: str
     method: str
+    world: str  # its structure, and what else tells it from other worlds of the same results
     rows: list[Row]
     failed: list[Row]
     scores: Scores | None  # None where every cell failed
+
+    @property
+    def row(self) -> Row:
+        """One of its rows, for what all of them have in common."""
+        return [*self.rows, *self.failed][0]
+
+    @property
+    def family(self) -> str:
+        """The method without its settings."""
+        return str(self.row["method"])
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The method's settings."""
+        found: dict[str, Any] = self.row["settings"]
+        return found
+
+    @property
+    def edits(self) -> int:
+        """How many edits were scored."""
+        return sum(len(row["units"]) for row in self.rows)
+
+    @property
+    def num_models(self) -> int:
+        """How many models were scored."""
+        return len({row["model"] for row in self.rows})
 
     @property
     def seeds(self) -> str:
@@ -156,12 +185,13 @@ def summaries(rows: Sequence[Row]) -> list[Summary]:
     """One summary per method, settings and place, places and then methods in first-seen order.
 
     Worlds that differ in more than their seed are different places, since pooling them would average
-    unlike tasks.
+    unlike tasks; so are models that know what is edited and models that know less of it.
     """
     places: dict[str, list[Row]] = {}
     for row in rows:
         places.setdefault(as_json(_place(row)), []).append(row)
     place_names = _place_names([found[0] for found in places.values()])
+    worlds = world_names(rows)
     method_names = _method_names(rows)
     result = []
     for place, found in zip(place_names, places.values(), strict=True):
@@ -174,12 +204,21 @@ def summaries(rows: Sequence[Row]) -> list[Summary]:
                 Summary(
                     place=place,
                     method=method,
+                    world=worlds[world_key(cells[0])],
                     rows=good,
                     failed=[row for row in cells if row["error"] is not None],
                     scores=_pool(good),
                 )
             )
     return result
+
+
+def quality(summary: Summary) -> float:
+    """Edit success and collateral accuracy in one number, their harmonic mean; 0 where one was not asked."""
+    success, left = summary.score("edit_success"), summary.score("collateral_accuracy")
+    if success is None or left is None or not success["value"] + left["value"]:
+        return 0.0
+    return float(2 * success["value"] * left["value"] / (success["value"] + left["value"]))
 
 
 def by_place(found: Sequence[Summary]) -> list[tuple[str, list[Summary]]]:
@@ -191,10 +230,15 @@ def by_place(found: Sequence[Summary]) -> list[tuple[str, list[Summary]]]:
 
 
 def _pool(rows: Sequence[Row]) -> Scores | None:
-    """The pooled scores of rows that differ in model and seed only."""
+    """The pooled scores of rows that differ in model and seed only; many units need fewer resamples."""
     if not rows:
         return None
-    return summarise(rows)
+    return summarise(rows, resamples=resamples_for(sum(len(row["units"]) for row in rows)))
+
+
+def resamples_for(num_units: int) -> int:
+    """2000 for up to 2000 units, and fewer, at least 200, for more: their number hardly moves an interval then."""
+    return max(200, min(2000, 4_000_000 // max(1, num_units)))
 
 
 def as_json(value: object) -> str:
@@ -208,7 +252,37 @@ def _method(row: Row) -> str:
 
 def _place(row: Row) -> dict[str, Any]:
     world = {name: value for name, value in row["world"].items() if name != "seed"} | draw_settings(row)
-    return {name: row[name] for name in PLACE} | {"world": world}
+    return {name: row[name] for name in PLACE} | {"world": world | _partial_recall(row)}
+
+
+def recall_of(row: Row) -> float | None:
+    """The share of the edited table that the row's model knew before, in the first form; None where it is unknown."""
+    by_edge = next(iter((row.get("recall") or {}).values()), None)
+    found = by_edge.get(row["edge"]) if isinstance(by_edge, dict) else None
+    return None if found is None else float(found)
+
+
+def _partial_recall(row: Row) -> dict[str, Any]:
+    """What tells a model that does not know its world from one that does: its recall in tenths, if below 0.95."""
+    known = recall_of(row)
+    return {} if known is None or known >= KNOWN else {"recall from": math.floor(known * 10) / 10}
+
+
+def world_key(row: Row) -> str:
+    """Equal for rows of worlds that differ in their seed only, taught to models that know as much of them."""
+    return as_json([row["structure"], {k: v for k, v in row["world"].items() if k != "seed"} | _partial_recall(row)])
+
+
+def world_names(rows: Sequence[Row]) -> dict[str, str]:
+    """A name for every world key: its structure, and the fields that tell it from the others of that structure."""
+    worlds = {world_key(row): row for row in rows}
+    fields = {key: dict(json.loads(key)[1]) for key in worlds}
+    names = {}
+    for key, row in worlds.items():
+        same = [fields[other] for other in worlds if worlds[other]["structure"] == row["structure"]]
+        words = [f"{name} {fields[key][name]}" for name in _varying(same) if name in fields[key]]
+        names[key] = ", ".join([row["structure"], *words])
+    return names
 
 
 def _varying(mappings: Sequence[dict[str, Any]]) -> list[str]:
@@ -235,7 +309,7 @@ def _place_names(rows: Sequence[Row]) -> list[str]:
         fields = _varying([places[index]["world"] for index in same])
         for index in same:
             world = places[index]["world"]
-            names[index] = ", ".join([name, *(f"{field} {world.get(field)}" for field in fields)])
+            names[index] = ", ".join([name, *(f"{field} {world[field]}" for field in fields if field in world)])
     return names
 
 

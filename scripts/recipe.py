@@ -98,6 +98,11 @@ def read_recipe(path: str, sections: Mapping[str, type]) -> dict[str, dict[str, 
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"recipe {path} must be YAML: {' '.join(str(error).split())}") from error
     check(isinstance(recipe, dict), f"recipe {path} must consist of sections, got {type(recipe).__name__}")
+    return checked_recipe(recipe, path, sections)
+
+
+def checked_recipe(recipe: Mapping[str, Any], path: str, sections: Mapping[str, type]) -> dict[str, dict[str, Any]]:
+    """The recipe's sections. Raises: ValueError for an unknown section or field, as read_recipe() does."""
     for name, values in recipe.items():
         if name not in SECTIONS and name not in sections:
             from behemoth_editing import METHODS  # with torch, which most scripts do without
@@ -119,8 +124,11 @@ def parse(
     preset: Mapping[str, Any] | None = None,
     swept: Mapping[str, type] | None = None,
     description: str | None = None,
+    recipe: Mapping[str, Any] | None = None,
 ) -> tuple[Any, ...]:
     """One instance of each dataclass, from [RECIPE] and options of the command line (sys.argv if None).
+
+    A recipe may also be given as it would be read, and then no word stands for one.
 
     `sections` are the sections that this script reads, with their dataclasses; those that are not among
     `dataclass_types` are checked only, and read_recipe returns them. With `presets`, the option --config picks
@@ -137,8 +145,11 @@ def parse(
     parser = _Parser(dataclass_types, description=description, usage="%(prog)s [RECIPE] [--option value ...]")
     options = [field.name for cls in dataclass_types for field in dataclasses.fields(cls)]
     with one_line_errors(parser.prog):
-        path = words.pop(0) if words and not words[0].startswith("-") else None
-        recipe = read_recipe(path, sections) if path else {}
+        if recipe is None:
+            path = words.pop(0) if words and not words[0].startswith("-") else None
+            recipe = read_recipe(path, sections) if path else {}
+        else:
+            recipe = checked_recipe(recipe, "the recipe", sections)
         own = [name for name in recipe if sections.get(name) in dataclass_types]
         given = _words({field: value for name in own for field, value in recipe[name].items()})
         for name in named:

@@ -1,0 +1,155 @@
+"""study.py as a person calls it: a study in small, killed and run again, and recipes that are none."""
+
+import importlib
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from accelerate.state import AcceleratorState
+
+from behemoth_editing.results import load_results
+
+SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
+RECIPES = sorted(path.name for path in (SCRIPTS / "recipes").glob("study_*.yaml"))
+SMALL = """
+world: {num_subjects: 12, num_relations: 2, num_objects: 4}
+corpus: {repeats: 4}
+train: {size: 14m, batch_size: 32, measurements: 1}
+sweep: {probes_per_edit: 2, num_edits: 1}
+finetune: {max_steps: 2}
+models:
+  - {name: independent, seeds: [0, 1]}
+  - {name: nested, config: nested, seeds: [0], world: {num_nested_objects: 2}}
+sweeps:
+  - name: ranks
+    sweep: {methods: [finetune], seeds: [0, 1]}
+    finetune: {rank: [1, null], modules: both, layers: ["2,3"]}
+  - name: edges
+    models: [nested]
+    sweep: {methods: [finetune], edge: [subject_object, subject_nested]}
+  - name: ranks again
+    models: [nested]
+    sweep: {methods: [finetune]}
+    finetune: {rank: 1, modules: both, layers: ["2,3"]}
+"""
+CELLS = 3 * 2 * 2 + 2  # three models, two ranks, two draws; two edges; what is asked for twice is run once
+
+
+@pytest.fixture
+def study(monkeypatch, tmp_path):
+    """The script as its own process would import it; the working directory is empty."""
+    monkeypatch.syspath_prepend(SCRIPTS)
+    monkeypatch.chdir(tmp_path)
+    yield importlib.import_module("study")
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def run(folder, *words):
+    command = [sys.executable, str(SCRIPTS / "study.py"), *words]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def scores(folder):
+    return {row["cell"]: (row["weights"], row["scores"]) for row in load_results([folder / "results"])}
+
+
+def test_study_that_is_cut_off_goes_on_and_ends_as_if_it_never_had_been(study, tmp_path, capsys):
+    (tmp_path / "my.yaml").write_text(SMALL, encoding="utf-8")
+    words = ("my.yaml", "--output_dir", "out", "--processes", "2")
+    done = run(tmp_path, *words)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == f"out/report/index.html shows {CELLS} cells, 0 of them failed"
+    out = tmp_path / "out"
+    first, table = scores(out), (out / "verdicts.md").read_text(encoding="utf-8")
+    assert len(first) == CELLS
+    assert sorted(path.name for path in (out / "models").iterdir()) == ["independent-0", "independent-1", "nested-0"]
+    assert table.startswith("| finding | claim | world |")
+    assert f"3 models, {CELLS} cells; " in table
+    assert "`python scripts/study.py my.yaml --output_dir out`" in table
+    assert "scripts/study.py my.yaml --output_dir out" in (out / "report" / "index.html").read_text(encoding="utf-8")
+
+    # What a kill could leave: a model that is not there yet, and a line that is half written.
+    shutil.rmtree(out / "models" / "independent-1")
+    results = out / "results" / "results.jsonl"
+    results.write_bytes(results.read_bytes()[:-3000])
+    shutil.rmtree(out / "report")
+    seconds = json.loads((out / "time.json").read_text(encoding="utf-8"))["seconds"]
+    again = run(tmp_path, *words[:-1], "1")
+    assert again.returncode == 0, again.stderr
+    assert scores(out) == first
+    assert (out / "report" / "index.html").is_file()
+    assert json.loads((out / "time.json").read_text(encoding="utf-8"))["seconds"] > seconds
+    verdicts = [line for line in table.splitlines() if line.startswith("|")]
+    assert [line for line in again.stdout.splitlines() if line.startswith("|")] == verdicts
+
+    (tmp_path / "my.yaml").write_text(SMALL.replace("repeats: 4", "repeats: 5"), encoding="utf-8")
+    with pytest.raises(SystemExit) as caught:
+        study.main(list(words))
+    assert caught.value.code == 2
+    said = capsys.readouterr().err
+    assert "output_dir must be new or of the same recipe, got out/models/independent-0, whose corpus is" in said
+    assert scores(out) == first
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_can_be_read_and_has_what_findings_need(study, name):
+    models, sweeps = study.read_study(f"recipes/{name}")
+    families = {model.family for model in models}
+    assert {"independent", "correlated", "nested"} <= families
+    for family in families:
+        assert sum(model.family == family for model in models) >= 3
+    asked = {(draw.scenario, draw.edge) for sweep in sweeps for draw in sweep.draws}
+    assert {scenario for scenario, _ in asked} >= {"single", "identical", "different", "forget"}
+    assert {edge for _, edge in asked} == {"subject_object", "subject_nested", "object_nested"}
+    assert {method.name for sweep in sweeps for method in sweep.methods} >= {
+        "finetune",
+        "lora",
+        "rome",
+        "memit",
+        "retrain",
+    }
+    strengths = {model.world.correlation for model in models if model.world.correlation is not None}
+    assert strengths == {0.5, 0.7, 0.9, 1.0}
+
+
+def test_dry_run_counts_and_writes_nothing(study, tmp_path, capsys):
+    Path("my.yaml").write_text(SMALL, encoding="utf-8")
+    study.main(["my.yaml", "--dry_run", "--output_dir", "out"])
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].split() == ["2", "models", "independent"]
+    assert said[-1] == "3 models, and 15 cells at most"
+    assert [path.name for path in tmp_path.iterdir()] == ["my.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "parts"),
+    [
+        ("sweeps:", "swepes:", ["section of my.yaml must be one of", "got 'swepes'", "did you mean 'sweeps'?"]),
+        ("name: independent, ", "", ["each of models must have a name"]),
+        ("seeds: [0, 1]}", "sead: [0]}", ["field of independent in models must be one of", "got 'sead'"]),
+        ("models: [nested]", "models: [netsed]", ["model of edges must be one of independent, nested, got 'netsed'"]),
+        ("num_subjects: 12", "num_subjects: 0", ["num_subjects must be at least 1, got 0"]),
+        ("methods: [finetune], edge", "methods: [tune], edge", ["method of edges must be one of", "got 'tune'"]),
+        ("rank: [1, null]", "rank: [0]", ["rank must be at least 1, got 0"]),
+        ("name: nested, config", "name: independent, config", ["models must have names of their own"]),
+    ],
+)
+def test_bad_recipe_is_one_clear_line_and_nothing_is_written(study, tmp_path, capsys, old, new, parts):
+    assert old in SMALL
+    Path("my.yaml").write_text(SMALL.replace(old, new), encoding="utf-8")
+    with pytest.raises(SystemExit) as caught:
+        study.main(["my.yaml", "--output_dir", "out"])
+    assert caught.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    for part in parts:
+        assert part in line
+    assert [path.name for path in tmp_path.iterdir()] == ["my.yaml"]
+
+
+def test_recipe_that_is_not_there_names_those_that_are(study, capsys):
+    with pytest.raises(SystemExit):
+        study.main(["nothing.yaml"])
+    assert "such as recipes/study_base.yaml" in capsys.readouterr().err
