@@ -38,7 +38,7 @@ class EditArguments:
     model: str = setting("runs/tiny-nested", "folder or Hub id of the model that is edited")
     runs: int = setting(3, "runs of the scoring measurement, of which the median counts")
     num_edits: int = setting(10, "single edits of each method")
-    study: bool = setting(False, "run the study of 300 cells as well, a quarter of an hour on two cores")
+    study: bool = setting(False, "run the study of 300 cells as well, about a quarter of an hour on two cores")
     output: str = setting("", "file that the JSON is written to as well; empty: none")
 
     def __post_init__(self) -> None:
@@ -102,9 +102,9 @@ def _scoring(checkpoint: Checkpoint, runs: int) -> list[Row]:
 
 
 def _study(checkpoint: Checkpoint) -> list[Row]:
-    """Minutes of 300 cells, one after the other in this process; single and sequential edits five in a cell."""
+    """Minutes of 300 cells, one after the other in this process; single and sequential edits two in a cell."""
     draws: Sequence[EditConfig] = [
-        EditConfig(scenario=scenario, edit_seed=seed, num_edits=10 if scenario in ("identical", "different") else 5)
+        EditConfig(scenario=scenario, edit_seed=seed, num_edits=10 if scenario in ("identical", "different") else 2)
         for scenario, seed in itertools.product(_STUDY_SCENARIOS, range(5))
     ]
     cells = grid([checkpoint], _STUDY_METHODS, draws)
