@@ -107,7 +107,7 @@ def drawings(found: Sequence[Summary], *, pdf: bool = False) -> dict[str, list[D
         figure = Figure(figsize=(_WIDTH, 3.0), layout="constrained")
         alt = draw(figure)
         if alt:
-            figure.get_axes()[0].set_title(textwrap.fill(title, 34 if name == "layers" else 50))
+            figure.get_axes()[0].set_title(textwrap.fill(title, 34 if name in ("layers", "kinds", "ripple") else 50))
             stem = f"{name}-{number:02d}-" + re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
             full = f"{title}. {alt}"
             result[name].append(Drawing(stem, full, _svg(figure, stem, full), _pdf(figure) if pdf else None))
@@ -514,6 +514,7 @@ def _correlation(figure: Figure, axes: Axes, here: Sequence[Summary]) -> str:
     if not lines:
         return ""
     words = _lines(axes, lines, "followed at correlation")
+    axes.set_xticks(sorted({x for points in lines.values() for x, _, _ in points}))
     axes.set_xlabel("correlation of the two relations in the world")
     axes.set_ylabel("partner fact followed")
     axes.set_ylim(-0.03, 1.03)
@@ -554,6 +555,8 @@ def _recall(figure: Figure, axes: Axes, here: Sequence[Summary]) -> str:
         words.append(f"{label}, " + ", ".join(f"{x:.3f}: {value:.3f}" for x, _, value in sorted(points)))
     axes.set_xlabel("recall before the edit")
     axes.set_ylabel("collateral accuracy")
+    low = min(0.9, math.floor(10 * min(y for points in lines.values() for _, _, y in points)) / 10)
+    axes.set_ylim(low - 0.03 * (1 - low), 1 + 0.03 * (1 - low))
     axes.locator_params(nbins=5)
     _legend(figure, axes)
     return "Scatter plot, a point for each model and method: recall before, and what is left. " + "; ".join(words) + "."
@@ -589,15 +592,17 @@ def _cost(
         words.append(f"{summary.method} {duration(cost['value'])} seconds per edit, quality {good:.3f}")
     everyone = [spent for summary in everywhere if (spent := summary.seconds) is not None]
     top, bottom = max(spent["high"] for spent in everyone), min(spent["low"] for spent in everyone)
-    if bottom > 0:
+    if bottom > 0 and top > 20 * bottom:
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.xaxis.set_minor_formatter(lambda value, _: "")
         axes.set_xlim(bottom / 1.6, top * 1.6)
+    else:
+        axes.set_xlim(0, 1.15 * top or 1.0)
     axes.set_ylim(top=1.03)
     axes.locator_params(axis="y", nbins=5)
     axes.set_xlabel("seconds per edit")
-    axes.set_ylabel("success and rest together")
+    axes.set_ylabel("harmonic mean")
     _legend(figure, axes)
     return "Scatter plot with the range of seconds over cells. " + "; ".join(words) + "."
 

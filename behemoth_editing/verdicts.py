@@ -184,6 +184,8 @@ def _models(rows: Iterable[Row]) -> list[str]:
 
 def difference(a: Summary, b: Summary, name: str, chosen: Callable[[Row], bool] = lambda row: True) -> Evidence | None:
     """The score of a minus that of b over the same edits of the same models, paired; None if they share none."""
+    if a.place != b.place:
+        return None
     draws = [{(row["model"], row["seed"]): row for row in summary.rows if chosen(row)} for summary in (a, b)]
     common = [key for key in draws[0] if key in draws[1]]
     if not common or a.score(name) is None or b.score(name) is None:
@@ -267,7 +269,8 @@ def _rome_is_worse(name: str, found: Sequence[Summary]) -> list[Verdict]:
     for scenario in ("single", "identical"):
         here = _of(found, scenario)
         loras = [s for s in here if s.family == "lora" and rank_of(s) == 32 and s.settings.get("modules") == "both"]
-        romes = [s for s in here if s.family == "rome" and s.score("edit_success") is not None]
+        places = [lora.place for lora in loras[:1]]
+        romes = [s for s in here if s.family == "rome" and s.place in places and s.score("edit_success") is not None]
         if loras and romes:
             best = max(romes, key=lambda s: (s.score("edit_success") or {})["value"])
             pairs[scenario] = (best, loras[0])

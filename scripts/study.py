@@ -35,8 +35,9 @@ from train import SECTIONS as MODEL_SECTIONS
 
 from behemoth_data import CorpusConfig, LexiconConfig, WorldConfig, build
 from behemoth_data.edits import EditConfig
+from behemoth_data.scenarios import draw
 from behemoth_data.settings import check, check_known, setting
-from behemoth_data.world import PRESETS
+from behemoth_data.world import PRESETS, World
 from behemoth_editing import METHODS, EditMethod
 from behemoth_editing.checkpoint import Checkpoint, load_checkpoint
 from behemoth_editing.report import verdict_table, write_report
@@ -170,6 +171,18 @@ def _sweep(recipe: Mapping[str, Any], entry: Mapping[str, Any], families: Sequen
     methods = tuple(method for name in sweep.methods for method in variants[name])
     draws = combinations(EditConfig, sweep, scenario=sweep.scenarios, edit_seed=sweep.seeds)
     return Sweep(entry["name"], chosen, methods, tuple(draws))
+
+
+def check_draws(models: Sequence[Model], sweeps: Sequence[Sweep]) -> None:
+    """Raises: ValueError for the first sweep whose edits a world of its models does not have. Trains nothing."""
+    for model in models:
+        world = World(model.world)
+        for sweep in (sweep for sweep in sweeps if model.family in sweep.families):
+            for edits in sweep.draws:
+                try:
+                    draw(world, edits)
+                except ValueError as error:
+                    raise ValueError(f"{sweep.name}, {model.name}: {error}") from error
 
 
 # What one process does
@@ -330,6 +343,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     output = Path(arguments.output_dir)
     with one_line_errors("study.py"):
         models, sweeps = read_study(path)
+        check_draws(models, sweeps)
         processes = arguments.processes or (1 if torch.cuda.is_available() else os.cpu_count() or 1)
         check(processes >= 1, f"processes must be at least 1, got {processes}")
         if arguments.dry_run:

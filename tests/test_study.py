@@ -134,6 +134,7 @@ def test_dry_run_counts_and_writes_nothing(study, tmp_path, capsys):
         ("num_subjects: 12", "num_subjects: 0", ["num_subjects must be at least 1, got 0"]),
         ("methods: [finetune], edge", "methods: [tune], edge", ["method of edges must be one of", "got 'tune'"]),
         ("rank: [1, null]", "rank: [0]", ["rank must be at least 1, got 0"]),
+        ("edge: [subject_object, ", "num_edits: 99, edge: [", ["edges, nested-0: num_edits must be at most 12"]),
         ("name: nested, config", "name: independent, config", ["models must have names of their own"]),
     ],
 )
