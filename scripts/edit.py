@@ -27,7 +27,7 @@ from behemoth_data.edits import SCENARIOS, EditConfig
 from behemoth_data.settings import check, check_known, setting
 from behemoth_editing import METHODS
 from behemoth_editing.checkpoint import Checkpoint, load_checkpoint
-from behemoth_editing.result_table import write_results_dataset
+from behemoth_editing.result_table import CARD, PICTURE, TABLE, write_results_dataset
 from behemoth_editing.results import load_results, table
 from behemoth_editing.sweep import RESULTS, Cell, cell_seconds, check_cells, grid, run, unfinished
 
@@ -91,7 +91,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         check_cells(cells)
         _check_recall(checkpoints, draws, arguments.require_recall)
         if state.is_main_process and arguments.overwrite and not arguments.dry_run:
-            (output / RESULTS).unlink(missing_ok=True)
+            for name in (RESULTS, TABLE, CARD, PICTURE):
+                (output / name).unlink(missing_ok=True)
         with state.main_process_first():
             missing = cells if arguments.dry_run and arguments.overwrite else unfinished(cells, output)
         state.wait_for_everyone()  # no row is added before every process has read what there is
@@ -110,7 +111,7 @@ def _check_recall(checkpoints: Sequence[Checkpoint], draws: Sequence[EditConfig]
     """Raises: ValueError for a model that knows less of an edited table than required."""
     check(required is None or 0 < required <= 1, f"require_recall must lie in (0, 1], got {required}")
     for checkpoint in checkpoints:
-        by_edge: Mapping[str, float] = next(iter(checkpoint.recall.values()), {})
+        by_edge: Mapping[str, float] = checkpoint.recall.get(checkpoint.corpus.forms[0], {})
         for edge in dict.fromkeys(draw.edge for draw in draws):
             recall = by_edge.get(edge)
             known = "an unknown share" if recall is None else f"{recall:.2%}"

@@ -146,7 +146,7 @@ def test_preset_that_a_script_picks_comes_before_the_recipe(main):
 def test_study_of_optimizers_trains_both_and_edits_what_they_made(main, capsys):
     """The commands of recipes/README.md, on a small world."""
     Path("small.yaml").write_text(
-        (SCRIPTS / "recipes" / "study_optimizers.yaml")
+        (SCRIPTS / "recipes" / "optimizers.yaml")
         .read_text(encoding="utf-8")
         .replace("num_subjects: 1000", "num_subjects: 40")
         .replace("batch_size: 256", "batch_size: 32")

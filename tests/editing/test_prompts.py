@@ -1,6 +1,5 @@
 """Facts about tasks in plain words: every method edits a GPT-NeoX that no world of ours was taught to."""
 
-import copy
 import dataclasses
 
 import pytest
@@ -81,8 +80,14 @@ def test_background_is_every_sentence_with_its_end_once(tokenizer, task):
 def test_every_method_edits_a_model_that_is_not_ours(name, plain, task):
     fields = {field.name for field in dataclasses.fields(METHODS[name])}
     few = {limit: 3 for limit in ("max_steps", "steps") if limit in fields}
+    few |= {"max_loss": 20.0} if "max_loss" in fields else {}  # random weights find everything unlikely
     before = weights_digest(plain)
-    edited = METHODS[name](**few)(plain, copy.deepcopy(task)).model
+    prompt = task.requests[0].prompt_ids
+    with torch.no_grad():
+        said = int(plain(torch.tensor([prompt])).logits[0, -1].argmax())
+    # What the model says now is what is to be forgotten: of another answer there would be nothing to forget.
+    given = dataclasses.replace(task.originals[0], answer_ids=(said,))
+    edited = METHODS[name](**few)(plain, dataclasses.replace(task, originals=(given,))).model
     assert type(edited) is GPTNeoXForCausalLM
     assert weights_digest(edited) != before == weights_digest(plain)
 
