@@ -13,13 +13,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
-from transformers import DynamicCache, PreTrainedModel
+from transformers import PreTrainedModel
 
 from behemoth_data.corpus import Corpus
 from behemoth_data.grammar import ends_in_object
 from behemoth_data.settings import check
 
 Int64 = NDArray[np.int64]
+
+# What one more call of the model costs beside its tokens, in tokens of a 31m model on two cores.
+CALL_TOKENS = 32
 
 
 @contextlib.contextmanager
@@ -38,45 +41,50 @@ def greedy(model: PreTrainedModel, prompts: torch.Tensor, width: int) -> torch.T
     """The `width` tokens [n, W] that greedy generation puts after the prompts [n, P].
 
     Equal to `model.generate(prompts, do_sample=False, max_new_tokens=width)` without stopping at an end token.
-    What prompts have in common at their start is computed once.
+    What prompts have in common at their start is computed once, at as many lengths as it pays.
     """
     if not len(prompts):
         return prompts.new_empty((0, width))
-    length, first, group = shared_prefixes(prompts.cpu().numpy())
-    ids, cache = prompts, None
-    answers = []
+    every, end = np.arange(len(prompts)), prompts.shape[1]
+    done, cache, groups = 0, None, every
     with evaluating(model):
-        if length:
-            start = prompts[torch.from_numpy(first).to(prompts.device), :length]
-            known = model.base_model(input_ids=start, use_cache=True).past_key_values
-            rows = torch.from_numpy(group).to(prompts.device)
-            cache, ids = DynamicCache(), prompts[:, length:]
-            for number, layer in enumerate(known.layers):
-                cache.update(layer.keys[rows], layer.values[rows], number)
-        for _ in range(width):
-            read = model.base_model(input_ids=ids, past_key_values=cache, use_cache=width > 1 or cache is not None)
-            cache = read.past_key_values
-            ids = model.lm_head(read.last_hidden_state[:, -1]).argmax(-1, keepdim=True)
-            answers.append(ids)
+        for length, first, those in [*shared_prefixes(prompts.cpu().numpy()), (end, every, every)]:
+            if cache is not None:
+                cache.batch_select_indices(torch.from_numpy(groups[first]).to(prompts.device))
+            ids = prompts[torch.from_numpy(first).to(prompts.device), done:length]
+            cached = cache is not None or length < end or width > 1
+            read = model.base_model(input_ids=ids, past_key_values=cache, use_cache=cached)
+            done, cache, groups = length, read.past_key_values, those
+        answers = [model.lm_head(read.last_hidden_state[:, -1]).argmax(-1, keepdim=True)]
+        while len(answers) < width:
+            read = model.base_model(input_ids=answers[-1], past_key_values=cache, use_cache=True)
+            answers.append(model.lm_head(read.last_hidden_state[:, -1]).argmax(-1, keepdim=True))
     return torch.cat(answers, dim=1)
 
 
-def shared_prefixes(prompts: Int64) -> tuple[int, Int64, Int64]:
-    """How many first tokens of the prompts [n, P] to compute once, a prompt of each group, and the groups [n].
+def shared_prefixes(prompts: Int64, call_tokens: int = CALL_TOKENS) -> list[tuple[int, Int64, Int64]]:
+    """The lengths of prefixes of the prompts [n, P] to compute once each, with a prompt of each group and the groups.
 
-    Prompts of one group share those tokens. The length is what leaves the fewest tokens to compute: those of
-    every group once, and the rest of every prompt. The last token is never among the shared ones.
+    Prompts of one of the g groups share that many first tokens: `first` [g] and `groups` [n] for each length, in
+    rising order. The lengths are those that leave the fewest tokens to compute, a call of the model for each length
+    counted as `call_tokens`. The last token is computed for every prompt.
     """
     count, width = prompts.shape
+    distinct: list[tuple[Int64, Int64]] = []
     groups = np.zeros(count, np.int64)
-    fewest, best = count * width, (0, groups[:1], groups)
-    for length in range(1, width):
-        pairs = groups * (int(prompts.max()) + 1) + prompts[:, length - 1]
-        _, first, groups = np.unique(pairs, return_index=True, return_inverse=True)
-        tokens = len(first) * length + count * (width - length)
-        if tokens < fewest:
-            fewest, best = tokens, (length, first, groups)
-    return best
+    for column in prompts.T[:-1]:
+        _, first, groups = np.unique(groups * (int(prompts.max()) + 1) + column, return_index=True, return_inverse=True)
+        distinct.append((first, groups))
+    fewest: list[tuple[int, tuple[int, ...]]] = [(0, ())]  # tokens up to each length, and where to stop before it
+    for length in range(1, width + 1):
+        rows = count if length == width else len(distinct[length - 1][0])
+        fewest.append(
+            min(
+                (tokens + rows * (length - start) + call_tokens * (start > 0), (*stops, start) if start else ())
+                for start, (tokens, stops) in enumerate(fewest)
+            )
+        )
+    return [(length, *distinct[length - 1]) for length in fewest[-1][1]]
 
 
 def greedy_answers(

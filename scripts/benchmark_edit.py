@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from bare_products import bare_seconds, forward_calls, matrices
 from benchmark_output import Row
+from memory import keep_freed_memory
 
 from behemoth_data.edits import EditConfig, draw_edits
 from behemoth_data.settings import check, setting
@@ -36,7 +37,7 @@ class EditArguments:
     """What the benchmark of editing runs."""
 
     model: str = setting("runs/tiny-nested", "folder or Hub id of the model that is edited")
-    runs: int = setting(3, "runs of the scoring measurement, of which the median counts")
+    runs: int = setting(9, "runs of the scoring measurement, of which the median counts")
     num_edits: int = setting(10, "single edits of each method")
     study: bool = setting(False, "run the study of 300 cells as well, about a quarter of an hour on two cores")
     output: str = setting("", "file that the JSON is written to as well; empty: none")
@@ -49,6 +50,7 @@ class EditArguments:
 
 def edit(arguments: EditArguments) -> list[Row]:
     """The figures of editing: seconds per edit, probes per second, and the study's minutes if it is asked for."""
+    keep_freed_memory()  # as edit.py does
     device = "cuda" if torch.cuda.is_available() else "cpu"
     checkpoint = load_checkpoint(arguments.model, device)
     rows = _edits(checkpoint, arguments.num_edits) + _scoring(checkpoint, arguments.runs)

@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from memory import keep_freed_memory
 from recipe import as_lists, combinations, one_line_errors, parse
 
 from behemoth_data.edits import SCENARIOS, EditConfig
@@ -78,6 +79,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         description=__doc__,
     )
     state = Accelerator(mixed_precision="no")  # not PartialState(), which overlooks CPU processes
+    keep_freed_memory()
     if state.device.type == "cpu":  # accelerate leaves every process one thread unless told otherwise
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // state.num_processes))
     output = Path(arguments.output_dir)

@@ -29,6 +29,7 @@ import transformers
 import yaml
 from accelerate import Accelerator
 from edit import SweepArguments
+from memory import keep_freed_memory
 from recipe import combinations, one_line_errors, parse
 from tqdm import tqdm
 from train import SECTIONS as MODEL_SECTIONS
@@ -191,6 +192,7 @@ def check_draws(models: Sequence[Model], sweeps: Sequence[Sweep]) -> None:
 def _ready() -> None:
     """One thread and no messages: processes side by side are quicker than threads, and give the same bits anywhere."""
     torch.set_num_threads(1)
+    keep_freed_memory()
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
     warnings.filterwarnings("ignore")

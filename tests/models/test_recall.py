@@ -2,6 +2,7 @@
 
 import copy
 import importlib
+import itertools
 
 import numpy as np
 import pytest
@@ -93,30 +94,51 @@ def test_no_prompts_have_no_answers(untrained):
 
 
 @pytest.mark.parametrize(
-    ("prompts", "length"),
+    ("prompts", "call_tokens", "lengths"),
     [
-        ([[1, 2, 3], [1, 2, 4]], 2),  # 2 + 2 tokens instead of 6
-        ([[1, 2, 3], [4, 2, 3]], 0),  # nothing at the start is shared
-        ([[1, 2, 3], [1, 5, 3], [1, 6, 3], [1, 6, 4]], 1),  # 1 + 8 tokens; sharing two: 6 + 4
-        ([[7, 7, 7]], 0),
-        ([[5, 5], [5, 5]], 1),  # the last token is computed for every prompt
+        ([[1, 2, 3], [1, 2, 4]], 0, [2]),  # 2 + 2 tokens instead of 6
+        ([[1, 2, 3], [1, 2, 4]], 2, []),  # 4 and a call are no fewer than 6
+        ([[1, 2, 3], [4, 2, 3]], 0, []),  # nothing at the start is shared
+        ([[1, 2, 3], [1, 5, 3], [1, 6, 3], [1, 6, 4]], 0, [1, 2]),  # 1 + 3 + 4 tokens instead of 12
+        ([[1, 2, 3], [1, 5, 3], [1, 6, 3], [1, 6, 4]], 2, [1]),  # 1 + 8 and a call; with a second call as many
+        ([[7, 7, 7]], 0, []),
+        ([[5, 5], [5, 5]], 0, [1]),  # the last token is computed for every prompt
     ],
 )
-def test_prefix_that_is_shared_leaves_the_fewest_tokens(prompts, length):
-    found, first, groups = shared_prefixes(np.array(prompts))
-    assert found == length
-    if length:
+def test_prefixes_that_are_shared_leave_the_fewest_tokens(prompts, call_tokens, lengths):
+    found = shared_prefixes(np.array(prompts), call_tokens)
+    assert [length for length, _, _ in found] == lengths
+    for length, first, groups in found:
         assert [prompts[first[group]][:length] for group in groups] == [prompt[:length] for prompt in prompts]
         assert len(first) == len({tuple(prompt[:length]) for prompt in prompts})
+
+
+def test_no_choice_of_prefixes_leaves_fewer_tokens():
+    random = np.random.default_rng(0)
+    for _ in range(30):
+        prompts, call_tokens = random.integers(3, size=(20, 6)), int(random.integers(12))
+
+        def cost(lengths, prompts=prompts, call_tokens=call_tokens):
+            ends = [0, *lengths, 6]
+            rows = [len({tuple(prompt[:length]) for prompt in prompts.tolist()}) for length in lengths] + [20]
+            steps = zip(rows, ends[1:], ends, strict=False)
+            return sum(number * (end - start) for number, end, start in steps) + call_tokens * len(lengths)
+
+        choices = [lengths for number in range(6) for lengths in itertools.combinations(range(1, 6), number)]
+        found = [length for length, _, _ in shared_prefixes(prompts, call_tokens)]
+        assert cost(found) == min(map(cost, choices))
 
 
 @pytest.mark.parametrize("width", [1, 3])
 def test_answers_to_prompts_that_start_alike_equal_generate(checkpoint, width):
     corpus, edge = checkpoint.corpus, Edge.SUBJECT_OBJECT
-    facts = [np.repeat(np.arange(12), 3), np.tile(np.arange(3), 12), np.zeros(36, np.int64)]
+    facts = [np.repeat(np.arange(60), 3), np.tile(np.arange(3), 60), np.zeros(180, np.int64)]
     cut = corpus.grammar.answer_place(edge, "statement").start
     prompts = torch.from_numpy(corpus.grammar.tokens(edge, "statement", *facts)[:, :cut])
-    assert shared_prefixes(prompts.numpy())[0] > 0
+    assert [length for length, _, _ in shared_prefixes(prompts.numpy())] == [
+        1,
+        5,
+    ]  # all share 1
     assert torch.equal(greedy(checkpoint.model, prompts, width), generated(checkpoint.model, prompts, width))
 
 
