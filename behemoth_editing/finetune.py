@@ -110,7 +110,7 @@ class FineTuneConstrained(FineTune):
 
     After every optimizer step the change of each weight is clamped to the ball. Where a rank limit is set too, it
     comes last, and the change of lower rank may leave the ball again.
-    Source: Zhu et al., "Modifying memories in transformer models", 2020, equation 3 with the L-infinity norm.
+    Source: Zhu et al., "Modifying memories in transformer models", 2020 (arXiv 2012.00363), with the L-infinity norm.
     """
 
     name: ClassVar[str] = "finetune_constrained"

@@ -151,8 +151,8 @@ class GradDiff(Unlearning):
 class GradientAscent(GradDiff):
     """Gradient ascent on the old answers: the loss is -NLL, and nothing holds the rest unless `retain` says so.
 
-    Source: Jang et al., "Knowledge unlearning for mitigating privacy risks in language models", 2022, equation 1;
-    their rule that it ends once a text is forgotten holds here row by row, through max_loss.
+    Source: Jang et al., "Knowledge unlearning for mitigating privacy risks in language models", 2022 (arXiv
+    2210.01504); their rule that it ends once a text is forgotten holds here row by row, through max_loss.
     """
 
     name: ClassVar[str] = "gradient_ascent"
@@ -165,8 +165,8 @@ class Npo(Unlearning):
     """Negative preference optimisation: -(2 / beta) log sigmoid(-beta (log p(y|x) - log p_ref(y|x))).
 
     The reference is the model given, and an answer's log-likelihood is the sum over its tokens.
-    Source: Zhang et al., "Negative preference optimization: from catastrophic collapse to effective unlearning", 2024,
-    equation 3.
+    Source: Zhang et al., "Negative preference optimization: from catastrophic collapse to effective unlearning", 2024
+    (arXiv 2404.05868).
     """
 
     name: ClassVar[str] = "npo"
@@ -186,8 +186,8 @@ class Npo(Unlearning):
 class SimNpo(Unlearning):
     """Negative preference optimisation without a reference: -(2 / beta) log sigmoid(-(beta / |y|) log p(y|x) - gamma).
 
-    Source: Fan et al., "Simplicity prevails: rethinking negative preference optimization for LLM unlearning", 2024,
-    equation 4.
+    Source: Fan et al., "Simplicity prevails: rethinking negative preference optimization for LLM unlearning", 2024
+    (arXiv 2410.07163).
     """
 
     name: ClassVar[str] = "simnpo"
@@ -211,7 +211,8 @@ class Rmu(Unlearning):
 
     u is a unit vector of uniform entries, the same for all rows; c is `steering` times the mean norm of the given
     model's own states there, so that one setting fits layers and models of any scale.
-    Source: Li et al., "The WMDP benchmark: measuring and reducing malicious use with unlearning", 2024, section 4.
+    Source: Li et al., "The WMDP benchmark: measuring and reducing malicious use with unlearning", 2024
+    (arXiv 2403.03218).
     """
 
     name: ClassVar[str] = "rmu"
