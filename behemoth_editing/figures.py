@@ -32,7 +32,7 @@ from behemoth_editing.results import (
     recall_of,
     share,
 )
-from behemoth_editing.verdicts import layers_in_words, rank_in_words, rank_series
+from behemoth_editing.verdicts import as_by_default, layers_in_words, rank_in_words, rank_series
 
 _INK = "#010203"  # stands for the page's text colour; no mark uses it
 # Okabe and Ito's palette for colour-blind readers, less its yellow and black, which vanish on light or dark.
@@ -116,8 +116,8 @@ def drawings(found: Sequence[Summary], *, pdf: bool = False) -> dict[str, list[D
         for index, (place, here) in enumerate(places, start=1):
             chosen = named(here)
             add("tradeoff", index, place, lambda f: _tradeoff(f, f.add_subplot(), here, chosen, scored, look))  # noqa: B023
-            add("ranks", index, place, lambda f: _ranks(f, here))  # noqa: B023
-            add("layers", index, place, lambda f: _layers(f, here))  # noqa: B023
+            add("ranks", index, place, lambda f: _ranks(f, as_by_default(here)))  # noqa: B023
+            add("layers", index, place, lambda f: _layers(f, as_by_default(here)))  # noqa: B023
             add("kinds", index, place, lambda f: _kinds(f, f.add_subplot(), chosen, scored, look))  # noqa: B023
             add("ripple", index, place, lambda f: _ripple(f, f.add_subplot(), chosen))  # noqa: B023
             add("cost", index, place, lambda f: _cost(f, f.add_subplot(), here, chosen, scored, look))  # noqa: B023

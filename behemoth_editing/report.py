@@ -39,8 +39,9 @@ from behemoth_editing.results import (
     share,
     summaries,
 )
+from behemoth_editing.setups import setups
 from behemoth_editing.statistics import draw_settings
-from behemoth_editing.verdicts import FINDINGS, Evidence, Verdict, difference, verdicts
+from behemoth_editing.verdicts import FINDINGS, SURE, Evidence, Verdict, difference, rank_in_words, verdicts
 
 MARKER = '<meta name="generator" content="behemoth">'
 _TABLES = ("summary", "kinds", "verdicts")
@@ -156,6 +157,29 @@ def verdict_table(rows: Sequence[Row]) -> str:
     """The verdicts on the findings as a Markdown table, as a README may have it."""
     columns = (0, 1, 2, 3, 4, 5, 6, 7, 8)
     return _markdown([[line[column] for column in columns] for line in _verdicts_table(verdicts(summaries(rows)))])
+
+
+def verdict_overview(rows: Sequence[Row]) -> str:
+    """The verdicts as a small Markdown table, findings by worlds: those worlds that the most findings speak of."""
+    judged = verdicts(summaries(rows))
+    spoken = {v.world: {other.finding for other in judged if other.world == v.world} for v in judged}
+    most = max(map(len, spoken.values()), default=0)
+    worlds = [world for world, findings in spoken.items() if len(findings) == most]
+    lines = [["finding", *worlds]]
+    for finding in FINDINGS:
+        here = [verdict for verdict in judged if verdict.finding == finding.name]
+        across = [verdict for verdict in here if finding.judge is None]  # one verdict on all worlds at once
+        cells = [_in_short([v for v in here if v.world == world] or across) for world in worlds]
+        lines.append([f"**{finding.name}** {finding.claim}", *cells])
+    return _markdown(lines)
+
+
+def _in_short(judged: Sequence[Verdict]) -> str:
+    texts = []
+    for verdict in judged:
+        interval = f" ({_interval(verdict.evidence)})" if verdict.evidence is not None else ""
+        texts.append(f"**{verdict.answer}**: {verdict.about}{interval}")
+    return "<br>".join(texts) or "-"
 
 
 def _markdown(lines: Sequence[Sequence[str]]) -> str:
@@ -284,7 +308,13 @@ def _page(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters.update(
-        share=share, duration=duration, json=as_json, spaced=_spaced, digest=_short, interval=_interval
+        share=share,
+        duration=duration,
+        json=as_json,
+        spaced=_spaced,
+        digest=_short,
+        interval=_interval,
+        rank=rank_in_words,
     )
     template = files("behemoth_editing").joinpath("report.html.jinja").read_text(encoding="utf-8")
     failed = [row for row in rows if row["error"] is not None]
@@ -301,6 +331,8 @@ def _page(
         judged_worlds=worlds,
         questions=_QUESTIONS,
         floor=_noise_floor(found),
+        setups=setups(found),
+        sure=SURE,
         filters={
             "world": list(dict.fromkeys(summary.world for summary in found)),
             "scenario": list(dict.fromkeys(summary.row["scenario"] for summary in found)),

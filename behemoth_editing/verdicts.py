@@ -1,15 +1,18 @@
 """Findings put to the test: a claim, the rule that decides it, and what the rule says of each world. No figures.
 
 A rule compares an interval with a bound. "Clearly above" a bound means that the interval lies above it and that the
-value of every single model does; "clearly below" likewise. Fewer than three models decide nothing.
+value of every single model does; "clearly below" likewise. Fewer than three models decide nothing. A method is judged
+as it is by default, but for where and at which rank it changes a model.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from collections.abc import Callable, Iterable, Sequence
 
+from behemoth_editing import METHODS
 from behemoth_editing.results import Row, Summary, as_json, resamples_for
 from behemoth_editing.statistics import Interval, paired_difference, score_units
 
@@ -17,6 +20,8 @@ SURE = 0.95  # edits are made where edit success is clearly above this
 LARGE = 0.05  # a large difference
 SMALL = 0.01  # a difference in what is left that is worth a word
 MIN_MODELS = 3
+# What findings are about; every other setting is part of how an edit is made.
+STUDIED = ("rank", "alpha", "modules", "layers", "layer", "site")
 FULL = math.inf  # the rank of a change without a limit
 
 HOLDS, FAILS, OPEN = "holds", "does not hold", "undecided"
@@ -65,7 +70,7 @@ class Finding:
 
 def verdicts(found: Sequence[Summary]) -> list[Verdict]:
     """The verdicts on all findings, world after world; a finding that nothing was run for has none."""
-    scored = [summary for summary in found if summary.scores is not None]
+    scored = [summary for summary in as_by_default(found) if summary.scores is not None]
     result: list[Verdict] = []
     for finding in FINDINGS:
         if finding.judge is None:
@@ -77,6 +82,23 @@ def verdicts(found: Sequence[Summary]) -> list[Verdict]:
 
 
 # What a rule reads
+
+
+def changed(summary: Summary) -> dict[str, object]:
+    """The settings that findings are not about and that are not the method's defaults."""
+    if summary.family not in METHODS:
+        return {}
+    defaults = json.loads(json.dumps(dataclasses.asdict(METHODS[summary.family]())))  # type: ignore[call-overload]
+    return {
+        name: value
+        for name, value in summary.settings.items()
+        if name not in STUDIED and name in defaults and as_json(defaults[name]) != as_json(value)
+    }
+
+
+def as_by_default(found: Iterable[Summary]) -> list[Summary]:
+    """The summaries that differ from their methods' defaults in what findings are about at most."""
+    return [summary for summary in found if not changed(summary)]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

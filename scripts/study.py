@@ -10,12 +10,15 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
+import html
 import itertools
 import json
 import logging
 import multiprocessing
 import os
 import platform
+import re
+import shutil
 import sys
 import time
 import warnings
@@ -41,13 +44,19 @@ from behemoth_data.settings import check, check_known, setting
 from behemoth_data.world import PRESETS, World
 from behemoth_editing import METHODS, EditMethod
 from behemoth_editing.checkpoint import Checkpoint, load_checkpoint
-from behemoth_editing.report import verdict_table, write_report
+from behemoth_editing.report import verdict_overview, verdict_table, write_report
 from behemoth_editing.sweep import RESULTS, Cell, check_cells, grid, run, unfinished
 from behemoth_models.train import TrainConfig, train
 
 _HERE = Path(__file__).resolve().parent
 _SWEEP_SECTIONS = ("sweep", *METHODS)
 _POLL_SECONDS = 2.0
+_MARKS = ("<!-- study -->", "<!-- end of study -->")
+# What a README shows of a study's report: the copy's name, and the figure's.
+_README_FIGURES = {
+    "study-ranks.svg": "ranks-*independent*different*.svg",
+    "study-forget.svg": "ranks-*nested*forget*.svg",
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -57,6 +66,11 @@ class StudyArguments:
     output_dir: str = setting("study/tiny", "folder for models/, results/, report/ and verdicts.md")
     processes: int | None = setting(
         None, "processes that train and edit side by side; none: one for each CPU core, or one if there is a GPU"
+    )
+    readme: str = setting(
+        "",
+        "Markdown file with the lines <!-- study --> and <!-- end of study -->: the verdicts go between them, and two "
+        "figures into docs/ beside it; empty: none",
     )
     dry_run: bool = setting(False, "only count the models and the cells of every sweep")
 
@@ -347,6 +361,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         models, sweeps = read_study(path)
         check_draws(models, sweeps)
         processes = arguments.processes or (1 if torch.cuda.is_available() else os.cpu_count() or 1)
+        if arguments.readme:
+            held = Path(arguments.readme).read_text(encoding="utf-8") if Path(arguments.readme).is_file() else ""
+            check(
+                all(held.count(mark) == 1 for mark in _MARKS),
+                f"readme must be a file with the lines {' and '.join(_MARKS)}, each once, got {arguments.readme}",
+            )
         check(processes >= 1, f"processes must be at least 1, got {processes}")
         if arguments.dry_run:
             _preview(models, sweeps)
@@ -367,6 +387,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
         table = f"{verdict_table(rows)}\n{note}\n"
         (output / "verdicts.md").write_text(table, encoding="utf-8")
+        if arguments.readme:
+            _into_readme(Path(arguments.readme), f"{verdict_overview(rows)}\n{note}\n", output / "report" / "figures")
     print(table)
     failed = [row for row in rows if row["error"] is not None]
     for row in failed:
@@ -374,6 +396,25 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"{output / 'report' / 'index.html'} shows {len(rows)} cells, {len(failed)} of them failed")
     if failed:
         raise SystemExit(1)
+
+
+def _into_readme(readme: Path, verdicts: str, figures: Path) -> None:
+    """The part of the file between the two marks is the verdicts and two figures, which are in docs/ beside it."""
+    text = readme.read_text(encoding="utf-8")
+    before, _, rest = text.partition(_MARKS[0])
+    _, _, after = rest.partition(_MARKS[1])
+    parts = [before + _MARKS[0], verdicts]
+    for name, pattern in _README_FIGURES.items():
+        for drawn in sorted(figures.glob(pattern))[:1]:
+            picture = readme.parent / "docs" / name
+            picture.parent.mkdir(exist_ok=True)
+            shutil.copyfile(drawn, picture)
+            label = re.search(r'aria-label="([^"]*)"', drawn.read_text(encoding="utf-8"))
+            alt = html.unescape(label[1]) if label else name
+            parts.append(f"![{alt}](docs/{name})\n")
+    partial = readme.with_name(f"{readme.name}.partial")
+    partial.write_text("\n".join(parts) + _MARKS[1] + after, encoding="utf-8")
+    partial.replace(readme)
 
 
 def _preview(models: Sequence[Model], sweeps: Sequence[Sweep]) -> None:

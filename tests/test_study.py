@@ -58,7 +58,9 @@ def scores(folder):
 
 def test_study_that_is_cut_off_goes_on_and_ends_as_if_it_never_had_been(study, tmp_path, capsys):
     (tmp_path / "my.yaml").write_text(SMALL, encoding="utf-8")
-    words = ("my.yaml", "--output_dir", "out", "--processes", "2")
+    readme = tmp_path / "README.md"
+    readme.write_text("Before.\n<!-- study -->old<!-- end of study -->\nAfter.\n", encoding="utf-8")
+    words = ("my.yaml", "--output_dir", "out", "--readme", "README.md", "--processes", "2")
     done = run(tmp_path, *words)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == f"out/report/index.html shows {CELLS} cells, 0 of them failed"
@@ -70,6 +72,10 @@ def test_study_that_is_cut_off_goes_on_and_ends_as_if_it_never_had_been(study, t
     assert f"3 models, {CELLS} cells; " in table
     assert "`python scripts/study.py my.yaml --output_dir out`" in table
     assert "scripts/study.py my.yaml --output_dir out" in (out / "report" / "index.html").read_text(encoding="utf-8")
+    said = readme.read_text(encoding="utf-8")
+    assert said.startswith("Before.\n<!-- study -->\n| finding |")
+    assert said.endswith("<!-- end of study -->\nAfter.\n")
+    assert f"3 models, {CELLS} cells; " in said
 
     # What a kill could leave: a model that is not there yet, and a line that is half written.
     shutil.rmtree(out / "models" / "independent-1")
@@ -148,6 +154,18 @@ def test_bad_recipe_is_one_clear_line_and_nothing_is_written(study, tmp_path, ca
     for part in parts:
         assert part in line
     assert [path.name for path in tmp_path.iterdir()] == ["my.yaml"]
+
+
+def test_readme_without_a_place_for_the_verdicts_is_refused_before_anything_is_trained(study, tmp_path, capsys):
+    (tmp_path / "my.yaml").write_text(SMALL, encoding="utf-8")
+    (tmp_path / "README.md").write_text("<!-- study --> only", encoding="utf-8")
+    for name in ("README.md", "none.md"):
+        with pytest.raises(SystemExit) as caught:
+            study.main(["my.yaml", "--output_dir", "out", "--readme", name])
+        assert caught.value.code == 2
+        said = capsys.readouterr().err
+        assert "readme must be a file with the lines <!-- study --> and <!-- end of study -->" in said
+    assert not (tmp_path / "out").exists()
 
 
 def test_recipe_that_is_not_there_names_those_that_are(study, capsys):

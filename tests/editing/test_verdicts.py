@@ -1,14 +1,20 @@
-"""The findings' rules on results made up so that the answer is known: a clear yes, a clear no, too little to tell."""
+"""The findings' rules on results made up so that the answer is known: a clear yes, a clear no, too little to tell.
+
+The same for the set-ups that findings are compared over.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import pytest
 
+from behemoth_editing.report import page, verdict_overview
 from behemoth_editing.results import summaries
+from behemoth_editing.setups import setups
 from behemoth_editing.verdicts import (
     FAILS,
     FINDINGS,
@@ -16,6 +22,8 @@ from behemoth_editing.verdicts import (
     HOLDS,
     OPEN,
     Verdict,
+    as_by_default,
+    changed,
     rank_of,
     rank_series,
     verdicts,
@@ -318,3 +326,53 @@ def test_a_series_keeps_alpha_together_where_it_follows_the_rank_and_apart_where
         for alpha in (8, 16)
     ]
     assert [list(series.by_rank) for series in rank_series(summaries(crossed))] == [[1, 2], [1, 2]]
+
+
+GOOD = {1: (0.5, 1.0), 8: (1.0, 0.98), None: (1.0, 0.9)}
+POOR = {1: (0.1, 0.8), 8: (0.5, 0.7), None: (0.9, 0.6)}
+
+
+def test_settings_that_findings_are_about_are_no_change_and_all_others_are() -> None:
+    (plain,) = summaries(curve({8: (1.0, 1.0)}, alpha=32))
+    (other,) = summaries(curve({8: (1.0, 1.0)}, retain="none", learning_rate=5e-3))
+    assert changed(plain) == {}
+    assert changed(other) == {"retain": "none"}  # the learning rate is lora's default
+    assert as_by_default([plain, other]) == [plain]
+
+
+def test_methods_are_judged_as_they_are_by_default() -> None:
+    rows = curve(GOOD) + curve(POOR, retain="none")
+    (verdict,) = [verdict for verdict in verdicts(summaries(rows)) if verdict.finding == "F2b"]
+    assert verdict == next(v for v in verdicts(summaries(curve(GOOD))) if v.finding == "F2b")
+
+
+def test_a_set_up_has_its_smallest_rank_and_what_the_highest_costs() -> None:
+    usual, other = setups(summaries(curve(GOOD) + curve(POOR, retain="none")))
+    assert (usual.changed, other.changed) == ("as by default", "retain none")
+    assert usual.ranks == other.ranks == (1.0, 8.0, math.inf)
+    assert (usual.rank, usual.made, round(usual.cost.interval.value, 2)) == (8.0, True, -0.08)
+    assert (other.rank, other.made, other.cost) == (math.inf, False, None)
+    assert other.success.interval.value == 0.9
+
+
+def test_one_set_up_alone_is_compared_with_nothing() -> None:
+    rows = curve(GOOD)
+    assert setups(summaries(rows)) == []
+    assert 'id="setups"' not in page(rows)
+
+
+def test_the_page_has_a_row_for_every_set_up() -> None:
+    text = page(curve(GOOD) + curve(POOR, retain="none"))
+    rows = text[text.index('id="setups"') :].split("<tbody>")[1].split("</tbody>")[0]
+    assert rows.count("<tr>") == 2
+    assert "<td>retain none</td><td>1, 8, full</td><td>none</td>" in rows
+
+
+def test_the_overview_has_every_finding_and_the_worlds_that_most_of_them_speak_of() -> None:
+    scores = {1: (1.0, 1.0), 64: (1.0, 1.0)}
+    rows = curve(scores) + curve(scores, structure="nested") + curve(scores, scenario="forget", structure="correlated")
+    header, _, *lines = verdict_overview(rows).splitlines()
+    assert header == "| finding | independent | nested |"
+    (line,) = [line for line in lines if line.startswith("| **F2a**")]
+    assert line.count(f"**{FAILS}**: lora, layers 2+3 (1.000 [") == 2
+    assert next(line for line in lines if line.startswith("| **F3a**")).endswith("| - | - |")
