@@ -107,7 +107,7 @@ def drawings(found: Sequence[Summary], *, pdf: bool = False) -> dict[str, list[D
         figure = Figure(figsize=(_WIDTH, 3.0), layout="constrained")
         alt = draw(figure)
         if alt:
-            figure.get_axes()[0].set_title(textwrap.fill(title, 34 if name in ("layers", "kinds", "ripple") else 50))
+            figure.get_axes()[0].set_title(textwrap.fill(title, 34 if name in ("layers", "kinds", "ripple") else 42))
             stem = f"{name}-{number:02d}-" + re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
             full = f"{title}. {alt}"
             result[name].append(Drawing(stem, full, _svg(figure, stem, full), _pdf(figure) if pdf else None))
@@ -320,11 +320,18 @@ def _layers(figure: Figure, here: Sequence[Summary]) -> str:
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
         axes.set_ylabel(name.replace("_", "\n"))
-    shorts = [choice.removeprefix("layers ").removeprefix("layer ").removesuffix(" layers") for choice in columns]
-    panels[1].set_xticks(range(len(columns)), shorts)
+    panels[1].set_xticks(range(len(columns)), map(_short_layers, columns))
     panels[1].set_xlabel("layers")
     figure.set_size_inches(_WIDTH, 1.3 + 2 * max(0.85, 0.28 * len(rows)))
     return "Maps of layers against modules. " + "; ".join(words) + "."
+
+
+def _short_layers(choice: str) -> str:
+    """Layers as a column's head: 2, 0–2 for neighbours, 0+5, all."""
+    numbers = [int(part) for part in re.findall(r"\d+", choice)]
+    if len(numbers) > 1 and numbers == list(range(numbers[0], numbers[-1] + 1)):
+        return f"{numbers[0]}–{numbers[-1]}"
+    return "+".join(map(str, numbers)) or "all"
 
 
 def _layer_choices(here: Sequence[Summary]) -> dict[str, dict[str, Summary]]:

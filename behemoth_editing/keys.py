@@ -62,7 +62,7 @@ def shared_statistics(model: PreTrainedModel, layer: int, background: Background
     if key not in shared.key_statistics:
         started = time.perf_counter()
         matrix = matrix_of(model, layer, "mlp.dense_4h_to_h")
-        shared.key_statistics[key] = key_statistics(model, matrix, background, key[0])
+        shared.key_statistics[key] = key_statistics(model, matrix, background, key[0], progress=shared.progress)
         shared.seconds += time.perf_counter() - started
     return shared.key_statistics[key]
 
@@ -78,7 +78,13 @@ def _source_digest(model: PreTrainedModel, layer: int) -> str:
 
 
 def key_statistics(
-    model: PreTrainedModel, output_matrix: nn.Linear, background: Background, weights: str, *, batch_size: int = 512
+    model: PreTrainedModel,
+    output_matrix: nn.Linear,
+    background: Background,
+    weights: str,
+    *,
+    batch_size: int = 512,
+    progress: bool = True,
 ) -> KeyStatistics:
     """The second moment of the keys over every token of every sentence, batches summed in float64.
 
@@ -88,7 +94,7 @@ def key_statistics(
     check(background.digest != "", "background must hold sentences for the statistics of keys, got none")
     total, count = torch.zeros(width, width, dtype=torch.float64), 0
     device = next(model.parameters()).device
-    for block in tqdm(background.blocks(), desc="key statistics", unit="block", leave=False):
+    for block in tqdm(background.blocks(), desc="key statistics", unit="block", leave=False, disable=not progress):
         for start in range(0, len(block), batch_size):
             tokens = torch.from_numpy(block[start : start + batch_size, :-1]).to(device)
             keys = keys_of(model, output_matrix, tokens).flatten(0, 1).float()

@@ -45,6 +45,7 @@ class Shared:
 
     key_statistics: dict[tuple[str, str, int], KeyStatistics] = dataclasses.field(default_factory=dict)
     seconds: float = 0.0  # spent on all of it, which is no single edit's cost
+    progress: bool = True  # whether what takes long shows a bar
 
 
 class EditMethod(Protocol):

@@ -164,7 +164,7 @@ def verdict_overview(rows: Sequence[Row]) -> str:
     judged = verdicts(summaries(rows))
     spoken = {v.world: {other.finding for other in judged if other.world == v.world} for v in judged}
     most = max(map(len, spoken.values()), default=0)
-    worlds = [world for world, findings in spoken.items() if len(findings) == most]
+    worlds = sorted((world for world, findings in spoken.items() if len(findings) == most), key=_by_structure)
     lines = [["finding", *worlds]]
     for finding in FINDINGS:
         here = [verdict for verdict in judged if verdict.finding == finding.name]
@@ -172,6 +172,10 @@ def verdict_overview(rows: Sequence[Row]) -> str:
         cells = [_in_short([v for v in here if v.world == world] or across) for world in worlds]
         lines.append([f"**{finding.name}** {finding.claim}", *cells])
     return _markdown(lines)
+
+
+def _by_structure(world: str) -> int:
+    return [world.startswith(name) for name in ("independent", "correlated", "nested", "")].index(True)
 
 
 def _in_short(judged: Sequence[Verdict]) -> str:

@@ -119,7 +119,7 @@ def run(cells: Sequence[Cell], output: Path, *, progress: bool = True) -> list[d
     failed = 0
     with tqdm(total=len(cells), desc="cells", unit="cell", disable=not progress) as bar:
         for checkpoint, of_model in itertools.groupby(cells, key=lambda cell: cell.checkpoint):
-            shared = Shared()
+            shared = Shared(progress=progress)
             for edits, group in itertools.groupby(of_model, key=lambda cell: cell.edits):
                 draw = _drawn(checkpoint, edits)
                 for cell in group:
@@ -235,7 +235,7 @@ def _results(cell: Cell, draw: _Draw, shared: Shared) -> dict[str, Any]:
     weights, changes, details = [], [], []
     for number, edit_set in enumerate(draw.sets):
         # What a model in the middle of a sequence is good for, no other cell is.
-        own = shared if model is original else Shared(dict(shared.key_statistics))
+        own = shared if model is original else Shared(dict(shared.key_statistics), progress=shared.progress)
         started, shared_before = time.perf_counter(), own.seconds
         edited = cell.method(model, edit_set, own)
         written = time.perf_counter()

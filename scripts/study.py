@@ -54,8 +54,8 @@ _POLL_SECONDS = 2.0
 _MARKS = ("<!-- study -->", "<!-- end of study -->")
 # What a README shows of a study's report: the copy's name, and the figure's.
 _README_FIGURES = {
-    "study-ranks.svg": "ranks-*independent*different*.svg",
-    "study-forget.svg": "ranks-*nested*forget*.svg",
+    "study-ranks.svg": "ranks-*-different-*-independent*.svg",
+    "study-layers.svg": "layers-*-different-*-independent*.svg",
 }
 
 
