@@ -410,7 +410,7 @@ def _into_readme(readme: Path, verdicts: str, figures: Path) -> None:
             picture.parent.mkdir(exist_ok=True)
             shutil.copyfile(drawn, picture)
             label = re.search(r'aria-label="([^"]*)"', drawn.read_text(encoding="utf-8"))
-            alt = html.unescape(label[1]) if label else name
+            alt = ". ".join(html.unescape(label[1]).split(". ")[:2]) if label else name  # not every number
             parts.append(f"![{alt}](docs/{name})\n")
     partial = readme.with_name(f"{readme.name}.partial")
     partial.write_text("\n".join(parts) + _MARKS[1] + after, encoding="utf-8")
