@@ -407,7 +407,7 @@ def test_each_step_of_a_sequence_edits_what_the_last_one_left(checkpoint, tmp_pa
 
 def test_statistics_of_models_within_a_sequence_are_not_kept(checkpoint, tmp_path, monkeypatch):
     kept = []
-    monkeypatch.setattr(module, "Shared", lambda *parts: kept.append(Shared(*parts)) or kept[-1])
+    monkeypatch.setattr(module, "Shared", lambda *parts, **more: kept.append(Shared(*parts, **more)) or kept[-1])
     config = dataclasses.replace(EDITS, scenario="sequence", num_edits=2)
     run(grid([checkpoint], [Memit(layers=(1, 2), steps=2)], [config]), tmp_path, progress=False)
     own, later = kept
