@@ -8,12 +8,12 @@ import sys
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
-def keep_freed_memory() -> None:
-    """Freed memory stays with this process, where glibc manages it; elsewhere nothing is done.
+def keep_freed_memory() -> bool:
+    """Whether freed memory now stays with this process: where glibc manages it. Elsewhere nothing is done.
 
     By default glibc gives the memory of a large tensor back at once, and the next one of the same size pays for all
     of its pages again: when probes are scored on a CPU, a sixth of the time.
     """
-    if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "mallopt"):
-        library.mallopt(_M_MMAP_THRESHOLD, 32 * 2**20)
-        library.mallopt(_M_TRIM_THRESHOLD, 2**30)
+    if sys.platform != "linux" or not hasattr(library := ctypes.CDLL(None), "mallopt"):
+        return False
+    return bool(library.mallopt(_M_MMAP_THRESHOLD, 32 * 2**20) and library.mallopt(_M_TRIM_THRESHOLD, 2**30))

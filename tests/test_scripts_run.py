@@ -484,3 +484,28 @@ def test_bad_input_of_train_is_one_clear_line_and_nothing_is_written(script, tmp
     for part in parts:
         assert part in line
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is managed by glibc on Linux only")
+@pytest.mark.parametrize("kept", [True, False])
+def test_freed_memory_stays_with_the_process_if_it_is_asked_to_keep_it(kept):
+    code = f"""
+import re, sys
+sys.path.insert(0, {str(SCRIPTS)!r})
+from memory import keep_freed_memory
+
+def held():
+    return int(re.search(r"VmRSS:\\s+(\\d+) kB", open("/proc/self/status").read())[1]) / 1024
+
+if {kept}:
+    assert keep_freed_memory()
+before = held()
+block = bytearray(b"x") * 20 * 2**20
+with_block = held()
+del block
+print(with_block - before, held() - before)
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    taken, left = map(float, found)  # MB
+    assert taken > 18
+    assert left > 18 if kept else left < 5
