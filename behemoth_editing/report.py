@@ -153,15 +153,13 @@ def _interval(evidence: Evidence) -> str:
     return share(dataclasses.asdict(evidence.interval), 3)
 
 
-def verdict_table(rows: Sequence[Row]) -> str:
-    """The verdicts on the findings as a Markdown table, as a README may have it."""
-    columns = (0, 1, 2, 3, 4, 5, 6, 7, 8)
-    return _markdown([[line[column] for column in columns] for line in _verdicts_table(verdicts(summaries(rows)))])
+def verdict_table(judged: Sequence[Verdict]) -> str:
+    """The verdicts on the findings as a Markdown table, one to a line, with the numbers behind them."""
+    return _markdown([line[:-1] for line in _verdicts_table(judged)])
 
 
-def verdict_overview(rows: Sequence[Row]) -> str:
+def verdict_overview(judged: Sequence[Verdict]) -> str:
     """The verdicts as a small Markdown table, findings by worlds: those worlds that the most findings speak of."""
-    judged = verdicts(summaries(rows))
     spoken = {v.world: {other.finding for other in judged if other.world == v.world} for v in judged}
     most = max(map(len, spoken.values()), default=0)
     worlds = sorted((world for world, findings in spoken.items() if len(findings) == most), key=_by_structure)
@@ -387,8 +385,8 @@ def _short(digest: str) -> str:
 
 def write_report(
     folders: Sequence[Path], output_dir: Path, *, overwrite: bool = False, command: str | None = None
-) -> list[Row]:
-    """The rows of the folders, once output_dir holds the index.html, tables and figures made from them.
+) -> tuple[list[Row], list[Verdict]]:
+    """The rows of the folders and the verdicts on them, once output_dir holds index.html, tables and figures of both.
 
     Everything is written beside output_dir first, and index.html is put in place last. Files that are not a
     report's are never removed. The page names `command` as what makes all of it again, if there is one.
@@ -415,7 +413,7 @@ def write_report(
         shutil.rmtree(stage)
     for name in earlier - set(contents):
         (output_dir / name).unlink()
-    return rows
+    return rows, judged
 
 
 def _place_files(contents: dict[str, bytes], stage: Path, output_dir: Path) -> None:

@@ -39,7 +39,8 @@ def main(words: list[str]) -> None:
     (arguments,) = HfArgumentParser(ReportArguments).parse_args_into_dataclasses(words)  # type: ignore[arg-type]
     output_dir = Path(arguments.output_dir)
     try:
-        rows = write_report([Path(folder) for folder in arguments.results], output_dir, overwrite=arguments.overwrite)
+        folders = [Path(folder) for folder in arguments.results]
+        rows, _ = write_report(folders, output_dir, overwrite=arguments.overwrite)
     except (ValueError, OSError) as error:
         raise SystemExit(f"error: {error}") from error
     failed = sum(row["error"] is not None for row in rows)

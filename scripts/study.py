@@ -378,17 +378,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         check_cells(cells)
         _edit_all(cells, output, processes, clock)
         command = f"python scripts/study.py {path} --output_dir {output.as_posix()}"
-        rows = write_report([output / "results"], output / "report", command=command)
+        rows, judged = write_report([output / "results"], output / "report", command=command)
         seconds = clock.keep()
         started = min(row["started"] for row in rows)[:10]
         note = (
             f"{len(models)} models, {len(rows)} cells; {seconds / 60:.0f} minutes on {_machine()}, begun {started}, "
             f"written {datetime.datetime.now(datetime.UTC):%Y-%m-%d}; `{command}`."
         )
-        table = f"{verdict_table(rows)}\n{note}\n"
+        table = f"{verdict_table(judged)}\n{note}\n"
         (output / "verdicts.md").write_text(table, encoding="utf-8")
         if arguments.readme:
-            _into_readme(Path(arguments.readme), f"{verdict_overview(rows)}\n{note}\n", output / "report" / "figures")
+            _into_readme(Path(arguments.readme), f"{verdict_overview(judged)}\n{note}\n", output / "report" / "figures")
     print(table)
     failed = [row for row in rows if row["error"] is not None]
     for row in failed:

@@ -475,3 +475,14 @@ def test_tables_as_files_hold_the_numbers_computed_by_hand(tmp_path: Path) -> No
     assert (kept["value"], kept["count"], kept["wrong_before"]) == ("0.5", "4", "0")
     markdown = (tmp_path / "out/summary.md").read_text(encoding="utf-8").split("\n")
     assert markdown[2].startswith("| single | rome | 0.750 [")
+
+
+def test_the_map_heads_a_range_of_layers_with_its_ends():
+    rows = [
+        result("finetune", "different", seed, settings={"layers": layers, "modules": "mlp"})
+        for layers in ([2], [0, 1, 2], [0, 5], None)
+        for seed in (0, 1)
+    ]
+    (drawing,) = drawings(summaries(rows))["layers"]
+    heads = re.findall(r">([0-5]|\d[–+]\d|all)</text>", drawing.svg)
+    assert [head for head in heads if head != "1"] == ["2", "0+5", "0–2", "all"]

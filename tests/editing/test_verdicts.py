@@ -371,7 +371,7 @@ def test_the_page_has_a_row_for_every_set_up() -> None:
 def test_the_overview_has_every_finding_and_the_worlds_that_most_of_them_speak_of() -> None:
     scores = {1: (1.0, 1.0), 64: (1.0, 1.0)}
     rows = curve(scores) + curve(scores, structure="nested") + curve(scores, scenario="forget", structure="correlated")
-    header, _, *lines = verdict_overview(rows).splitlines()
+    header, _, *lines = verdict_overview(verdicts(summaries(rows))).splitlines()
     assert header == "| finding | independent | nested |"
     (line,) = [line for line in lines if line.startswith("| **F2a**")]
     assert line.count(f"**{FAILS}**: lora, layers 2+3 (1.000 [") == 2
