@@ -116,7 +116,7 @@ class FineTuneConstrained(FineTune):
     name: ClassVar[str] = "finetune_constrained"
 
     layers: tuple[int, ...] | None = setting((2, 3), "layers to train; none: all of them")
-    max_change: float = setting(5e-3, "largest change of any one weight")
+    max_change: float = setting(1e-2, "largest change of any one weight")
 
     def __post_init__(self) -> None:
         """Raises: ValueError that names the field, the bound and the value."""

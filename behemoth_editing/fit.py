@@ -34,12 +34,13 @@ class FitSettings:
     """Settings of every method that trains on the mixture."""
 
     learning_rate: float = setting(1e-3, "AdamW's learning rate at the first step")
-    max_steps: int = setting(25, "optimizer steps at most, over which the learning rate decays linearly to zero")
+    max_steps: int = setting(100, "optimizer steps at most, over which the learning rate decays linearly to zero")
     edited_rows: int = setting(64, "edited facts in each step at most")
     retain_rows: int = setting(48, "retain facts of the mixture in each step, as many of each kind")
     retain: str = setting("mixture", "mixture: train on the retain facts too; none: on the edited facts only")
     retain_weight: float = setting(1.0, "weight of the retain facts' loss, beside their share of the mixture")
-    patience: int = setting(10, "steps for which the edits must hold and the loss not fall before it stops")
+    patience: int = setting(10, "steps for which edits and retain facts must hold, or the loss not fall, before it stops")
+    retain_accuracy: float = setting(0.99, "share of the retain facts of each kind in these steps that must be right")
     fit_seed: int = setting(0, "seed of the rows' order and of fresh weights")
 
     def __post_init__(self) -> None:
@@ -47,6 +48,7 @@ class FitSettings:
         conform(self)
         check(self.learning_rate > 0, f"learning_rate must be above 0, got {self.learning_rate}")
         check(self.retain_weight >= 0, f"retain_weight must be at least 0, got {self.retain_weight}")
+        check(0 <= self.retain_accuracy <= 1, f"retain_accuracy must be from 0 to 1, got {self.retain_accuracy}")
         for field in ("max_steps", "edited_rows", "retain_rows", "patience"):
             check(getattr(self, field) >= 1, f"{field} must be at least 1, got {getattr(self, field)}")
         check_known("retain", self.retain, ["mixture", "none"])
@@ -62,12 +64,18 @@ class Batch:
     logits: torch.Tensor  # [n, T, V] float32
     states: torch.Tensor  # [n, T, H] float32, what the objective's layer puts out; empty if it names none
 
+    @property
+    def right(self) -> torch.Tensor:
+        """Whether every answer token is the likeliest [n]."""
+        return ((self.logits.argmax(-1) == self.targets) | (self.targets == IGNORED)).all(1)
+
 
 @dataclasses.dataclass(frozen=True)
 class Objective:
     """What training wants: the edited rows are prompts with the answers that the loss is about.
 
-    Once it is reached, training goes on until the loss stops falling, unless the objective does not settle.
+    Once it is reached, training goes on until the retained facts are right again or the loss stops falling, unless the
+    objective does not settle.
     """
 
     settles: ClassVar[bool] = True
@@ -109,12 +117,13 @@ def fit(
     objective: Objective,
     project: Callable[[], None] | None = None,
 ) -> dict[str, Any]:
-    """The parameters are trained, in place, until the objective is reached and, if it settles, the loss stops falling.
+    """The parameters are trained, in place, until the objective is reached and, if it settles, the rest is in place again.
 
     Every step sees as many retain facts of each kind, so that the few facts with the old object, which suffer
     first, are heard. The loss weighs edited against retained as their rows in the mixture (an edited fact counts
     `edited_repeats` times), kinds alike. `project` is called after every optimizer step. The objective is reached
-    once the latest look at each edited row is as wanted.
+    once the latest look at each edited row is as wanted; the rest is in place once `retain_accuracy` of each kind's
+    rows of the last `patience` steps were right, or, where that cannot be had, once the loss stops falling.
     Returns the steps taken, loss and whether the objective is reached as of the last forward pass, and seconds.
     Raises: FloatingPointError if the loss is no number.
     """
@@ -129,6 +138,7 @@ def fit(
     right = torch.zeros(len(objective.queries), dtype=torch.bool)
     seen = torch.zeros_like(right)
     losses: list[float] = []
+    retained: list[list[float]] = []
     held = steps = 0
     for step in range(settings.max_steps):
         if step % _AHEAD == 0:
@@ -138,13 +148,18 @@ def fit(
         loss = share * objective.loss(edited).mean()
         for kind in kept:
             loss = loss + settings.retain_weight * (1 - share) * objective.retain_loss(kind).mean() / len(kept)
-        right[edited.places] = ((edited.logits.argmax(-1) == edited.targets) | (edited.targets == IGNORED)).all(1).cpu()
+        right[edited.places] = edited.right.cpu()
         seen[edited.places] = True
         held = held + 1 if bool(seen.all()) and objective.reached(right) else 0
         losses.append(loss.item())
+        retained.append([kind.right.double().mean().item() for kind in kept])
         if not math.isfinite(losses[-1]):
             raise FloatingPointError(f"loss is {losses[-1]} at step {step + 1}: try a lower learning_rate")
-        if held >= settings.patience and (not objective.settles or _flat(losses, settings.patience)):
+        if held >= settings.patience and (
+            not objective.settles
+            or _right(retained[-settings.patience :]) >= settings.retain_accuracy
+            or _flat(losses, settings.patience)
+        ):
             break
         optimizer.zero_grad()
         torch.autograd.backward(loss)
@@ -304,6 +319,11 @@ def _parts(edited: Sequence[Query], kinds: Mapping[str, Sequence[Query]], settin
         order = Stream(settings.fit_seed, f"editing/fit/{kind}")
         parts.append(_Part(parts[-1].first + parts[-1].size, len(facts), count, order))
     return parts
+
+
+def _right(shares: Sequence[Sequence[float]]) -> float:
+    """Of the shares of rows that were right, step by step and kind by kind: the mean of the kind that has the least."""
+    return min((sum(kind) / len(kind) for kind in zip(*shares, strict=True)), default=1.0)
 
 
 def _flat(losses: Sequence[float], window: int) -> bool:

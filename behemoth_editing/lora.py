@@ -32,7 +32,7 @@ class Lora(FitSettings):
     name: ClassVar[str] = "lora"
     goal: ClassVar[str] = "edit"
 
-    learning_rate: float = setting(5e-3, "AdamW's learning rate")
+    learning_rate: float = setting(2e-3, "AdamW's learning rate at the first step")
     rank: int = setting(8, "rank of each matrix's change, at most the matrix's smaller side")
     alpha: int = setting(16, "scale of the change, divided by rank")
     layers: tuple[int, ...] | None = setting((2, 3), "layers to adapt; none: all of them")

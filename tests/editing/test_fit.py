@@ -13,7 +13,19 @@ import behemoth_editing.fit as module
 from behemoth_data.edits import EditConfig, draw_edits
 from behemoth_data.grammar import Query
 from behemoth_data.rng import Stream
-from behemoth_editing.fit import FitSettings, Learn, _flat, _Part, _Rows, first_layers, fit, rows_of
+from behemoth_editing.fit import (
+    IGNORED,
+    Batch,
+    FitSettings,
+    Learn,
+    _flat,
+    _Part,
+    _right,
+    _Rows,
+    first_layers,
+    fit,
+    rows_of,
+)
 from behemoth_editing.method import copy_of, weights_digest
 
 
@@ -73,14 +85,47 @@ def test_loss_is_flat_when_a_window_is_no_more_than_5_percent_below_the_one_befo
     assert _flat(losses, 2) is flat
 
 
-def test_it_stops_when_the_edits_hold_and_the_loss_is_flat(checkpoint, edit_set):
-    model, details = fitted(checkpoint, edit_set, max_steps=300, patience=4, learning_rate=3e-3)
+@pytest.mark.parametrize(
+    ("shares", "least"),
+    [
+        ([], 1.0),
+        ([[], []], 1.0),  # nothing is retained
+        ([[1.0], [0.5]], 0.75),
+        ([[1.0, 0.5], [1.0, 0.0]], 0.25),
+        ([[0.0, 1.0], [1.0, 1.0]], 0.5),
+    ],
+)
+def test_share_of_retained_rows_that_were_right_is_that_of_the_worst_kind(shares, least):
+    assert _right(shares) == least
+
+
+def test_rows_are_right_when_every_answer_token_is_the_likeliest():
+    targets = torch.tensor([[IGNORED, 3, 4], [IGNORED, 3, 4], [1, IGNORED, IGNORED]])
+    likeliest = torch.tensor([[9, 3, 4], [9, 3, 5], [2, 0, 0]])
+    logits = torch.nn.functional.one_hot(likeliest, 10).float()
+    assert Batch([0, 1, 2], targets, targets, logits, logits).right.tolist() == [True, False, False]
+
+
+def stopped(checkpoint, edit_set, retain_accuracy):
+    model, details = fitted(
+        checkpoint, edit_set, max_steps=300, patience=4, learning_rate=3e-3, retain_accuracy=retain_accuracy
+    )
     assert details["edits_hold"]
-    assert 8 <= details["steps"] < 300
+    assert details["steps"] < 300
     for request in edit_set.requests:
         ids = torch.tensor([request.prompt_ids])
         with torch.no_grad():
             assert int(model(ids).logits[0, -1].argmax()) == request.answer_ids[0]
+    return details["steps"]
+
+
+def test_it_stops_when_the_edits_hold_and_retained_facts_are_right_or_the_loss_is_flat(checkpoint, edit_set, monkeypatch):
+    anyhow, unless_right = (stopped(checkpoint, edit_set, accuracy) for accuracy in (0.0, 0.99))
+    monkeypatch.setattr("behemoth_editing.fit._right", lambda _: 0.0)
+    flat = stopped(checkpoint, edit_set, 0.99)
+    assert 4 <= anyhow <= unless_right <= flat
+    assert anyhow < flat
+    assert flat >= 8  # two windows
 
 
 @pytest.fixture
@@ -265,3 +310,9 @@ def test_objective_that_does_not_settle_ends_as_soon_as_it_is_reached(checkpoint
     assert hasty < settled
     said = [int(model(torch.tensor([q.prompt_ids])).logits[0, -1].argmax()) for q in edit_set.requests]
     assert said == [q.answer_ids[0] for q in edit_set.requests]
+
+
+@pytest.mark.parametrize("wrong", [-0.1, 1.1])
+def test_retain_accuracy_is_a_share(wrong):
+    with pytest.raises(ValueError, match=f"retain_accuracy must be from 0 to 1, got {wrong}"):
+        FitSettings(retain_accuracy=wrong)
