@@ -111,7 +111,6 @@ class Unlearning(Tuning):
 
     goal: ClassVar[str] = "forget"
 
-    max_steps: int = setting(50, "optimizer steps at most, over which the learning rate decays linearly to zero")
     retain_weight: float = setting(0.3, "weight of the retain facts' loss, beside their share of the mixture")
     patience: int = setting(2, "steps for which old answers must be gone before it stops")
     left: float = setting(
