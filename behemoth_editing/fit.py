@@ -39,7 +39,7 @@ class FitSettings:
     retain_rows: int = setting(48, "retain facts of the mixture in each step, as many of each kind")
     retain: str = setting("mixture", "mixture: train on the retain facts too; none: on the edited facts only")
     retain_weight: float = setting(1.0, "weight of the retain facts' loss, beside their share of the mixture")
-    patience: int = setting(10, "steps for which edits and retain facts must hold, or the loss not fall, before it stops")
+    patience: int = setting(10, "steps for which edits and retain facts must hold, or the loss not fall, to stop")
     retain_accuracy: float = setting(0.99, "share of the retain facts of each kind in these steps that must be right")
     fit_seed: int = setting(0, "seed of the rows' order and of fresh weights")
 
@@ -117,7 +117,7 @@ def fit(
     objective: Objective,
     project: Callable[[], None] | None = None,
 ) -> dict[str, Any]:
-    """The parameters are trained, in place, until the objective is reached and, if it settles, the rest is in place again.
+    """The parameters are trained, in place, until the objective is reached and, if it settles, the rest in place again.
 
     Every step sees as many retain facts of each kind, so that the few facts with the old object, which suffer
     first, are heard. The loss weighs edited against retained as their rows in the mixture (an edited fact counts

@@ -119,7 +119,7 @@ def stopped(checkpoint, edit_set, retain_accuracy):
     return details["steps"]
 
 
-def test_it_stops_when_the_edits_hold_and_retained_facts_are_right_or_the_loss_is_flat(checkpoint, edit_set, monkeypatch):
+def test_it_stops_when_edits_hold_and_retained_facts_are_right_or_the_loss_is_flat(checkpoint, edit_set, monkeypatch):
     anyhow, unless_right = (stopped(checkpoint, edit_set, accuracy) for accuracy in (0.0, 0.99))
     monkeypatch.setattr("behemoth_editing.fit._right", lambda _: 0.0)
     flat = stopped(checkpoint, edit_set, 0.99)
