@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from behemoth_editing.lora import Lora
 from behemoth_editing.report import page, verdict_overview
 from behemoth_editing.results import summaries
 from behemoth_editing.setups import setups
@@ -334,7 +335,7 @@ POOR = {1: (0.1, 0.8), 8: (0.5, 0.7), None: (0.9, 0.6)}
 
 def test_settings_that_findings_are_about_are_no_change_and_all_others_are() -> None:
     (plain,) = summaries(curve({8: (1.0, 1.0)}, alpha=32))
-    (other,) = summaries(curve({8: (1.0, 1.0)}, retain="none", learning_rate=5e-3))
+    (other,) = summaries(curve({8: (1.0, 1.0)}, retain="none", learning_rate=Lora().learning_rate))
     assert changed(plain) == {}
     assert changed(other) == {"retain": "none"}  # the learning rate is lora's default
     assert as_by_default([plain, other]) == [plain]
