@@ -41,7 +41,7 @@ class FitSettings:
     retain_weight: float = setting(1.0, "weight of the retain facts' loss, beside their share of the mixture")
     patience: int = setting(10, "steps for which edits and retain facts must hold, or the loss not fall, to stop")
     retain_accuracy: float = setting(
-        0.99, "share of the retain facts of each kind in these steps that must be right; forgetting does not wait for them"
+        0.99, "share of the retain facts of each kind in these steps that must be right; not for what only forgets"
     )
     fit_seed: int = setting(0, "seed of the rows' order and of fresh weights")
 
