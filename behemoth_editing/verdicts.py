@@ -130,8 +130,8 @@ def rank_of(summary: Summary) -> float | None:
     return FULL if rank is None or clamped else float(rank)
 
 
-def rank_series(found: Iterable[Summary]) -> list[Series]:
-    """The methods of one place that were run at two ranks or more; a LoRA's alpha may follow its rank."""
+def rank_series(found: Iterable[Summary], least: int = 2) -> list[Series]:
+    """The methods of one place that were run at `least` ranks or more; a LoRA's alpha may follow its rank."""
     groups: dict[str, list[Summary]] = {}
     for summary in found:
         if rank_of(summary) is not None:
@@ -149,7 +149,7 @@ def rank_series(found: Iterable[Summary]) -> list[Series]:
             parts = [group]
         for part in parts:
             by_rank = {rank: summary for summary in part if (rank := rank_of(summary)) is not None}
-            if len(by_rank) > 1:
+            if len(by_rank) >= least:
                 settings = {k: v for k, v in part[0].settings.items() if k not in ("rank", "alpha")}
                 ordered = dict(sorted(by_rank.items()))
                 result.append(Series(method=part[0].family, settings=settings, by_rank=ordered))
@@ -549,7 +549,7 @@ def _lora_at_lower_rank(name: str, found: Sequence[Summary]) -> list[Verdict]:
 
 
 def _attention_keeps_more(name: str, found: Sequence[Summary]) -> list[Verdict]:
-    loras = [s for s in rank_series(_ten_different(found)) if s.method == "lora"]
+    loras = [s for s in rank_series(_ten_different(found), least=1) if s.method == "lora"]
     result = []
     for attention in (s for s in loras if s.settings.get("modules") == "attention"):
         for mlp in (s for s in loras if s.settings == {**attention.settings, "modules": "mlp"}):

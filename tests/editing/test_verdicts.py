@@ -307,6 +307,12 @@ def test_attention_and_what_it_keeps(attention: float, expected: str) -> None:
     assert answer(rows, "F5b") == expected
 
 
+@pytest.mark.parametrize(("attention", "expected"), [(0.99, HOLDS), (0.9, FAILS)])
+def test_one_rank_is_enough_to_compare_modules(attention: float, expected: str) -> None:
+    rows = curve({16: (1.0, 0.9), 8: (1.0, 0.8)}, modules="mlp") + curve({16: (1.0, attention)}, modules="attention")
+    assert answer(rows, "F5b") == expected
+
+
 def test_a_rank_above_the_matrices_is_full_rank_and_none_is_too() -> None:
     rows = [
         row("lora", "different", 1.0, 1.0, rank=512, layers=None, modules="both", details=[{"rank": 256}]),
