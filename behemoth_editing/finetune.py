@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import nn
@@ -17,6 +17,7 @@ from behemoth_editing.method import (
     MATRICES,
     MODULES,
     Edited,
+    Fitted,
     Shared,
     check_layer_choice,
     check_layers,
@@ -24,6 +25,7 @@ from behemoth_editing.method import (
     copy_of,
     layers_of,
     matrix_of,
+    weights_digest,
 )
 
 
@@ -32,7 +34,8 @@ class Tuning(FitSettings):
     """AdamW on all weights, or on the matrices of chosen layers and modules, for an objective that a method names.
 
     `rank` replaces the change of every matrix, when training is over, by its best approximation of that rank
-    (Eckart and Young, 1936: the leading singular triplets).
+    (Eckart and Young, 1936: the leading singular triplets). Edits in a row that differ in their rank alone share one
+    training.
     """
 
     layers: tuple[int, ...] | None = setting((3,), "layers to train; none: all of them")
@@ -64,12 +67,33 @@ class Tuning(FitSettings):
         for parameter in parameters:
             parameter.requires_grad_(True)
         before = [parameter.detach().clone() for parameter in parameters]
-        details = fit(edited, parameters, task, self, objective, self._limit(parameters, before))
+        details = self._train(edited, parameters, before, task, objective, shared or Shared())
         if self.rank is not None:
             for parameter, original in zip(parameters, before, strict=True):
                 parameter.data = original + best_of_rank(parameter.data - original, self.rank)
         edited.requires_grad_(False)
         return Edited(edited, details)
+
+    def _train(
+        self,
+        model: PreTrainedModel,
+        parameters: Sequence[nn.Parameter],
+        before: Sequence[torch.Tensor],
+        task: EditTask,
+        objective: Objective,
+        shared: Shared,
+    ) -> dict[str, Any]:
+        """The parameters are trained, or what the last edit trained them to if it differed in nothing but the rank."""
+        weights, method, last = weights_digest(model), dataclasses.replace(self, rank=None), shared.fitted
+        if last is not None and last.task is task and (last.weights, last.method) == (weights, method):
+            for parameter, trained in zip(parameters, last.parameters, strict=True):
+                parameter.data.copy_(trained)
+            shared.seconds -= last.details["seconds"]
+            return dict(last.details)
+        details = fit(model, parameters, task, self, objective, self._limit(parameters, before))
+        trained_to = tuple(parameter.detach().clone() for parameter in parameters)
+        shared.fitted = Fitted(weights, task, method, trained_to, dict(details))
+        return details
 
     def _objective(self, model: PreTrainedModel, task: EditTask) -> Objective:
         """What the copy of the model, which is as it was given, is to be trained for."""

@@ -39,12 +39,26 @@ class Edited:
     details: dict[str, Any]
 
 
+@dataclasses.dataclass(frozen=True)
+class Fitted:
+    """Weights that were trained for a task, before anything is done to them."""
+
+    weights: str  # digest of the model that they come from
+    task: EditTask
+    method: EditMethod  # without what it does after training
+    parameters: tuple[torch.Tensor, ...]
+    details: dict[str, Any]
+
+
 @dataclasses.dataclass
 class Shared:
-    """What many edits of one model use and one computation gives; every entry is keyed by digests of its sources."""
+    """What many edits of one model use and one computation gives; every entry is known by its sources."""
 
     key_statistics: dict[tuple[str, str, int], KeyStatistics] = dataclasses.field(default_factory=dict)
-    seconds: float = 0.0  # spent on all of it, which is no single edit's cost
+    fitted: Fitted | None = None  # the last one
+    # Spent on key statistics, which is no single edit's cost, less what edits were spared by the last one's training,
+    # which is the cost of theirs too.
+    seconds: float = 0.0
     progress: bool = True  # whether what takes long shows a bar
 
 

@@ -20,6 +20,7 @@ import platform
 import re
 import shutil
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -204,13 +205,24 @@ def check_draws(models: Sequence[Model], sweeps: Sequence[Sweep]) -> None:
 
 
 def _ready() -> None:
-    """One thread and no messages: processes side by side are quicker than threads, and give the same bits anywhere."""
+    """One thread and no messages: processes side by side are quicker than threads, and give the same bits anywhere.
+
+    The process ends with the study, also where that was killed, so that none works on beside the one that goes on.
+    """
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     keep_freed_memory()
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
     warnings.filterwarnings("ignore")
     logging.disable(logging.WARNING)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _teach(model: Model, folder: Path) -> None:

@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from behemoth_data.edits import EditConfig, draw_edits
+from behemoth_editing import finetune as module
 from behemoth_editing.finetune import FineTune, FineTuneConstrained, best_of_rank
-from behemoth_editing.method import weights_digest
+from behemoth_editing.fit import fit
+from behemoth_editing.method import Shared, weights_digest
 
 MLP = ("mlp.dense_h_to_4h.weight", "mlp.dense_4h_to_h.weight")
 ATTENTION = ("attention.query_key_value.weight", "attention.dense.weight")
@@ -68,6 +70,51 @@ def test_limited_change_is_the_best_approximation_of_the_free_one(checkpoint, ed
         # Weights of about 0.1 are rounded to float32 after the change.
         np.testing.assert_allclose(change, best, atol=6e-8)
         assert np.linalg.svd(change, compute_uv=False)[rank] < 1e-5
+
+
+@pytest.fixture
+def fits(monkeypatch):
+    """The settings of every training that is run."""
+    run = []
+    monkeypatch.setattr(module, "fit", lambda *parts: run.append(parts[3]) or fit(*parts))
+    return run
+
+
+def test_ranks_of_one_edit_share_one_training_and_change_nothing_by_it(checkpoint, edit_set, fits):
+    methods = [FineTune(max_steps=2, modules="both", rank=rank) for rank in (1, None, 3)]
+    alone = [method(checkpoint.model, edit_set) for method in methods]
+    shared, together = Shared(), []
+    fits.clear()
+    for method in methods:
+        together.append(method(checkpoint.model, edit_set, shared))
+    assert fits == methods[:1]
+    assert [weights_digest(edited.model) for edited in together] == [weights_digest(edited.model) for edited in alone]
+    assert len({weights_digest(edited.model) for edited in alone}) == 3
+    # Each is to cost as much as if it had been alone: what it was spared is taken off what is shared.
+    assert shared.seconds == pytest.approx(-2 * together[0].details["seconds"])
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda model, edits, method: (model, dataclasses.replace(edits), method),
+        lambda model, edits, method: (model, edits, dataclasses.replace(method, max_steps=1)),
+        lambda model, edits, method: (
+            model,
+            edits,
+            FineTuneConstrained(max_steps=2, layers=method.layers, modules="mlp", rank=2),
+        ),
+        lambda model, edits, method: (method(model, edits).model, edits, method),
+    ],
+    ids=["edits", "settings", "method", "weights"],
+)
+def test_training_is_shared_by_nothing_else(checkpoint, edit_set, fits, other):
+    method, shared = FineTune(max_steps=2, rank=2), Shared()
+    method(checkpoint.model, edit_set, shared)
+    model, edits, changed = other(checkpoint.model, edit_set, method)
+    fits.clear()
+    changed(model, edits, shared)
+    assert len(fits) == 1
 
 
 @pytest.mark.parametrize("rank", [1, 4, 9])
