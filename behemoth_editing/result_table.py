@@ -43,7 +43,7 @@ _TEXTS = {
     "error": "why the cell failed; null where it did not",
     "num_units": "edits scored",
     "seconds_edit": "seconds of editing, over all edits of the cell",
-    "seconds_shared": "seconds of what a method prepares once for all cells, if this cell was the first; below 0: training spared",
+    "seconds_shared": "seconds of what cells share, if this one was the first; below 0: what it was spared",
     "seconds_score": "seconds of asking the edited models",
     "by_kind": "JSON: for each kind of fact that must not change, the share still right",
     "ripple": "JSON: for each kind of dependent fact, the shares kept, followed and incoherent",

@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,49 @@ def test_study_that_is_cut_off_goes_on_and_ends_as_if_it_never_had_been(study, t
     said = capsys.readouterr().err
     assert "output_dir must be new or of the same recipe, got out/models/independent-0, whose corpus is" in said
     assert scores(out) == first
+
+
+WORK = """
+import os, sys, time
+sys.path.insert(0, {scripts!r})
+import study
+
+def work():
+    for beat in range(1200):
+        with open(f"{{os.getpid()}}.beat", "w") as file:
+            file.write(str(beat))
+        time.sleep(0.05)
+
+if __name__ == "__main__":
+    study._side_by_side([study._task(work)] * 2, 2, lambda left: None)
+"""
+
+
+def test_workers_end_with_a_study_that_is_killed(tmp_path):
+    (tmp_path / "work.py").write_text(WORK.format(scripts=str(SCRIPTS)), encoding="utf-8")
+
+    def beats():
+        return {path.name: path.read_text() for path in tmp_path.glob("*.beat")}
+
+    def eventually(holds):
+        end = time.monotonic() + 50
+        while not holds() and time.monotonic() < end:
+            time.sleep(0.5)
+        return holds()
+
+    def still():
+        before = beats()
+        time.sleep(0.5)
+        return beats() == before
+
+    with subprocess.Popen([sys.executable, "work.py"], cwd=tmp_path) as killed:
+        try:
+            assert eventually(lambda: len(beats()) == 2)
+            assert not still()
+        finally:
+            killed.kill()
+    assert eventually(still)
+    assert all(int(beat) < 1199 for beat in beats().values())
 
 
 @pytest.mark.parametrize("name", RECIPES)
