@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.tracking import get_available_trackers
 from accelerate.utils import GradientAccumulationPlugin
 from numpy.typing import NDArray
 from torch.nn.functional import cross_entropy
@@ -142,6 +143,9 @@ def train(
     """
     if tracker is not None:
         check_known("tracker", tracker, TRACKERS)
+        # accelerate itself passes over a tracker that it cannot import, and logs nothing.
+        installed = [str(found) for found in get_available_trackers()]
+        check(tracker in installed, f"tracker must be installed (pip install {tracker}), got {tracker!r}, which is not")
     # bf16 by autocast below: an Accelerator's own precision is fixed for the life of the process.
     accelerator = Accelerator(
         mixed_precision="no",

@@ -34,7 +34,7 @@ class PretrainArguments:
         None, "exported folder or Hub id whose sentences are read, as in train.py; null: the generator makes them"
     )
     output_dir: str = setting("runs", "folder in which every model gets a folder")
-    tracker: str | None = setting(None, f"where to log while training: {', '.join(TRACKERS)}; null: nowhere")
+    tracker: str | None = setting(None, f"where to log: {', '.join(TRACKERS)} (to be installed); null: nowhere")
 
     def __post_init__(self) -> None:
         """Raises: ValueError that lists the known trackers."""

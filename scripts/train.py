@@ -32,7 +32,7 @@ class RunArguments:
         "null: the generator makes them",
     )
     output_dir: str = setting("runs/model", "folder for the model; a run that was cut off in it goes on")
-    tracker: str | None = setting(None, f"where to log while training: {', '.join(TRACKERS)}; null: nowhere")
+    tracker: str | None = setting(None, f"where to log: {', '.join(TRACKERS)} (to be installed); null: nowhere")
 
 
 SECTIONS = {"world": WorldConfig, "lexicon": LexiconConfig, "corpus": CorpusConfig, "train": TrainConfig}

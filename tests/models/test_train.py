@@ -597,17 +597,49 @@ def test_unknown_tracker_is_refused_before_anything_is_written(corpus, tmp_path)
     assert os.listdir(tmp_path) == []
 
 
-def test_tensorboard_gets_losses_and_recall_and_changes_nothing(corpus, exact, tmp_path):
-    pytest.importorskip("tensorboard")
+def test_tracker_that_is_not_installed_is_refused_before_anything_is_written(corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "get_available_trackers", lambda: [])
+    with pytest.raises(ValueError, match=r"tracker must be installed \(pip install trackio\), got 'trackio'"):
+        train(corpus, TrainConfig(**QUICK), tmp_path / "model", tracker="trackio", progress=False)
+    assert os.listdir(tmp_path) == []
+
+
+def logged_by_tensorboard(folder):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    report = train(corpus, TrainConfig(**EXACT), tmp_path / "model", tracker="tensorboard", progress=False)
-    assert sorted(os.listdir(tmp_path / "model")) == sorted([*FILES, "behemoth"])
-    events = EventAccumulator(str(tmp_path / "model" / "behemoth")).Reload()
-    assert [event.step for event in events.Scalars("loss")] == [1, 2, 3, 4, 5]
-    assert [event.value for event in events.Scalars("loss")] == pytest.approx(report["losses"])
-    assert [event.step for event in events.Scalars("recall/subject_object")] == [2, 5]
+    events = EventAccumulator(str(folder / "model" / "behemoth")).Reload()
+    return {name: {e.step: e.value for e in events.Scalars(name)} for name in ("loss", "recall/subject_object")}
+
+
+def logged_by_trackio(folder):
+    from trackio.sqlite_storage import SQLiteStorage
+
+    (run,) = SQLiteStorage.get_runs("behemoth")
+    points = SQLiteStorage.get_logs("behemoth", run)
+    return {
+        name: {point["step"]: point[name] for point in points if name in point}
+        for name in ("loss", "recall/subject_object")
+    }
+
+
+@pytest.mark.parametrize(
+    ("tracker", "logged", "more"),
+    [("tensorboard", logged_by_tensorboard, ["behemoth"]), ("trackio", logged_by_trackio, [])],
+)
+def test_tracker_gets_losses_and_recall_and_changes_nothing(
+    corpus, exact, tmp_path, monkeypatch, tracker, logged, more
+):
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))  # read when trackio is first imported
+    report = train(corpus, TrainConfig(**EXACT), tmp_path / "model", tracker=tracker, progress=False)
+    assert sorted(os.listdir(tmp_path / "model")) == sorted([*FILES, *more])
+    found = logged(tmp_path)
+    assert found["loss"] == pytest.approx(dict(enumerate(report["losses"], start=1)))
+    assert found["recall/subject_object"] == pytest.approx({2: exact_recall(report, 2), 5: exact_recall(report, 5)})
     assert weights(tmp_path / "model") == weights(exact[0])
+
+
+def exact_recall(report, step):
+    return next(point["recall"]["subject_object"] for point in report["curve"] if point["step"] == step)
 
 
 if __name__ == "__main__":
