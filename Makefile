@@ -57,7 +57,7 @@ $(REPORT): $(RESULTS) | $(STAMP)
 	$(OFFLINE) $(BIN)/python scripts/report.py results/demo --output_dir report
 
 # It goes on where it was stopped, and does nothing but the report again once it is complete.
-study: | $(STAMP)  ## put the paper's findings to the test: 24 models, some 1,600 cells; README gets the verdicts
+study: | $(STAMP)  ## put the paper's findings to the test: 24 models, some 1,500 cells; README gets the verdicts
 	$(OFFLINE) $(BIN)/python scripts/study.py recipes/study_tiny.yaml --output_dir $(STUDY) --readme README.md
 	@echo "The study is complete: open $(STUDY)/report/index.html; the verdicts are in $(STUDY)/verdicts.md"
 
