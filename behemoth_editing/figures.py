@@ -157,9 +157,11 @@ def _legend(figure: Figure, axes: Axes) -> None:
         labels = [label for label in labels if label != _FRONT] + [_FRONT]
     longest = max(len(label) for label in labels)
     columns = max(1, min(len(labels), 48 // (longest + 6)))
+    wrapped = [textwrap.fill(label, 52, subsequent_indent="  ") for label in labels]
+    lines = [label.count("\n") + 1 for label in wrapped]
     width, height = figure.get_size_inches()
-    figure.set_size_inches(width, height + 0.22 * math.ceil(len(labels) / columns))
-    figure.legend(handles, labels, loc="outside lower left", ncols=columns, columnspacing=1.2, handletextpad=0.4)
+    figure.set_size_inches(width, height + 0.22 * (math.ceil(len(labels) / columns) if columns > 1 else sum(lines)))
+    figure.legend(handles, wrapped, loc="outside lower left", ncols=columns, columnspacing=1.2, handletextpad=0.4)
 
 
 def _whisker(score: Scores) -> list[list[float]]:
@@ -246,7 +248,7 @@ def _tradeoff(
 
 def _ranks(figure: Figure, here: Sequence[Summary]) -> str:
     """Success and what is left against the rank of the change: a line with a band for each method and module."""
-    series = [one for one in rank_series(here) if len(one.by_rank) > 2]
+    series = rank_series(here)
     if not series:
         return ""
     ranks = sorted({rank for one in series for rank in one.by_rank})
@@ -281,7 +283,7 @@ def _ranks(figure: Figure, here: Sequence[Summary]) -> str:
             values = ", ".join(f"rank {rank_in_words(rank)} {share(score, 3)}" for rank, score in scores.items())
             words.append(f"{label}, {name.replace('_', ' ')}: {values}")
         axes.set_ylabel(name.replace("_", " "))
-        axes.set_ylim(top=1.02)
+        axes.set_ylim(min(axes.get_ylim()[0], 0.9), 1.02)  # also where every value is 1
         axes.locator_params(axis="y", nbins=5)
     panels[0].axhline(0.95, color=_INK, linewidth=0.8, linestyle=(0, (2, 2)), alpha=0.6)
     panels[1].set_xticks(range(len(ranks)), [rank_in_words(rank) for rank in ranks])

@@ -45,7 +45,7 @@ class Fitted:
 
     weights: str  # digest of the model that they come from
     task: EditTask
-    method: EditMethod  # without what it does after training
+    method: object  # its settings, but for what it does after training
     parameters: tuple[torch.Tensor, ...]
     details: dict[str, Any]
 
