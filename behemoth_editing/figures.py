@@ -337,9 +337,13 @@ def _short_layers(choice: str) -> str:
 
 
 def _layer_choices(here: Sequence[Summary]) -> dict[str, dict[str, Summary]]:
-    """The variants of each method and module or site that differ in their layers only, by these, if there are some."""
+    """The variants of each method and module or site that differ in their layers only, by these.
+
+    There must be some in one module or at one site of a method; what was tried in its others is shown beside it.
+    """
     groups: dict[str, dict[str, Summary]] = {}
     labels: dict[str, str] = {}
+    beside: dict[str, str] = {}  # what all modules and sites of a method share
     for summary in here:
         layers = [name for name in ("layer", "layers") if name in summary.settings]
         if layers:
@@ -347,8 +351,10 @@ def _layer_choices(here: Sequence[Summary]) -> dict[str, dict[str, Summary]]:
             key = as_json([summary.family, rest])
             parts = [rest[name] for name in ("modules", "site") if name in rest]
             labels[key] = " ".join([summary.family, *map(str, parts)])
+            beside[key] = as_json([summary.family, {k: v for k, v in rest.items() if k not in ("modules", "site")}])
             groups.setdefault(key, {})[layers_in_words(summary.settings[layers[0]])] = summary
-    kept = {key: group for key, group in groups.items() if len(group) > 2}
+    several = {beside[key] for key, group in groups.items() if len(group) > 1}
+    kept = {key: group for key, group in groups.items() if beside[key] in several}
     repeated = [labels[key] for key in kept]
     result = {}
     for key, group in kept.items():
