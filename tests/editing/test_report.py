@@ -477,6 +477,22 @@ def test_tables_as_files_hold_the_numbers_computed_by_hand(tmp_path: Path) -> No
     assert markdown[2].startswith("| single | rome | 0.750 [")
 
 
+def test_the_map_shows_a_single_layer_of_another_module_but_not_of_another_rank():
+    def tried(layers, **settings):
+        return [result("finetune", "different", seed, settings={"layers": layers, **settings}) for seed in range(2)]
+
+    rows = [
+        *tried([2], modules="mlp", rank=None),
+        *tried([5], modules="mlp", rank=None),
+        *tried([2], modules="attention", rank=None),
+        *tried([2], modules="attention", rank=4),
+    ]
+    (drawing,) = drawings(summaries(rows))["layers"]
+    assert "finetune mlp, layer 5" in drawing.alt
+    assert drawing.alt.count("finetune attention, layer 2, edit success") == 1
+    assert drawings(summaries(rows[2:]))["layers"] == []
+
+
 def test_the_map_heads_a_range_of_layers_with_its_ends():
     rows = [
         result("finetune", "different", seed, settings={"layers": layers, "modules": "mlp"})
