@@ -107,7 +107,7 @@ sys.path.insert(0, {scripts!r})
 import study
 
 def work():
-    for beat in range(1200):
+    for beat in range(6000):  # five minutes, far longer than the test waits
         with open(f"{{os.getpid()}}.beat", "w") as file:
             file.write(str(beat))
         time.sleep(0.05)
@@ -141,7 +141,6 @@ def test_workers_end_with_a_study_that_is_killed(tmp_path):
         finally:
             killed.kill()
     assert eventually(still)
-    assert all(int(beat) < 1199 for beat in beats().values())
 
 
 @pytest.mark.parametrize("name", RECIPES)
