@@ -71,7 +71,7 @@ class TrainArguments:
         [1e-3, 2e-3, 4e-3], "target: learning rates that each rival tries with the first seed; the best serves all"
     )
     exposures: list[int] = setting(
-        [12, 24, 48], "target: lengths of the rivals' schedules that are tried as well, in sentences per fact"
+        [12, 24, 48], "target: lengths of the rivals' schedules, in sentences per fact, tried from the longest down"
     )
     max_minutes: float = setting(10.0, "target: minutes after which a rival's run ends, measuring included")
     num_subjects: int = setting(1000, "target, rate and recall: subjects of the world, 4 facts each")
@@ -247,13 +247,20 @@ class _Bench:
         return [*rows, *medians]
 
     def _search(self, rival: str, seed: int) -> list[Row]:
-        """A run with every learning rate and every length; none goes on when it takes longer than the best so far."""
+        """A run with every learning rate and every length, the longest first.
+
+        None goes on when it takes longer than the best so far, and where no rate reached the target although every
+        run came to its end, shorter runs are not tried.
+        """
         tried: list[Row] = []
-        for exposures in sorted(self.arguments.exposures):
+        for exposures in sorted(self.arguments.exposures, reverse=True):
             for rate in self.arguments.rates:
                 # A tenth more, since what is measured is included here, and the order of two runs is decided without.
                 limits = [1.1 * row["all_seconds"] for row in tried if row["value"] is not None]
                 tried.append(self._try(rival, seed, rate, exposures, min(limits, default=math.inf)))
+            latest = tried[-len(self.arguments.rates) :]
+            if all(row["value"] is None and row["whole"] for row in latest):
+                break
         return tried
 
     def _try(
@@ -373,8 +380,9 @@ def _reached(report: Mapping[str, Any], target: float, limit: float = math.inf) 
         within += f" and {limit / 60:.3g} minutes" if report["seconds"] > limit else ""
         within = f"not reached within {within}, recall {last['recall']:.4f}"
     numbers = {name: last[name] for name in ("exposures", "recall")}
-    value = found["seconds"] if found else None
-    return {"value": value, "unit": "s", "note": within, **numbers, "all_seconds": report["seconds"], "curve": curve}
+    value, seconds = found["seconds"] if found else None, report["seconds"]
+    ended = {"all_seconds": seconds, "whole": seconds <= limit}  # whole: no limit cut it off
+    return {"value": value, "unit": "s", "note": within, **numbers, **ended, "curve": curve}
 
 
 def _order(row: Row) -> tuple[bool, float]:

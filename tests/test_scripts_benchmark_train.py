@@ -159,19 +159,36 @@ def test_target_is_reached_when_every_table_first_has_it(module, target, limit, 
     assert (row["value"], row["note"]) == (value, note)
 
 
-def test_every_try_of_a_search_ends_a_little_after_the_best_so_far(module, monkeypatch):
-    seconds = {(0.1, 4): None, (0.2, 4): 50.0, (0.1, 8): 20.0, (0.2, 8): 30.0}
+def searched(module, monkeypatch, seconds, cut=()):
+    """The rows of a search in which a run with (rate, exposures) takes so many seconds, and their limits."""
     limits = {}
 
     def attempt(self, name, seed, rate, exposures, limit):
         limits[rate, exposures] = limit
-        return {"value": seconds[rate, exposures], "all_seconds": 2 * (seconds[rate, exposures] or 90.0), "recall": 0.9}
+        value = seconds[rate, exposures]
+        whole = (rate, exposures) not in cut
+        return {"value": value, "all_seconds": 2 * (value or 90.0), "recall": 0.9, "whole": whole}
 
     monkeypatch.setattr(module._Bench, "_try", attempt)
-    arguments = module.TrainArguments(rates=[0.1, 0.2], exposures=[8, 4])
-    tried = module._Bench(arguments, None, None)._search("adamw", 0)
-    assert limits == pytest.approx({(0.1, 4): math.inf, (0.2, 4): math.inf, (0.1, 8): 110.0, (0.2, 8): 44.0})
-    assert min(tried, key=module._order)["value"] == 20.0
+    arguments = module.TrainArguments(rates=[0.1, 0.2], exposures=[4, 2, 8])
+    return module._Bench(arguments, None, None)._search("adamw", 0), limits
+
+
+def test_every_try_of_a_search_ends_a_little_after_the_best_so_far(module, monkeypatch):
+    seconds = {(0.1, 8): 30.0, (0.2, 8): 20.0, (0.1, 4): None, (0.2, 4): 10.0, (0.1, 2): 40.0, (0.2, 2): None}
+    tried, limits = searched(module, monkeypatch, seconds)
+    expected = {(0.1, 8): math.inf, (0.2, 8): 66.0, (0.1, 4): 44.0, (0.2, 4): 44.0, (0.1, 2): 22.0, (0.2, 2): 22.0}
+    assert limits == pytest.approx(expected)
+    assert min(tried, key=module._order)["value"] == 10.0
+
+
+def test_search_tries_no_shorter_runs_than_those_that_all_ended_without_the_target(module, monkeypatch):
+    seconds = dict.fromkeys([(rate, exposures) for rate in (0.1, 0.2) for exposures in (2, 4, 8)], None)
+    assert list(searched(module, monkeypatch, seconds)[1]) == [(0.1, 8), (0.2, 8)]
+    cut = [(0.2, 8), (0.1, 4)]  # a run that was cut off says nothing of a shorter schedule
+    assert len(searched(module, monkeypatch, seconds, cut)[0]) == 6
+    tried = searched(module, monkeypatch, {**seconds, (0.1, 8): 30.0})[1]
+    assert list(tried) == [(0.1, 8), (0.2, 8), (0.1, 4), (0.2, 4)]
 
 
 def test_best_of_a_search_that_never_reached_the_target_came_nearest(module):
