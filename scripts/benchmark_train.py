@@ -239,7 +239,9 @@ class _Bench:
         for rival, label in _RIVALS.items():
             tried = self._search(rival, first)
             best = min(tried, key=_order)
-            found = [best, *(self._try(rival, seed, best["rate"], best["schedule"]) for seed in others)]
+            # What no setting reached with the first seed is not tried with others: each would take all its minutes.
+            seeds = others if best["value"] is not None else []
+            found = [best, *(self._try(rival, seed, best["rate"], best["schedule"]) for seed in seeds)]
             medians.append(
                 _median(f"{label}, rate {best['rate']:g}, schedule of {best['schedule']}", found, medians[0])
             )

@@ -20,8 +20,8 @@ SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 SMALL = ["train", "--size", "14m", "--num_subjects", "16", "--threads", "1", "--measurements", "2"]
 SMALL += ["--block_tokens", "64", "--blocks", "3", "--steps", "2", "--runs", "1", "--seeds", "0", "1"]
 SMALL += ["--rates", "0.001", "0.004", "--exposures", "4", "--scaling_subjects", "16", "20", "--output", "out.json"]
-# Two seeds of the recipe; two rates of each rival, of which the better one runs with the other seed too.
-NUM_TARGET_RUNS = 2 + 2 * (2 + 1)
+# Two seeds of the recipe; two rates of each rival, neither of which reaches the target.
+NUM_TARGET_RUNS = 2 + 2 * 2
 
 
 @pytest.fixture
@@ -189,6 +189,25 @@ def test_search_tries_no_shorter_runs_than_those_that_all_ended_without_the_targ
     assert len(searched(module, monkeypatch, seconds, cut)[0]) == 6
     tried = searched(module, monkeypatch, {**seconds, (0.1, 8): 30.0})[1]
     assert list(tried) == [(0.1, 8), (0.2, 8), (0.1, 4), (0.2, 4)]
+
+
+def test_other_seeds_run_with_the_best_of_the_search_unless_nothing_reached_the_target(module, monkeypatch):
+    runs = []
+
+    def attempt(self, name, seed, rate=None, exposures=None, limit=math.inf):
+        runs.append((name, seed, rate))
+        value = {("ours", None): 5.0, ("adamw", 0.1): 20.0, ("adamw", 0.2): 15.0}.get((name, rate))
+        row = {"value": value, "all_seconds": 90.0, "recall": 0.9, "whole": True}
+        return {**row, "rate": rate, "schedule": exposures}
+
+    monkeypatch.setattr(module._Bench, "_try", attempt)
+    arguments = module.TrainArguments(rates=[0.1, 0.2], exposures=[4], seeds=[7, 8])
+    *_, ours, trainer, adamw = module._Bench(arguments, None, None).target()
+    assert runs[:2] == [("ours", 7, None), ("ours", 8, None)]
+    assert runs[2:4] == [("trainer", 7, 0.1), ("trainer", 7, 0.2)]
+    assert runs[4:] == [("adamw", 7, 0.1), ("adamw", 7, 0.2), ("adamw", 8, 0.2)]
+    assert (ours["value"], trainer["value"], adamw["value"]) == (5.0, None, 15.0)
+    assert (trainer["note"], adamw["note"]) == ("reached with 0 of 1 seeds", "3 times the recipe tiny")
 
 
 def test_best_of_a_search_that_never_reached_the_target_came_nearest(module):
