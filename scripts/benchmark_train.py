@@ -68,7 +68,7 @@ class TrainArguments:
     )
     seeds: list[int] = setting([0, 1, 2], "target: seeds of world and weights")
     rates: list[float] = setting(
-        [1e-3, 2e-3, 4e-3], "target: learning rates that each rival tries with the first seed; the best serves all"
+        [5e-4, 1e-3, 2e-3], "target: learning rates that each rival tries with the first seed; the best serves all"
     )
     exposures: list[int] = setting(
         [12, 24, 48], "target: lengths of the rivals' schedules, in sentences per fact, tried from the longest down"
