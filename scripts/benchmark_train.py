@@ -376,14 +376,14 @@ def _reached(report: Mapping[str, Any], target: float, limit: float = math.inf) 
         for point in report["curve"]
     ]
     found = next((point for point in curve if point["recall"] >= target), None)
-    last = found or curve[-1]
+    last, seconds = found or curve[-1], report["seconds"]
+    whole = seconds <= limit  # no limit cut it off
     within = f"{last['exposures']:.3g} sentences per fact"
     if not found:
-        within += f" and {limit / 60:.3g} minutes" if report["seconds"] > limit else ""
+        within += "" if whole else f" and {limit / 60:.3g} minutes"
         within = f"not reached within {within}, recall {last['recall']:.4f}"
     numbers = {name: last[name] for name in ("exposures", "recall")}
-    value, seconds = found["seconds"] if found else None, report["seconds"]
-    ended = {"all_seconds": seconds, "whole": seconds <= limit}  # whole: no limit cut it off
+    value, ended = found["seconds"] if found else None, {"all_seconds": seconds, "whole": whole}
     return {"value": value, "unit": "s", "note": within, **numbers, **ended, "curve": curve}
 
 
