@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import math
 import os
 import shutil
@@ -55,6 +56,7 @@ _PYTHIA = {
 }
 _OURS = "the recipe tiny"
 _RIVALS = {"trainer": "Trainer, packed sentences, AdamW", "adamw": "our loop, AdamW"}
+_LINES = ("-", "--", ":", "-.")
 # Products in bfloat16 per second that the makers name, without sparsity.
 _PEAKS = {"A100": 312e12, "H100": 989e12, "H200": 989e12}
 
@@ -344,23 +346,35 @@ def _fresh_model(corpus: Corpus, config: TrainConfig, device: str) -> PreTrained
 
 
 def draw_scaling(rows: Sequence[Row]) -> str:
-    """The SVG of sentences per fact, seconds and bits per parameter at the target, by the number of facts."""
+    """The SVG of recall by sentences per fact, a line for each number of facts, and what the target took and holds.
+
+    Worlds that did not reach the target have a line, and no point in the other two panels.
+    """
     import matplotlib
     from matplotlib.figure import Figure
 
     reached = [row for row in rows if row["value"] is not None]
+    facts = [row["facts"] for row in reached]
     panels = {
-        "sentences per fact": [row["exposures"] for row in reached],
         "seconds of steps": [row["value"] for row in reached],
         "bits per parameter": [row["bits_per_parameter"] for row in reached],
     }
     with matplotlib.rc_context({"svg.hashsalt": "behemoth", "svg.fonttype": "none", "font.size": 9}):
         figure = Figure(figsize=(8.4, 2.6), layout="constrained")
-        for axes, (label, values) in zip(figure.subplots(1, 3), panels.items(), strict=True):
-            axes.plot([row["facts"] for row in reached], values, "o-", color="#0072B2", markersize=4)
-            axes.set(
-                xscale="log", xlabel=f"facts, of which {_SCALING_TARGET:.0%} are known", ylabel=label, ylim=(0, None)
-            )
+        curves, *others = figure.subplots(1, 3)
+        for row, style in zip(rows, itertools.cycle(_LINES), strict=False):
+            points = [(point["exposures"], point["recall"]) for point in row["curve"]]
+            curves.plot(*zip(*points, strict=True), style, color="#0072B2", label=f"{row['facts']:,} facts")
+        curves.axhline(_SCALING_TARGET, color="#888888", linewidth=0.8)
+        curves.set(xlabel="sentences per fact", ylabel="recall", xlim=(0, None), ylim=(-0.03, 1.03))
+        curves.legend(frameon=False)
+        for axes, (label, values) in zip(others, panels.items(), strict=True):
+            axes.loglog(facts, values, "o-", color="#0072B2", markersize=4)
+            axes.set_xticks(facts, [f"{count:,}" for count in facts])
+            axes.set_yticks(values, [f"{value:.2g}" if value < 1 else f"{value:,.0f}" for value in values])
+            axes.minorticks_off()
+            axes.set(xlabel=f"facts, of which {_SCALING_TARGET:.0%} are known", ylabel=label)
+        for axes in (curves, *others):
             axes.spines[["top", "right"]].set_visible(False)
         return svg_text(figure)
 

@@ -227,15 +227,22 @@ def test_median_needs_all_seeds_and_is_compared_with_the_recipe(module):
     assert (missed["value"], missed["note"]) == (None, "reached with 2 of 3 seeds")
 
 
-def test_figure_of_scaling_has_the_points_that_reached_the_target_and_the_same_bytes(module):
+def test_figure_of_scaling_has_every_curve_and_the_points_that_reached_the_target(module):
+    curve = [{"exposures": 1.0, "recall": 0.5}, {"exposures": 3.0, "recall": 0.995}]
     rows = [
-        {"value": 9.0 * facts, "facts": facts, "exposures": 3.0, "bits_per_parameter": 0.1} for facts in (4000, 16000)
+        {"value": 9.0 * facts, "facts": facts, "bits_per_parameter": 0.1, "curve": curve} for facts in (4000, 16000)
     ]
-    missed = {"value": None, "facts": 64000, "exposures": 20.0, "bits_per_parameter": 0.1}
-    text = module.draw_scaling(rows)
+    missed = {"value": None, "facts": 64000, "bits_per_parameter": 0.1, "curve": curve[:1]}
+    text, less = module.draw_scaling([*rows, missed]), module.draw_scaling(rows)
     assert module.draw_scaling([*rows, missed]) == text
-    for label in ("sentences per fact", "seconds of steps", "bits per parameter"):
+    for label in ("recall", "seconds of steps", "bits per parameter"):
         assert label in text
+    assert [(f"{facts:,} facts<" in text, text.count(f">{facts:,}<")) for facts in (4000, 16000, 64000)] == [
+        (True, 2),
+        (True, 2),
+        (True, 0),
+    ]
+    assert "64,000 facts<" not in less
 
 
 @pytest.fixture
