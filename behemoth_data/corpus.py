@@ -34,7 +34,7 @@ _TABLE_BYTES = 64 * 2**20  # of a table of all distinct sentences, at most
 class CorpusConfig:
     """How often, in which forms and in which order the facts are stated."""
 
-    repeats: int = setting(20, "sentences per fact")
+    repeats: int = setting(14, "sentences per fact")
     grammar: str = setting(
         "statement",
         "statement: plain sentences; repeats: with filler words said once or more; nonsense: with random filler words",

@@ -67,7 +67,7 @@ class TrainArguments:
 
     parts: list[str] = setting(
         list(PARTS[:-1]),
-        f"parts to run: {', '.join(PARTS)}; base takes half an hour on two cores, and scaling 65 minutes",
+        f"parts to run: {', '.join(PARTS)}; base takes 20 minutes on two cores, and scaling an hour",
     )
     seeds: list[int] = setting([0, 1, 2], "target: seeds of world and weights")
     rates: list[float] = setting(

@@ -115,7 +115,7 @@ def test_bad_settings_are_refused_before_anything_is_trained(main, capsys, words
 
 def test_without_a_recipe_it_is_the_published_world(main, capsys):
     line = refused(main, ["--configs", "nested", "--batch_size", "2000000"], capsys)
-    assert "batch_size must lie between 1 and the corpus's 1608000 sentences" in line
+    assert "batch_size must lie between 1 and the corpus's 1125600 sentences" in line
 
 
 @pytest.mark.parametrize("size", ["tiny", "base", "large"])

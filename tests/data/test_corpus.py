@@ -38,9 +38,10 @@ KINDS = {
 VARIED = ("repeats", "nonsense")
 
 
-def make(structure="independent", world=(), limit=1000, surface="synthetic", **fields):
+def make(structure="independent", world=(), limit=1000, surface="synthetic", repeats=20, **fields):
     world = WorldConfig(**{**SIZES, **STRUCTURES[structure], **dict(world)})
-    return build(world, LexiconConfig(one_token_limit=limit, surface=surface), CorpusConfig(**fields))
+    lexicon = LexiconConfig(one_token_limit=limit, surface=surface)
+    return build(world, lexicon, CorpusConfig(repeats=repeats, **fields))
 
 
 def readings(corpus):
