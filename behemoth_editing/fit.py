@@ -24,6 +24,7 @@ from behemoth_data.grammar import Query
 from behemoth_data.rng import Stream
 from behemoth_data.settings import check, check_known, conform, setting
 from behemoth_editing.method import layers_of, recorded
+from behemoth_models.precision import PRECISION_HELP, PRECISIONS, autocast, resolve_precision
 
 IGNORED = -100  # target of a token whose prediction is not trained
 _AHEAD = 10  # steps whose rows pass the frozen layers together
@@ -44,6 +45,7 @@ class FitSettings:
         0.99, "share of the retain facts of each kind in these steps that must be right; not for what only forgets"
     )
     fit_seed: int = setting(0, "seed of the rows' order and of fresh weights")
+    precision: str = setting("auto", PRECISION_HELP)
 
     def __post_init__(self) -> None:
         """Raises: ValueError that names the field, the bound and the value."""
@@ -54,6 +56,7 @@ class FitSettings:
         for field in ("max_steps", "edited_rows", "retain_rows", "patience"):
             check(getattr(self, field) >= 1, f"{field} must be at least 1, got {getattr(self, field)}")
         check_known("retain", self.retain, ["mixture", "none"])
+        check_known("precision", self.precision, PRECISIONS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,14 +129,17 @@ def fit(
     `edited_repeats` times), kinds alike. `project` is called after every optimizer step. The objective is reached
     once the latest look at each edited row is as wanted; the rest is in place once `retain_accuracy` of each kind's
     rows of the last `patience` steps were right, or, where that cannot be had, once the loss stops falling.
-    Returns the steps taken, loss and whether the objective is reached as of the last forward pass, and seconds.
+    Returns the steps taken, loss and whether the objective is reached as of the last forward pass, the precision (bf16
+    or fp32) and seconds.
     Raises: FloatingPointError if the loss is no number.
     """
     started = time.perf_counter()
     kinds = {kind: facts for kind, facts in task.retain.items() if facts and settings.retain == "mixture"}
     weight = task.edited_repeats * len(objective.queries)
     share = weight / (weight + sum(map(len, kinds.values())))
-    rows = _Rows(model, parameters, [*objective.queries, *itertools.chain(*kinds.values())], objective.layer)
+    precision = resolve_precision(settings.precision, next(model.parameters()).device)
+    queries = [*objective.queries, *itertools.chain(*kinds.values())]
+    rows = _Rows(model, parameters, queries, precision, objective.layer)
     parts = _parts(objective.queries, kinds, settings)
     optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=0.0)
     decay = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / settings.max_steps)
@@ -174,6 +180,7 @@ def fit(
         "steps": steps,
         "loss": losses[-1],
         "edits_hold": held > 0,
+        "precision": precision,
         "seconds": time.perf_counter() - started,
     }
 
@@ -182,11 +189,6 @@ def mean_nll(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """The answers' mean negative log-likelihood per token [n], from logits [n, T, V] and targets [n, T]."""
     nll = cross_entropy(logits.transpose(1, 2), targets, ignore_index=IGNORED, reduction="none")
     return nll.sum(1) / (targets != IGNORED).sum(1)
-
-
-def autocast(device: torch.device) -> torch.autocast:
-    """The precision of every forward pass in training."""
-    return torch.autocast(device.type, torch.bfloat16)
 
 
 def rows_of(queries: Sequence[Query]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -213,9 +215,10 @@ class _Rows:
         model: PreTrainedModel,
         parameters: Sequence[nn.Parameter],
         queries: Sequence[Query],
+        precision: str,
         layer: int | None = None,
     ) -> None:
-        self._device = next(model.parameters()).device
+        self._device, self._precision = next(model.parameters()).device, precision
         self._lengths = torch.tensor([_length(query) for query in queries])
         self._tokens, self._targets = (rows.to(self._device) for rows in rows_of(queries))
         self._below, self._above = _halves(model, parameters)
@@ -229,7 +232,7 @@ class _Rows:
         if self._below is None or not len(new):
             return
         tokens = self._tokens[new, : self._lengths[new].max()]
-        with torch.no_grad(), autocast(self._device):
+        with torch.no_grad(), autocast(self._precision, self._device):
             states = self._below(input_ids=tokens, use_cache=False).last_hidden_state
         if not len(self._states):
             self._states = states.new_zeros(*self._tokens.shape, states.shape[-1])
@@ -241,7 +244,7 @@ class _Rows:
         chosen = [part.rows(step) for part in parts]
         rows = list(itertools.chain(*chosen))
         length = self._lengths[rows].max()
-        with autocast(self._device), recorded(self._watched) as outputs:
+        with autocast(self._precision, self._device), recorded(self._watched) as outputs:
             if self._below is None:
                 found = self._above(input_ids=self._tokens[rows, :length], use_cache=False)
             else:

@@ -21,8 +21,9 @@ from behemoth_data.grammar import Query
 from behemoth_data.rng import Stream
 from behemoth_data.settings import check, check_known, setting
 from behemoth_editing.finetune import Tuning
-from behemoth_editing.fit import IGNORED, Batch, Learn, Objective, autocast, first_layers, mean_nll, rows_of
+from behemoth_editing.fit import IGNORED, Batch, Learn, Objective, first_layers, mean_nll, rows_of
 from behemoth_editing.method import check_layers, copy_of
+from behemoth_models.precision import autocast
 
 TOKENS = ("answer", "all")
 _ROWS = 256  # rows that the given model reads in one batch
@@ -88,6 +89,7 @@ class Misdirect(Forget):
     given: nn.Module  # the given model's layers up to this one
     target: torch.Tensor  # [H] c u
     tokens: str
+    precision: str
 
     def loss(self, batch: Batch) -> torch.Tensor:
         """The mean squared distance [n] of the chosen tokens' states from the target."""
@@ -95,7 +97,7 @@ class Misdirect(Forget):
 
     def retain_loss(self, batch: Batch) -> torch.Tensor:
         """The mean squared distance [n] of the chosen tokens' states from the given model's."""
-        with torch.no_grad(), autocast(batch.tokens.device):
+        with torch.no_grad(), autocast(self.precision, batch.tokens.device):
             states = self.given(input_ids=batch.tokens, use_cache=False).last_hidden_state
         return self._distance(batch, states.float())
 
@@ -178,7 +180,7 @@ class Npo(Unlearning):
         check(self.beta > 0, f"beta must be above 0, got {self.beta}")
 
     def _objective(self, model: PreTrainedModel, task: EditTask) -> Objective:
-        return Prefer(task.originals, self.left, self.beta, _reference(model, task.originals))
+        return Prefer(task.originals, self.left, self.beta, _reference(model, task.originals, self.precision))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -244,7 +246,13 @@ class Rmu(Unlearning):
         direction = direction_of(self.fit_seed, model.config.hidden_size).to(model.device)
         target = self.steering * torch.cat(norms).mean() * direction
         return Misdirect(
-            queries=task.originals, left=self.left, layer=layer, given=given, target=target, tokens=self.tokens
+            queries=task.originals,
+            left=self.left,
+            layer=layer,
+            given=given,
+            target=target,
+            tokens=self.tokens,
+            precision=self.precision,
         )
 
 
@@ -280,12 +288,12 @@ def direction_of(seed: int, width: int) -> torch.Tensor:
     return torch.from_numpy(entries / np.linalg.norm(entries)).float()
 
 
-def _reference(model: PreTrainedModel, queries: Sequence[Query]) -> torch.Tensor:
+def _reference(model: PreTrainedModel, queries: Sequence[Query], precision: str) -> torch.Tensor:
     """The model's own log p(y|x) of all queries."""
     found: list[torch.Tensor] = []
     for start in range(0, len(queries), _ROWS):
         tokens, targets = (rows.to(model.device) for rows in rows_of(queries[start : start + _ROWS]))
-        with torch.no_grad(), autocast(model.device):
+        with torch.no_grad(), autocast(precision, model.device):
             logits = model(input_ids=tokens, use_cache=False).logits
         found.append(log_likelihood(logits.float(), targets))
     return torch.cat(found)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from behemoth_models.muon import Muon
+
 if TYPE_CHECKING:
     from behemoth_models.train import TrainConfig
 
@@ -17,9 +19,8 @@ SCHEDULES = ("wsd", "cosine", "constant")
 def optimizers(model: torch.nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
     """Muon for every matrix but the input embedding and AdamW for the rest, or AdamW for all.
 
-    Source: Jordan et al., "Muon", 2024, with update sizes matched to AdamW's (Liu et al., "Muon is scalable
-    for LLM training", 2025, equation 4). AdamW with Pythia's betas; gains, biases and, beside Muon, the input
-    embedding are not decayed.
+    Muon orthogonalises in the precision that the device is good at, unless float32 is asked for. AdamW has Pythia's
+    betas; gains, biases and, beside Muon, the input embedding are not decayed.
     """
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
     embeddings = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" in name]
@@ -32,7 +33,7 @@ def optimizers(model: torch.nn.Module, config: TrainConfig) -> list[torch.optim.
         ]
         return [torch.optim.AdamW(groups, lr=rate, betas=betas)]
     return [
-        torch.optim.Muon(matrices, lr=rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw"),
+        Muon(matrices, lr=rate, weight_decay=decay, precision="fp32" if config.precision == "fp32" else "auto"),
         torch.optim.AdamW(embeddings + vectors, lr=rate, betas=betas, weight_decay=0.0),
     ]
 

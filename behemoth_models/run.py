@@ -28,6 +28,7 @@ from behemoth_data.settings import check
 from behemoth_data.tokenizer import build_tokenizer
 from behemoth_models.curve import draw_curve
 from behemoth_models.ledger import Ledger
+from behemoth_models.precision import resolve_precision
 
 if TYPE_CHECKING:
     from behemoth_models.train import TrainConfig
@@ -76,7 +77,7 @@ class Run:
             self.save(state, model, optimizers, ledger, accelerator)
             return state
         numbers = json.loads((newest / "run.json").read_text(encoding="utf-8"))
-        _check_same(numbers.pop("header"), {**self.header, **_hardware(accelerator)}, str(self.output))
+        _check_same(numbers.pop("header"), {**self.header, **self._hardware(accelerator)}, str(self.output))
         tensors = load_file(newest / "state.safetensors")
         model.load_state_dict(_part(tensors, "model"))
         for number, optimizer in enumerate(optimizers):
@@ -119,7 +120,7 @@ class Run:
                 for parameter, moments in optimizer.state_dict()["state"].items():
                     tensors |= {f"optimizer{number}.{parameter}.{key}": tensor for key, tensor in moments.items()}
             tensors |= {f"ledger.{name}": torch.from_numpy(array) for name, array in ledger.arrays().items()}
-            numbers = {"header": {**self.header, **_hardware(accelerator)}, **dataclasses.asdict(state)}
+            numbers = {"header": {**self.header, **self._hardware(accelerator)}, **dataclasses.asdict(state)}
             with _whole(self.output / f"state-{state.step}") as folder:
                 save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / "state.safetensors")
                 (folder / "run.json").write_text(json.dumps(numbers) + "\n", encoding="utf-8")
@@ -130,7 +131,7 @@ class Run:
         """The folder step{N} is the model after this step, an ordinary Hugging Face one."""
         if accelerator.is_main_process:
             with _whole(self.output / f"step{step}") as folder:
-                self._write_model(model, folder, {"step": step, "recall": {}})
+                self._write_model(model, folder, {"step": step, "recall": {}, **self._precision(accelerator)})
         accelerator.wait_for_everyone()
 
     def finish(
@@ -140,7 +141,8 @@ class Run:
         if accelerator.is_main_process:
             partial = self.output / ".final"
             with _written(partial):
-                self._write_model(model, partial, {"step": report["steps"], "recall": report["recall"]})
+                learned = {"step": report["steps"], "recall": report["recall"], **self._precision(accelerator)}
+                self._write_model(model, partial, learned)
                 (partial / "training.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
                 parquet.write_table(ledger.table(), partial / "facts.parquet", compression="zstd")
                 (partial / "training_curve.svg").write_text(draw_curve(report), encoding="utf-8")
@@ -161,6 +163,15 @@ class Run:
         finally:
             model.config.use_cache = used_cache
         build_tokenizer(self.corpus.grammar.lexicon).save_pretrained(folder)
+
+    def _hardware(self, accelerator: Accelerator) -> dict[str, Any]:
+        """What a run that goes on must share with its earlier sittings to end with the same bits."""
+        machine = {"processes": accelerator.num_processes, "device": accelerator.device.type}
+        return {**machine, **self._precision(accelerator)}
+
+    def _precision(self, accelerator: Accelerator) -> dict[str, str]:
+        """The precision that the run has on this machine, where its configuration may leave it open."""
+        return {"precision": resolve_precision(self.header["train"]["precision"], accelerator.device)}
 
     def _newest(self) -> Path | None:
         """The newest state's folder, if there is one. Raises: ValueError if `output` holds anything else."""
@@ -186,11 +197,6 @@ class Run:
             match = _STATE.fullmatch(path.name)
             if match and (before is None or int(match[1]) < before):
                 shutil.rmtree(path)
-
-
-def _hardware(accelerator: Accelerator) -> dict[str, Any]:
-    """What a run that goes on must share with its earlier sittings to end with the same bits."""
-    return {"processes": accelerator.num_processes, "device": accelerator.device.type}
 
 
 def _part(tensors: Mapping[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:

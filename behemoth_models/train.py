@@ -31,6 +31,7 @@ from behemoth_data.settings import check, check_known, conform, setting
 from behemoth_models.batches import Feed, Sentences, num_batches
 from behemoth_models.ledger import Ledger
 from behemoth_models.optim import OPTIMIZERS, SCHEDULES, learning_rate_factor, optimizers
+from behemoth_models.precision import PRECISION_HELP, PRECISIONS, autocast, resolve_precision
 from behemoth_models.pythia import SHAPES, pythia
 from behemoth_models.recall import known_facts
 from behemoth_models.run import Run, State
@@ -56,7 +57,7 @@ class TrainConfig:
     decay_fraction: float = setting(0.6, "wsd: share of the steps, at the end, that decay")
     final_fraction: float = setting(0.0, "share of the peak learning rate that wsd and cosine end with")
     max_grad_norm: float = setting(1.0, "gradients are clipped to this norm")
-    precision: str = setting("bf16", "bf16: matrix products in bfloat16; fp32: float32 throughout")
+    precision: str = setting("auto", PRECISION_HELP)
     compile: bool = setting(False, "compile the model, which pays in long runs on a GPU; needs a C++ compiler")
     measurements: int = setting(6, "times that recall is measured during training, evenly over the steps")
     target_recall: float | None = setting(None, "training ends when every table's measured recall reaches this")
@@ -74,7 +75,7 @@ class TrainConfig:
         check_known("size", self.size, SHAPES)
         check_known("optimizer", self.optimizer, OPTIMIZERS)
         check_known("schedule", self.schedule, SCHEDULES)
-        check_known("precision", self.precision, ["bf16", "fp32"])
+        check_known("precision", self.precision, PRECISIONS)
         for field in ("learning_rate", "max_grad_norm", "max_exposures", "max_minutes"):
             value = getattr(self, field)
             check(value is None or value > 0, f"{field} must be above 0, got {value}")
@@ -156,7 +157,8 @@ def train(
         log_with=tracker,
         project_dir=str(output) if tracker else None,
     )
-    autocast = functools.partial(torch.autocast, accelerator.device.type, torch.bfloat16, config.precision == "bf16")
+    precision = resolve_precision(config.precision, accelerator.device)
+    forward = functools.partial(autocast, precision, accelerator.device)
     num_steps = config.num_steps(corpus)
     measured = {max(1, round(num_steps * (i + 1) / config.measurements)) for i in range(config.measurements)}
     kept = config.kept_steps(num_steps)
@@ -196,7 +198,7 @@ def train(
         total = torch.zeros((), device=accelerator.device)
         for tokens in parts:
             with accelerator.accumulate(wrapped):
-                with autocast():
+                with forward():
                     loss = summed_loss(wrapped, tokens, padding)
                 accelerator.backward(loss * scale)
                 total += loss.detach()
@@ -218,7 +220,7 @@ def train(
             over = torch.tensor(float(accelerator.is_main_process and state.seconds > 60 * config.max_minutes))
             state.ended = bool(accelerator.reduce(over.to(accelerator.device), "sum").item())
         if step in measured or state.ended:
-            with autocast():
+            with forward():
                 known = _known(plain, corpus, accelerator)
             ledger.know(step, known)
             recall = {edge: float(right.mean()) for edge, right in known.items()}
@@ -237,7 +239,7 @@ def train(
     bar.close()
 
     _check_weights(plain, state.step)
-    report = _report(plain, corpus, config, state, ledger, accelerator)
+    report = {"precision": precision, **_report(plain, corpus, config, state, ledger, accelerator)}
     run.finish(plain, report, ledger, accelerator)
     accelerator.end_training()
     return report

@@ -256,7 +256,7 @@ def test_layers_below_the_first_trained_one_run_once_and_change_nothing(checkpoi
 
 def test_rows_are_known_after_one_pass_and_are_not_passed_again(checkpoint, edit_set):
     model = copy_of(checkpoint.model)
-    rows = _Rows(model, list(model.gpt_neox.layers[4].parameters()), edit_set.retain["unrelated"][:8])
+    rows = _Rows(model, list(model.gpt_neox.layers[4].parameters()), edit_set.retain["unrelated"][:8], "fp32")
     passed = []
     model.gpt_neox.layers[0].register_forward_hook(lambda _, inputs, __: passed.append(len(inputs[0])))
     rows.prepare({1, 3})

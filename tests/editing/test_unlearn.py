@@ -94,9 +94,8 @@ def test_rmu_is_the_mean_square_over_the_answers_tokens_or_all():
     target = np.arange(5, dtype=np.float32)
     given = None  # the edited rows' loss does not ask the given model
     for tokens, places in {"answer": [[2], [1], [1, 2]], "all": [[0, 1, 2], [0, 1], [0, 1, 2]]}.items():
-        objective = Misdirect(
-            queries=(), left=0.0, layer=1, given=given, target=torch.from_numpy(target), tokens=tokens
-        )
+        steered = {"layer": 1, "given": given, "target": torch.from_numpy(target), "tokens": tokens}
+        objective = Misdirect(queries=(), left=0.0, **steered, precision="fp32")
         expected = [((states[row, kept] - target) ** 2).mean() for row, kept in enumerate(places)]
         np.testing.assert_allclose(objective.loss(batch), expected, rtol=1e-5)
 

@@ -27,6 +27,7 @@ from behemoth_data.corpus import from_description
 from behemoth_data.tables import sentence_table
 from behemoth_data.world import Edge
 from behemoth_models.batches import RowSentences
+from behemoth_models.precision import resolve_precision
 from behemoth_models.pythia import SHAPES, Shape, pythia
 from behemoth_models.recall import recall
 from behemoth_models.train import TrainConfig, summed_loss, train
@@ -35,7 +36,6 @@ from behemoth_models.train import TrainConfig, summed_loss, train
 NESTED = {"num_subjects": 8, "num_relations": 2, "num_objects": 4, "num_nested_objects": 2}
 REPEATS = 4
 QUICK = {"size": "14m", "batch_size": 16, "measurements": 2}
-# Muon works in bfloat16 inside, whatever the precision is.
 EXACT = {**QUICK, "precision": "fp32", "optimizer": "adamw", "max_steps": 5}
 LABELS = {"subject_object", "subject_nested", "object_nested"}
 module = importlib.import_module("behemoth_models.train")  # the package has a function of this name
@@ -108,11 +108,19 @@ def test_weights_depend_on_the_seed_alone_and_not_on_what_torch_drew_before(corp
     assert weights(tmp_path / "other") != weights(quick[0])
 
 
-def test_one_process_can_train_in_one_precision_after_another(corpus, quick, exact):
-    assert quick[1]["config"]["precision"] == "bf16"
-    assert exact[1]["config"]["precision"] == "fp32"
-    assert exact[1]["losses"][0] != quick[1]["losses"][0]  # of the same weights
-    assert exact[1]["losses"][0] == pytest.approx(quick[1]["losses"][0], rel=0.01)
+def test_one_process_can_train_in_one_precision_after_another(corpus, exact, tmp_path):
+    config = TrainConfig(**{**EXACT, "precision": "bf16", "max_steps": 1})
+    rounded = train(corpus, config, tmp_path / "model", progress=False)
+    assert (rounded["precision"], exact[1]["precision"]) == ("bf16", "fp32")
+    assert exact[1]["losses"][0] != rounded["losses"][0]  # of the same weights
+    assert exact[1]["losses"][0] == pytest.approx(rounded["losses"][0], rel=0.01)
+
+
+def test_precision_is_by_default_what_the_device_is_good_at_and_stored_as_what_it_was(quick):
+    folder, report = quick
+    stored = json.loads((folder / "config.json").read_text(encoding="utf-8"))["behemoth"]
+    assert report["config"]["precision"] == stored["train"]["precision"] == "auto"
+    assert report["precision"] == stored["precision"] == resolve_precision("auto", "cpu")
 
 
 def test_folder_is_a_plain_hugging_face_one_with_a_report_and_no_state(quick):
@@ -292,8 +300,8 @@ def test_batch_larger_than_the_corpus_is_refused_before_anything_is_written(corp
         ("vocab_size", 0, "vocab_size must be at least 1, got 0"),
         ("optimizer", "sgd", "optimizer must be one of muon, adamw, got 'sgd'"),
         ("schedule", "linear", "schedule must be one of wsd, cosine, constant, got 'linear'"),
-        ("precision", "fp16", "precision must be one of bf16, fp32, got 'fp16'"),
-        ("precision", "no", "precision must be one of bf16, fp32, got 'no'"),
+        ("precision", "fp16", "precision must be one of auto, bf16, fp32, got 'fp16'"),
+        ("precision", "no", "precision must be one of auto, bf16, fp32, got 'no'"),
         ("learning_rate", 0, "learning_rate must be above 0, got 0"),
         ("learning_rate", float("nan"), "learning_rate must be a number, got nan"),
         ("learning_rate", "fast", "learning_rate must be float, got 'fast'"),
