@@ -1,4 +1,4 @@
-"""How fast facts are learned: the parts of python scripts/benchmark.py train [--option value ...].
+"""How fast facts are learned: the parts of behemoth benchmark train [--option value ...].
 
 target: seconds until a model knows 99.5% of an independent world, by the recipe tiny and by two rivals: transformers'
 Trainer on the same sentences packed into blocks, and our loop, both with Pythia's optimizer settings. rate: tokens a
@@ -14,7 +14,6 @@ import dataclasses
 import functools
 import itertools
 import math
-import os
 import shutil
 import statistics
 import sys
@@ -27,13 +26,14 @@ from typing import Any
 
 import torch
 import transformers
-from bare_products import bare_seconds, forward_calls, matrices
-from benchmark_output import Figures, Row
-from recipe import parse
-from train import SECTIONS
-from trainer_rival import train_packed
 from transformers import PreTrainedModel
 
+from behemoth_cli.benchmarks.bare_products import bare_seconds, forward_calls, matrices
+from behemoth_cli.benchmarks.output import Figures, Row
+from behemoth_cli.benchmarks.trainer_rival import train_packed
+from behemoth_cli.process import set_threads
+from behemoth_cli.settings import parse
+from behemoth_cli.train import SECTIONS
 from behemoth_data import Corpus, build
 from behemoth_data.settings import check, check_known, setting
 from behemoth_models.curve import svg_text
@@ -43,7 +43,6 @@ from behemoth_models.run import Run
 from behemoth_models.train import TrainConfig, train
 
 PARTS = ("rate", "recall", "target", "scaling", "gpu", "base")
-_HERE = Path(__file__).resolve().parent
 _TARGET, _SCALING_TARGET = 0.995, 0.99
 # What Pythia was trained with, but for the learning rate. Source: Biderman et al., "Pythia", 2023, appendix.
 _PYTHIA = {
@@ -118,7 +117,7 @@ def train_benchmark(arguments: TrainArguments) -> list[Row]:
     Raises: ValueError if the output file holds something else.
     """
     figures = Figures("train", arguments, ("parts", "seeds", "rates", "exposures", "scaling_subjects"))
-    torch.set_num_threads(arguments.threads or os.cpu_count() or 1)
+    set_threads(arguments.threads)
     transformers.utils.logging.disable_progress_bar()
     with _folder(arguments.output) as folder:
         bench = _Bench(arguments, figures, folder)
@@ -145,7 +144,7 @@ class _Bench:
 
     def recipe(self, name: str, repeats: int | None = None, **world: Any) -> tuple[Corpus, TrainConfig]:
         """The corpus and the training of a recipe, with some fields of the world changed."""
-        path = str(_HERE / "recipes" / f"{name}.yaml")
+        path = f"recipes/{name}.yaml"
         world_config, lexicon, corpus, config = parse(list(SECTIONS.values()), [path], sections=SECTIONS)
         corpus = dataclasses.replace(corpus, repeats=corpus.repeats if repeats is None else repeats)
         config = dataclasses.replace(config, size=self.arguments.size or config.size, save_every=None)
