@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from behemoth_cli.process import prepare_process
+from behemoth_cli.process import announce, prepare_process
 from behemoth_cli.settings import one_line_errors, parse
 from behemoth_cli.train import SECTIONS, lesson, summary
 from behemoth_data.settings import check_known, setting
@@ -63,6 +63,8 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth pretrain") -> 
             if reports[output] is None:
                 missing.append((output, corpus, sentences, config, arguments.tracker))
         state.wait_for_everyone()  # no process trains before all have seen what is finished
+        if missing:
+            announce(state)
         for number, (output, corpus, sentences, config, tracker) in enumerate(missing, 1):
             if state.is_main_process:
                 print(f"{output}: model {number} of {len(missing)}", file=sys.stderr)
