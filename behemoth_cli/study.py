@@ -68,7 +68,7 @@ class StudyArguments:
     output_dir: str = setting("study/tiny", "folder for models/, results/, report/ and verdicts.md")
     processes: int | None = setting(
         None,
-        "processes that train and edit side by side; none: one for each core that may be used, or one if there is a GPU",
+        "processes that train and edit side by side; none: one for each core it may use, or one if there is a GPU",
     )
     readme: str = setting(
         "",
