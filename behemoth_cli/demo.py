@@ -1,7 +1,7 @@
 """The main job from beginning to end, in one command: behemoth demo [RECIPE] --output FOLDER.
 
 It writes a dataset, teaches a model one structure of the recipe's world, edits it by the grid of the recipe's section
-sweep, and makes the report: FOLDER/report/index.html. Without a recipe it is recipes/tiny.yaml, some minutes on two
+sweep, and makes the report: FOLDER/report/index.html. Without a recipe it is recipes/demo.yaml, a few minutes on two
 cores. Given again it goes on where it was cut off. The four commands that it runs are shown as they begin.
 """
 
@@ -18,7 +18,7 @@ from behemoth_cli.settings import Options, one_line_errors, parse, place, recipe
 from behemoth_data.settings import check_known, setting
 from behemoth_data.world import PRESETS
 
-_RECIPE = "recipes/tiny.yaml"
+_RECIPE = "recipes/demo.yaml"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from behemoth_cli.process import keep_freed_memory, prepare_process
+from behemoth_cli.process import announce, keep_freed_memory, prepare_process
 from behemoth_cli.settings import Options, as_lists, combinations, one_line_errors, parse, place
 from behemoth_data.edits import SCENARIOS, EditConfig
 from behemoth_data.settings import check, check_known, setting
@@ -95,6 +95,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth edit") -> None
             if state.is_main_process:
                 _preview(missing, len(cells), state.num_processes)
             return
+        announce(state)
         with state.split_between_processes(missing) as share:
             run(share, output, progress=state.is_main_process)
         state.wait_for_everyone()

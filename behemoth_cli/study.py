@@ -33,8 +33,9 @@ import transformers
 from accelerate import Accelerator
 from tqdm import tqdm
 
+from behemoth_cli.cores import chosen_threads, set_threads, usable_cores
 from behemoth_cli.edit import SweepArguments
-from behemoth_cli.process import keep_freed_memory, set_threads
+from behemoth_cli.process import keep_freed_memory
 from behemoth_cli.settings import Options, combinations, one_line_errors, parse, place, recipe_path, yaml_mapping
 from behemoth_cli.train import SECTIONS as MODEL_SECTIONS
 from behemoth_data import CorpusConfig, LexiconConfig, WorldConfig, build
@@ -64,7 +65,8 @@ class StudyArguments:
 
     output_dir: str = place("study/tiny", "folder for models/, results/, report/ and verdicts.md")
     processes: int | None = setting(
-        None, "processes that train and edit side by side; none: one for each CPU core, or one if there is a GPU"
+        None,
+        "processes that train and edit side by side; none: one for each core it may use, or one if there is a GPU",
     )
     readme: str = place(
         "",
@@ -196,12 +198,14 @@ def check_draws(models: Sequence[Model], sweeps: Sequence[Sweep]) -> None:
 
 
 def _ready() -> None:
-    """One thread and no messages: processes side by side are quicker than threads, and give the same bits anywhere.
+    """One thread, unless the user set another number, and no messages.
+
+    Processes side by side are quicker than threads, and give the same bits anywhere.
 
     The process ends with the study, also where that was killed, so that none works on beside the one that goes on.
     """
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    set_threads(1)
+    set_threads(most=1)
     keep_freed_memory()
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     transformers.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
@@ -342,12 +346,12 @@ def _lines(path: Path) -> int:
 def _machine() -> str:
     """The machine in words: its GPU if it has one, or its processor and the number of cores."""
     if torch.cuda.is_available():
-        return f"{torch.cuda.get_device_name()}, {os.cpu_count()} CPU cores"
+        return f"{torch.cuda.get_device_name()}, {usable_cores()} CPU cores"
     name = platform.processor() or platform.machine()
     with contextlib.suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), name)
-    return f"{os.cpu_count()} cores of {name}"
+    return f"{usable_cores()} cores of {name}"
 
 
 def options(prog: str = "behemoth study") -> Options:
@@ -368,7 +372,9 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth study") -> Non
     with one_line_errors(prog):
         models, sweeps = read_study(path, prog)
         check_draws(models, sweeps)
-        processes = arguments.processes or (1 if torch.cuda.is_available() else os.cpu_count() or 1)
+        processes = (
+            arguments.processes or (1 if torch.cuda.is_available() else usable_cores() // (chosen_threads() or 1)) or 1
+        )
         if arguments.readme:
             held = Path(arguments.readme).read_text(encoding="utf-8") if Path(arguments.readme).is_file() else ""
             check(

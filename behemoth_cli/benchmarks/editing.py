@@ -14,6 +14,7 @@ import torch
 
 from behemoth_cli.benchmarks.bare_products import bare_seconds, forward_calls, matrices
 from behemoth_cli.benchmarks.output import Row
+from behemoth_cli.cores import set_threads
 from behemoth_cli.process import keep_freed_memory
 from behemoth_cli.settings import place
 from behemoth_data.edits import EditConfig, draw_edits
@@ -51,6 +52,7 @@ class EditArguments:
 
 def edit(arguments: EditArguments) -> list[Row]:
     """The figures of editing: seconds per edit, probes per second, and the study's minutes if it is asked for."""
+    set_threads()
     keep_freed_memory()  # as behemoth edit does
     device = "cuda" if torch.cuda.is_available() else "cpu"
     checkpoint = load_checkpoint(arguments.model, device)
