@@ -1,4 +1,4 @@
-"""make_data.py as a person calls it, and the recipes that all scripts share."""
+"""behemoth data as a person calls it, and the recipes that all commands share."""
 
 import dataclasses
 import importlib
@@ -16,7 +16,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from behemoth_data import CorpusConfig, LexiconConfig, WorldConfig
 
-SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 SMALL = ["--num_subjects", "12", "--num_objects", "20", "--repeats", "2", "--edit_seeds", "1"]
 
 RECIPE = """
@@ -36,15 +36,13 @@ train:
 
 
 @pytest.fixture
-def recipe(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(SCRIPTS)
-    return importlib.import_module("recipe")
+def recipe() -> ModuleType:
+    return importlib.import_module("behemoth_cli.settings")
 
 
 @pytest.fixture
-def make_data(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(SCRIPTS)
-    return importlib.import_module("make_data")
+def make_data() -> ModuleType:
+    return importlib.import_module("behemoth_cli.data")
 
 
 def process(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:

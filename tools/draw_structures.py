@@ -1,4 +1,4 @@
-"""A picture of each structure: python scripts/draw_structures.py --output hub_cards/structures.
+"""A picture of each structure: python tools/draw_structures.py --output hub_cards/structures.
 
 Three small worlds, each drawn as a graph of all its words and facts: independent.svg, correlated.svg and
 nested.svg. The same versions draw the same bytes. No file is read, and nothing is said of the published worlds,
@@ -24,9 +24,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import FancyBboxPatch, PathPatch, Rectangle
 from matplotlib.path import Path as Curve
 from matplotlib.patheffects import withStroke
-from recipe import one_line_errors
 from transformers import HfArgumentParser
 
+from behemoth_cli.settings import one_line_errors
 from behemoth_data import Edge, Fact, Lexicon, World, WorldConfig
 from behemoth_data.lexicon import EDGE_ROLES, Role
 from behemoth_data.settings import setting

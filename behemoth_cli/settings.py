@@ -125,26 +125,29 @@ def parse(
     swept: Mapping[str, type] | None = None,
     description: str | None = None,
     recipe: Mapping[str, Any] | None = None,
+    prog: str = "behemoth",
 ) -> tuple[Any, ...]:
     """One instance of each dataclass, from [RECIPE] and options of the command line (sys.argv if None).
 
     A recipe may also be given as it would be read, and then no word stands for one.
 
-    `sections` are the sections that this script reads, with their dataclasses; those that are not among
+    `sections` are the sections that this command reads, with their dataclasses; those that are not among
     `dataclass_types` are checked only, and read_recipe returns them. With `presets`, the option --config picks
-    one, whose values come before the recipe's; `preset` is one that the script has picked itself. No two of
+    one, whose values come before the recipe's; `preset` is one that the command has picked itself. No two of
     `dataclass_types` may share a field name; the dataclasses of `swept` may, since each field becomes the option
     --NAME_field. They come last in the result, and every one of them as the list of its instances: an option may
-    have several values, and all combinations are made.
+    have several values, and all combinations are made. `prog` begins the line of an error.
 
     Raises: SystemExit with status 2, after one line on standard error, for anything unknown or out of bounds.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     named = {name: as_lists(cls, f"{name}_") for name, cls in (swept or {}).items()}
     dataclass_types, sections = [*dataclass_types, *named.values()], {**sections, **(swept or {})}
-    parser = _Parser(dataclass_types, description=description, usage="%(prog)s [RECIPE] [--option value ...]")
+    parser = _Parser(
+        dataclass_types, prog=prog, description=description, usage="%(prog)s [RECIPE] [--option value ...]"
+    )
     options = [field.name for cls in dataclass_types for field in dataclasses.fields(cls)]
-    with one_line_errors(parser.prog):
+    with one_line_errors(prog):
         if recipe is None:
             path = words.pop(0) if words and not words[0].startswith("-") else None
             recipe = read_recipe(path, sections) if path else {}

@@ -1,4 +1,4 @@
-"""How fast editing and scoring are: the part `edit` of benchmark.py, in a file of its own since it needs torch."""
+"""How fast editing and scoring are: behemoth benchmark edit [--option value ...]."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from bare_products import bare_seconds, forward_calls, matrices
-from benchmark_output import Row
-from memory import keep_freed_memory
 
+from behemoth_cli.benchmarks.bare_products import bare_seconds, forward_calls, matrices
+from behemoth_cli.benchmarks.output import Row
+from behemoth_cli.cores import set_threads
+from behemoth_cli.process import keep_freed_memory
 from behemoth_data.edits import EditConfig, draw_edits
 from behemoth_data.settings import check, setting
 from behemoth_editing import FineTune, Lora, Rome, Shared
@@ -50,7 +51,8 @@ class EditArguments:
 
 def edit(arguments: EditArguments) -> list[Row]:
     """The figures of editing: seconds per edit, probes per second, and the study's minutes if it is asked for."""
-    keep_freed_memory()  # as edit.py does
+    set_threads()
+    keep_freed_memory()  # as behemoth edit does
     device = "cuda" if torch.cuda.is_available() else "cpu"
     checkpoint = load_checkpoint(arguments.model, device)
     rows = _edits(checkpoint, arguments.num_edits) + _scoring(checkpoint, arguments.runs)
