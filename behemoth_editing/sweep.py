@@ -345,7 +345,7 @@ def _short(value: float) -> float:
 def _append(path: Path, row: Mapping[str, Any]) -> None:
     """The row stands on a line of its own, written at once so that processes may share the file."""
     line = (json.dumps(row) + "\n").encode()
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)  # less the umask, as any new file
     try:
         if os.write(file, line) < len(line):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
