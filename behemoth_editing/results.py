@@ -43,7 +43,7 @@ def load_results(folders: Sequence[Path]) -> list[Row]:
     scored: dict[str, str] = {}  # cell -> where it was read
     for folder in folders:
         path = folder / "results.jsonl"
-        check(path.is_file(), f"results: {folder} holds no results.jsonl (scripts/edit.py writes one)")
+        check(path.is_file(), f"results: {folder} holds no results.jsonl (`behemoth edit` writes one)")
         try:
             lines = path.read_text(encoding="utf-8").splitlines()
         except UnicodeDecodeError as error:
