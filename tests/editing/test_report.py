@@ -441,7 +441,11 @@ def test_no_path_of_this_machine_is_in_any_file_of_a_report(tmp_path: Path) -> N
     settings = {"vectors": f"{tmp_path}/secret/vectors.parquet"}
     rows = [
         result("steer", "single", 0, model=where, weights=weights, settings=settings),
-        result("steer", "single", 1, f"OSError: no file '{where}/extra.json', nor {tmp_path}/x/y.json", model=where),
+        result(
+            *("steer", "single", 1, f"OSError: no file '{where}/extra.json', nor {tmp_path}/x/y.json"),
+            model=where,
+            weights=weights,
+        ),
     ]
     write_report([write(tmp_path / "in", rows)], tmp_path / "out")
     for path in (path for path in (tmp_path / "out").rglob("*") if path.is_file()):
@@ -461,7 +465,7 @@ def in_precision(precision: str | None, seed: int = 0, method: str = "lora", **c
 
 def test_a_method_in_two_precisions_is_two_methods_and_says_which() -> None:
     rows = [in_precision("bf16"), in_precision("fp32"), in_precision("bf16", 1), result("rome", "single", 0)]
-    rows.append(in_precision(None, 2, error="ValueError: no", units=None))  # a failed row knows of none
+    rows.append(in_precision(None, 1, error="ValueError: no", units=None))  # a failed row knows of none
     found = summaries(rows)
     assert [(summary.method, summary.seeds) for summary in found] == [
         ("lora (precision=bf16)", "0, 1 (1 failed)"),

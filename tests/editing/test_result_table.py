@@ -70,7 +70,11 @@ def test_nested_parts_are_json_that_says_the_same():
 
 
 def test_precisions_have_columns_and_older_rows_without_them_have_what_their_details_say():
-    rows = [row(precision="bf16", model_precision="fp32"), row(cell="c1", details=[{"precision": "fp32"}]), row(cell="c2")]
+    rows = [
+        row(precision="bf16", model_precision="fp32"),
+        row(cell="c1", details=[{"precision": "fp32"}]),
+        row(cell="c2"),
+    ]
     table = result_table(rows)
     assert table["precision"].to_pylist() == ["bf16", "fp32", None]
     assert table["model_precision"].to_pylist() == ["fp32", None, None]
@@ -93,7 +97,7 @@ def test_words_of_a_method_or_an_error_hold_no_path_of_this_machine():
     assert "someone" not in text
     assert "~/" not in text
     assert "/etc" not in text
-    assert files["error"][0].as_py() == "OSError: no file 'x y.json' (see https://e.org/a/b)"
+    assert files["error"][0].as_py() == "OSError: no file 'final/x y.json' (see https://e.org/a/b)"
     assert json.loads(files["details"][1].as_py()) == [{"log": "run.txt", "a.json": ["b.json"]}]
 
 
