@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from behemoth_data.corpus import Corpus, from_description
 from behemoth_data.edits import Edit, EditSet, EditTask
 from behemoth_data.lexicon import PADDING
-from behemoth_data.settings import check, conform, from_mapping, setting
+from behemoth_data.settings import check, check_seed, conform, from_mapping, setting
 from behemoth_data.world import Edge
 from behemoth_editing.method import Edited, Shared, layers_of
 from behemoth_models.train import TrainConfig, train
@@ -47,6 +47,7 @@ class Retrain:
     def __post_init__(self) -> None:
         """Raises: ValueError that names the field, the bound and the value."""
         conform(self)
+        check_seed("train_seed", self.train_seed)
         check(self.max_steps is None or self.max_steps >= 1, f"max_steps must be at least 1, got {self.max_steps}")
 
     def check(self, model: PreTrainedModel) -> None:
@@ -79,7 +80,7 @@ class Retrain:
         trained.train(False)
         trained.requires_grad_(False)
         edited = cast(PreTrainedModel, torch.nn.Module.to(trained, model.device))
-        return Edited(edited, {"train_seed": recipe.train_seed})
+        return Edited(edited, {"train_seed": recipe.train_seed, "precision": edited.config.behemoth["precision"]})
 
 
 class _WithRefusals:

@@ -27,7 +27,8 @@ from transformers import GPTNeoXForCausalLM
 from behemoth_data.corpus import Corpus
 from behemoth_data.grammar import ends_in_object
 from behemoth_data.lexicon import PADDING
-from behemoth_data.settings import check, check_known, conform, setting
+from behemoth_data.places import local_path
+from behemoth_data.settings import check, check_known, check_seed, conform, setting
 from behemoth_models.batches import Feed, Sentences, num_batches
 from behemoth_models.ledger import Ledger
 from behemoth_models.optim import OPTIMIZERS, SCHEDULES, learning_rate_factor, optimizers
@@ -85,6 +86,7 @@ class TrainConfig:
         for field in ("max_steps", "max_tokens", "save_every"):
             value = getattr(self, field)
             check(value is None or value >= 1, f"{field} must be at least 1, got {value}")
+        check_seed("train_seed", self.train_seed)
         check(self.weight_decay >= 0, f"weight_decay must be at least 0, got {self.weight_decay}")
         for field in ("warmup_fraction", "decay_fraction", "final_fraction"):
             check(0 <= getattr(self, field) <= 1, f"{field} must lie in [0, 1], got {getattr(self, field)}")
@@ -147,6 +149,7 @@ def train(
         # accelerate itself passes over a tracker that it cannot import, and logs nothing.
         installed = [str(found) for found in get_available_trackers()]
         check(tracker in installed, f"tracker must be installed (pip install {tracker}), got {tracker!r}, which is not")
+    output = local_path("output_dir", output)
     # bf16 by autocast below: an Accelerator's own precision is fixed for the life of the process.
     accelerator = Accelerator(
         mixed_precision="no",
@@ -172,7 +175,7 @@ def train(
         device=accelerator.device,
         sentences=sentences,
     )
-    run = Run(Path(output), corpus, config)
+    run = Run(output, corpus, config)
     ledger = Ledger(corpus)
 
     torch.manual_seed(config.train_seed)
