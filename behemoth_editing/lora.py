@@ -22,6 +22,7 @@ from behemoth_editing.method import (
     copy_of,
     layers_of,
     matrix_of,
+    stored_like,
 )
 
 
@@ -74,4 +75,4 @@ class Lora(FitSettings):
         )  # peft has put its matrices into the copy itself
         merged = cast(PreTrainedModel, adapted.merge_and_unload())
         merged.requires_grad_(False)
-        return Edited(merged, {**details, "rank": rank})
+        return Edited(stored_like(model, merged), {**details, "rank": rank})

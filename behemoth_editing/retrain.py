@@ -19,7 +19,7 @@ from behemoth_data.edits import Edit, EditSet, EditTask
 from behemoth_data.lexicon import PADDING
 from behemoth_data.settings import check, check_seed, conform, from_mapping, setting
 from behemoth_data.world import Edge
-from behemoth_editing.method import Edited, Shared, layers_of
+from behemoth_editing.method import Edited, Shared, layers_of, stored_like
 from behemoth_models.train import TrainConfig, train
 
 Int64 = NDArray[np.int64]
@@ -80,7 +80,8 @@ class Retrain:
         trained.train(False)
         trained.requires_grad_(False)
         edited = cast(PreTrainedModel, torch.nn.Module.to(trained, model.device))
-        return Edited(edited, {"train_seed": recipe.train_seed, "precision": edited.config.behemoth["precision"]})
+        details = {"train_seed": recipe.train_seed, "precision": edited.config.behemoth["precision"]}
+        return Edited(stored_like(model, edited), details)
 
 
 class _WithRefusals:
