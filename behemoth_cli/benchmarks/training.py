@@ -37,6 +37,7 @@ from behemoth_cli.train import SECTIONS
 from behemoth_data import Corpus, build
 from behemoth_data.settings import check, check_known, setting
 from behemoth_models.curve import svg_text
+from behemoth_models.precision import peak_rate
 from behemoth_models.pythia import SHAPES, pythia
 from behemoth_models.recall import recall
 from behemoth_models.run import Run
@@ -56,8 +57,6 @@ _PYTHIA = {
 _OURS = "the recipe tiny"
 _RIVALS = {"trainer": "Trainer, packed sentences, AdamW", "adamw": "our loop, AdamW"}
 _LINES = ("-", "--", ":", "-.")
-# Products in bfloat16 per second that the makers name, without sparsity.
-_PEAKS = {"A100": 312e12, "H100": 989e12, "H200": 989e12}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -177,13 +176,13 @@ class _Bench:
         seconds = (last["step_seconds"] - first["step_seconds"]) / (last["step"] - first["step"])
         tokens = round(report["tokens"] / report["steps"])  # of a step; batches hardly differ
         shapes = matrices(_fresh_model(corpus, config, "meta"))
-        dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
+        dtype = torch.bfloat16 if report["precision"] == "bf16" else torch.float32
         products = [(tokens, *shape) for shape in shapes]
         runs = [bare_seconds(products, dtype, report["device"], backward=True) for _ in range(self.arguments.runs)]
         bare, operations = statistics.median(runs), 6 * tokens * sum(rows * columns for rows, columns in shapes)
         rows: list[Row] = [
             {
-                "what": f"our loop, {recipe}, {config.size}, {optimizer}, {config.precision}",
+                "what": f"our loop, {recipe}, {config.size}, {optimizer}, {report['precision']}",
                 "value": tokens / seconds,
                 "unit": "tokens/s",
             },
@@ -193,7 +192,7 @@ class _Bench:
         ]
         if torch.device(report["device"]).type == "cuda":
             card = torch.cuda.get_device_name(report["device"])
-            peak = next((peak for name, peak in _PEAKS.items() if name in card), None)
+            peak = peak_rate(card)
             share = None if peak is None else operations / seconds / peak
             rows.append(
                 {"what": "  our loop / the card's peak (MFU)", "value": share, "unit": "of the rate", "note": card}
