@@ -71,7 +71,7 @@ class Retrain:
         with tempfile.TemporaryDirectory(prefix="behemoth-retrain-") as folder:
             arguments = task.corpus.description(), list(task.edits), recipe, folder
             if torch.distributed.is_initialized():
-                _train_elsewhere(*arguments)
+                _train_elsewhere(model.device, *arguments)
             else:
                 _train(*arguments)
             trained = AutoModelForCausalLM.from_pretrained(
@@ -122,10 +122,10 @@ def _train(description: dict[str, Any], edits: list[Edit], recipe: TrainConfig, 
     train(corpus, recipe, Path(folder) / "model", sentences=sentences, progress=False)
 
 
-def _train_elsewhere(*arguments: Any) -> None:
+def _train_elsewhere(device: torch.device, *arguments: Any) -> None:
     """_train() in a process of its own, since the ones that share a sweep must not wait for each other in it."""
     process = multiprocessing.get_context("spawn").Process(
-        target=_train_alone, args=(torch.get_num_threads(), *arguments)
+        target=_train_alone, args=(torch.get_num_threads(), device, *arguments)
     )
     process.start()
     process.join()
@@ -133,8 +133,10 @@ def _train_elsewhere(*arguments: Any) -> None:
         raise RuntimeError(f"the training process ended with status {process.exitcode}")
 
 
-def _train_alone(threads: int, *arguments: Any) -> None:
+def _train_alone(threads: int, device: torch.device, *arguments: Any) -> None:
     for name in _DISTRIBUTED:
         os.environ.pop(name, None)
     torch.set_num_threads(threads)
+    if device.type == "cuda":  # without this, the processes of a sweep over several cards would all train on the first
+        torch.cuda.set_device(device)
     _train(*arguments)
