@@ -48,9 +48,9 @@ def _quotas(cgroups: Path, membership: Path) -> Iterator[float]:
     for line in lines:
         _, controllers, group = line.split(":", 2)
         if not controllers:
-            root, files = cgroups, ("cpu.max",)
+            root, files = cgroups, ["cpu.max"]
         elif "cpu" in controllers.split(","):
-            root, files = cgroups / controllers, ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+            root, files = cgroups / controllers, ["cpu.cfs_quota_us", "cpu.cfs_period_us"]
         else:
             continue
         folder = root / group.strip("/")

@@ -29,10 +29,13 @@ def keep_freed_memory() -> bool:
 
 
 def prepare_process() -> Accelerator:
-    """This process's place among all, after it has taken its share of the threads."""
+    """This process's place among all, after it has taken its share of the threads.
+
+    transformers shows no bars: they would be of saving, which takes no time.
+    """
     state = Accelerator(mixed_precision="no")  # not PartialState(), which overlooks CPU processes
     set_threads()
-    transformers.utils.logging.disable_progress_bar()  # its bars are of saving, which takes no time
+    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     return state
 
 

@@ -33,12 +33,12 @@ from behemoth_cli.benchmarks.bare_products import bare_seconds, forward_calls, m
 from behemoth_cli.benchmarks.output import Figures, Row
 from behemoth_cli.benchmarks.trainer_rival import train_packed
 from behemoth_cli.cores import set_threads
-from behemoth_cli.settings import parse
+from behemoth_cli.settings import RECIPES, Options, parse, place
 from behemoth_cli.train import SECTIONS
 from behemoth_data import Corpus, build
 from behemoth_data.settings import check, check_known, setting
 from behemoth_models.curve import svg_text
-from behemoth_models.precision import resolve_precision
+from behemoth_models.precision import peak_rate, resolve_precision
 from behemoth_models.pythia import SHAPES, pythia
 from behemoth_models.recall import recall
 from behemoth_models.run import Run
@@ -47,7 +47,7 @@ from behemoth_models.train import TrainConfig, train
 PARTS = ("rate", "precision", "recall", "target", "scaling", "gpu", "base")
 _TARGET, _SCALING_TARGET = 0.995, 0.99
 # What Pythia was trained with, but for the learning rate. Source: Biderman et al., "Pythia", 2023, appendix.
-_PYTHIA = {
+_PYTHIA: dict[str, Any] = {
     "optimizer": "adamw",
     "schedule": "cosine",
     "warmup_fraction": 0.01,
@@ -59,8 +59,6 @@ _PRECISION_SUBJECTS, _PRECISION_STEPS = 64, 4  # few, since a step may take half
 _OURS = "the recipe tiny"
 _RIVALS = {"trainer": "Trainer, packed sentences, AdamW", "adamw": "our loop, AdamW"}
 _LINES = ("-", "--", ":", "-.")
-# Products in bfloat16 per second that the makers name, without sparsity.
-_PEAKS = {"A100": 312e12, "H100": 989e12, "H200": 989e12}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -90,7 +88,7 @@ class TrainArguments:
     threads: int | None = setting(
         None, "threads; null: OMP_NUM_THREADS, or one for each core that this process may use"
     )
-    output: str = setting(
+    output: str = place(
         "", "file that holds the JSON from the first part on, so that the same command goes on with it; empty: none"
     )
 
@@ -126,7 +124,7 @@ def train_benchmark(arguments: TrainArguments) -> list[Row]:
         set_threads()
     else:
         torch.set_num_threads(arguments.threads)
-    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     with _folder(arguments.output) as folder:
         bench = _Bench(arguments, figures, folder)
         rows = [row for part in PARTS if part in arguments.parts for row in getattr(bench, part)()]
@@ -152,8 +150,10 @@ class _Bench:
 
     def recipe(self, name: str, repeats: int | None = None, **world: Any) -> tuple[Corpus, TrainConfig]:
         """The corpus and the training of a recipe, with some fields of the world changed."""
-        path = f"recipes/{name}.yaml"
-        world_config, lexicon, corpus, config = parse(list(SECTIONS.values()), [path], sections=SECTIONS)
+        path = str(RECIPES / f"{name}.yaml")
+        world_config, lexicon, corpus, config = parse(
+            Options(list(SECTIONS.values()), prog="behemoth benchmark"), [path], sections=SECTIONS
+        )
         corpus = dataclasses.replace(corpus, repeats=corpus.repeats if repeats is None else repeats)
         config = dataclasses.replace(config, size=self.arguments.size or config.size, save_every=None)
         return build(dataclasses.replace(world_config, **world), lexicon, corpus), config
@@ -199,7 +199,7 @@ class _Bench:
         ]
         if torch.device(report["device"]).type == "cuda":
             card = torch.cuda.get_device_name(report["device"])
-            peak = next((peak for name, peak in _PEAKS.items() if name in card), None)
+            peak = peak_rate(card)
             share = None if peak is None else operations / seconds / peak
             rows.append(
                 {"what": "  our loop / the card's peak (MFU)", "value": share, "unit": "of the rate", "note": card}
@@ -241,7 +241,7 @@ class _Bench:
     def _recall(self) -> list[Row]:
         corpus, config = self.recipe("tiny", num_subjects=self.arguments.num_subjects)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        model = _fresh_model(corpus, config, "cpu").to(device)
+        model = _fresh_model(corpus, config, device)
         _say("recall")
         *layers, head = matrices(model)
         products = [
@@ -311,7 +311,7 @@ class _Bench:
             config = dataclasses.replace(
                 config, measurements=self.arguments.measurements, target_recall=_TARGET, train_seed=seed
             )
-            if rival:
+            if rate is not None:
                 config = dataclasses.replace(config, **_PYTHIA, learning_rate=rate, max_minutes=limit / 60)
             if name == "trainer":
                 _say(part)
@@ -374,7 +374,7 @@ def _num_facts(corpus: Corpus) -> int:
     return sum(corpus.world.num_facts(edge) for edge in corpus.world.edges)
 
 
-def _fresh_model(corpus: Corpus, config: TrainConfig, device: str) -> PreTrainedModel:
+def _fresh_model(corpus: Corpus, config: TrainConfig, device: torch.device | str) -> PreTrainedModel:
     """A model of the size that train() makes for this corpus."""
     with torch.device(device):
         return pythia(config.size, 64 * math.ceil(len(corpus.grammar.lexicon.vocabulary) / 64))

@@ -122,7 +122,7 @@ def add_a_default(folder):
         (lambda folder: (folder / "structures" / "nested.svg").unlink(), "must hold structures/nested.svg, which its"),
         (
             lambda folder: (folder / "manifest.json").unlink(),
-            "dataset must be a folder that scripts/make_data.py wrote",
+            "dataset must be a folder that `behemoth data` wrote",
         ),
         (
             lambda folder: rewrite(folder / "manifest.json", lambda data: data.update(code_digest="0" * 16)),
