@@ -6,9 +6,9 @@ TORCH_INDEX ?=
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-PACKAGES := behemoth_data behemoth_models behemoth_editing behemoth_hub
+PACKAGES := behemoth_data behemoth_models behemoth_editing behemoth_hub behemoth_cli
 
-RECIPE := scripts/recipes/tiny.yaml
+RECIPE := recipes/tiny.yaml
 DATA := behemoth/README.md
 MODEL := runs/tiny-nested/config.json
 RESULTS := results/demo.done
@@ -83,4 +83,4 @@ constraints: $(STAMP)  ## rewrite constraints.txt from what .venv holds now
 clean:  ## remove what the demo, the tests and the build wrote; .venv and the study stay
 	rm -rf behemoth runs/tiny-nested results/demo results/demo.done report build dist *.egg-info \
 	  .hypothesis .mypy_cache .pytest_cache .ruff_cache
-	find $(PACKAGES) scripts tests -name __pycache__ -prune -exec rm -rf {} +
+	find $(PACKAGES) scripts tools tests -name __pycache__ -prune -exec rm -rf {} +

@@ -52,7 +52,7 @@ def load_checkpoint(name: str, device: torch.device | str = "cpu", revision: str
     description: dict[str, Any] = getattr(config, "behemoth", None) or {}
     check(
         bool(description),
-        f"model must carry its world in config.json under 'behemoth', as scripts/train.py writes it, got {name!r}, "
+        f"model must carry its world in config.json under 'behemoth', as `behemoth train` writes it, got {name!r}, "
         "which does not",
     )
     corpus = from_description(description)

@@ -260,12 +260,12 @@ def _commands(rows: Sequence[Row], folders: Sequence[str], output: str) -> list[
         same = merged.setdefault(as_json({name: list(values) for name, values in options.items()}), {**options})
         same["methods"] = [*same.get("methods", []), first["method"]]
         same.update(_swept(found))
-    report = shlex.join(["python", "scripts/report.py", *folders])
+    report = shlex.join(["behemoth", "report", *folders])
     edits = []
     for options in merged.values():
         folder = {"output_dir": folders if len(folders) == 1 else []}
         ordered = {"model": options.pop("model"), "methods": options.pop("methods"), **options, **folder}
-        edits.append(_command("accelerate launch scripts/edit.py", ordered))
+        edits.append(_command("behemoth edit", ordered))
     return [*edits, _command(report, {"output_dir": [shown_place(output)]})]
 
 

@@ -39,7 +39,7 @@ def load_results(folders: Sequence[Path]) -> list[Row]:
     found: Placed = {}
     for folder in (local_path("results", folder) for folder in folders):
         path = folder / RESULTS
-        check(path.is_file(), f"results: {folder} holds no {RESULTS} (scripts/edit.py writes one)")
+        check(path.is_file(), f"results: {folder} holds no {RESULTS} (`behemoth edit` writes one)")
         rows = read_rows(path)
         check(bool(rows), f"{path} holds no result row")
         for place, row in rows.items():

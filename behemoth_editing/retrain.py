@@ -56,7 +56,7 @@ class Retrain:
         carried = getattr(model.config, "behemoth", None) or {}
         check(
             "train" in carried,
-            f"model must carry its recipe in config.json under 'behemoth', as scripts/train.py writes it, got "
+            f"model must carry its recipe in config.json under 'behemoth', as `behemoth train` writes it, got "
             f"{sorted(carried)}",
         )
 

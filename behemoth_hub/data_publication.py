@@ -25,7 +25,7 @@ def dataset(folder: Path, namespace: str, *, tag: str | None = None, progress: b
     """
     repo = f"{namespace}/{DATASET}"
     there = files_in(folder)
-    check(MANIFEST in there, f"dataset must be a folder that scripts/make_data.py wrote, got {folder}")
+    check(MANIFEST in there, f"dataset must be a folder that `behemoth data` wrote, got {folder}")
     manifest = read_manifest(folder)
     card = card_of(folder, progress=progress)
     check(

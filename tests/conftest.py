@@ -1,8 +1,10 @@
 """What tests share: one small nested world, and a model that was taught it, once per session."""
 
+import os
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from behemoth_data import Corpus, CorpusConfig, WorldConfig, build
 
@@ -15,16 +17,25 @@ def small_corpus() -> Corpus:
 
 
 @pytest.fixture(scope="session")
-def trained(small_corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def session_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes of this session share, if pytest-xdist runs several."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def trained(small_corpus: Corpus, session_folder: Path) -> Path:
     """The folder of a model that knows the small world; tests must leave it as it is."""
     # Imported here, since the tests of behemoth_data do without torch.
     from behemoth_models.train import TrainConfig, train
 
-    folder = tmp_path_factory.mktemp("models") / "small-nested"
+    folder = session_folder / "models" / "small-nested"
     config = TrainConfig(size="14m", batch_size=128, learning_rate=1e-2, measurements=3)
-    report = train(small_corpus, config, folder, progress=False)
-    worst = min(report["recall"]["statement"].values())
-    assert worst >= 0.95, f"the shared model must know the world that tests edit, got recall {report['recall']}"
+    with FileLock(session_folder / "small-nested.lock"):
+        if not (folder / "config.json").is_file():
+            report = train(small_corpus, config, folder, progress=False)
+            worst = min(report["recall"]["statement"].values())
+            assert worst >= 0.95, f"the shared model must know the world that tests edit, got {report['recall']}"
     return folder
 
 

@@ -10,9 +10,10 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("behemoth_data", "behemoth_models", "behemoth_editing", "behemoth_hub")
+PACKAGES = ("behemoth_data", "behemoth_models", "behemoth_editing", "behemoth_hub", "behemoth_cli")
+OUTSIDE = ("scripts", "tools")  # of the wheel
 SOURCES = sorted(
-    path.relative_to(ROOT).as_posix() for room in (*PACKAGES, "scripts") for path in (ROOT / room).rglob("*.py")
+    path.relative_to(ROOT).as_posix() for room in (*PACKAGES, *OUTSIDE) for path in (ROOT / room).rglob("*.py")
 )
 SCRIPTS = {PurePosixPath(source).stem for source in SOURCES if source.startswith("scripts/")}
 
@@ -52,12 +53,14 @@ def import_faults(path: str, name: str) -> Iterator[str]:
     room, file = path.split("/")[0], PurePosixPath(path).name
     if within(name, {"scripts"}) or (room != "scripts" and within(name, SCRIPTS)):
         yield f"nobody imports scripts, but this imports {name}"
+    if room in PACKAGES and room != "behemoth_cli" and within(name, {"behemoth_cli"}):
+        yield f"no package imports behemoth_cli, but this imports {name}"
     if within(name, PICKLES):
         yield f"no pickle, but this imports {name}"
     if within(name, {"random"}):
         yield "no global random numbers, but this imports random"
-    if room in PACKAGES and room != "behemoth_hub" and within(name, {"behemoth_hub"}):
-        yield f"only scripts import behemoth_hub, but {room} imports {name}"
+    if room in PACKAGES and room not in ("behemoth_hub", "behemoth_cli") and within(name, {"behemoth_hub"}):
+        yield f"only behemoth_cli imports behemoth_hub, but {room} imports {name}"
     if room == "behemoth_hub" and within(name, {"torch", "transformers", "behemoth_models"}):
         yield f"behemoth_hub reads files and runs no model, but this imports {name}"
     if room == "behemoth_data":
@@ -86,7 +89,7 @@ def call_faults(room: str, called: str, node: ast.Call) -> Iterator[str]:
     """What is wrong with this call of a function whose full dotted name is known."""
     if called in PICKLING_CALLS or called.endswith(".to_pickle"):
         yield f"no pickle, but this calls {called}"
-    if called in {"print", "builtins.print"} and room != "scripts":
+    if called in {"print", "builtins.print"} and room not in ("behemoth_cli", *OUTSIDE):
         yield "no print in packages"
     for keyword in node.keywords:
         false = isinstance(keyword.value, ast.Constant) and not keyword.value.value
@@ -161,7 +164,10 @@ def test_every_package_has_sources_to_check(package: str) -> None:
         ),
         ("behemoth_data/export.py", "def f():\n    from datasets import load_dataset", "only behemoth.py"),
         ("behemoth_models/train.py", "from behemoth_editing import METHODS", "behemoth_data only"),
-        ("behemoth_models/train.py", "from scripts.recipe import parse", "nobody imports scripts"),
+        ("behemoth_models/train.py", "from scripts.edit import main", "nobody imports scripts"),
+        ("behemoth_cli/edit.py", "import scripts", "nobody imports scripts"),
+        ("behemoth_models/train.py", "from behemoth_cli.settings import parse", "no package imports behemoth_cli"),
+        ("behemoth_hub/push.py", "import behemoth_cli", "no package imports behemoth_cli"),
         ("scripts/edit.py", "import scripts", "nobody imports scripts"),
         ("behemoth_editing/rome.py", "from behemoth_models import pythia", "only recall and precision"),
         ("behemoth_editing/rome.py", "import behemoth_models", "only recall and precision"),
@@ -174,8 +180,8 @@ def test_every_package_has_sources_to_check(package: str) -> None:
             "one file on its own",
         ),
         ("behemoth_editing/metrics/ripple/ripple.py", "from ...statistics import x", "one file on its own"),
-        ("behemoth_editing/sweep.py", "from behemoth_hub import push", "only scripts import behemoth_hub"),
-        ("behemoth_data/export.py", "import behemoth_hub.collect", "only scripts import behemoth_hub"),
+        ("behemoth_editing/sweep.py", "from behemoth_hub import push", "only behemoth_cli imports behemoth_hub"),
+        ("behemoth_data/export.py", "import behemoth_hub.collect", "only behemoth_cli imports behemoth_hub"),
         ("behemoth_hub/cards.py", "import torch", "runs no model"),
         ("behemoth_hub/cards.py", "from behemoth_models.run import Run", "runs no model"),
         ("behemoth_editing/sweep.py", "import pickle", "no pickle"),
@@ -247,6 +253,9 @@ def test_package_cannot_import_a_script_by_its_bare_name() -> None:
         ("behemoth_editing/metrics/ripple/__init__.py", "from .ripple import ripple"),
         ("behemoth_editing/metrics/ripple/ripple.py", "import datasets\nimport evaluate\nimport numpy as np"),
         ("scripts/edit.py", "from behemoth_models import pythia\nimport behemoth_editing\nprint('done')"),
+        ("behemoth_cli/edit.py", "from behemoth_models import pythia\nimport behemoth_hub\nprint('done')"),
+        ("scripts/edit.py", "from behemoth_cli.edit import main"),
+        ("tools/draw_structures.py", "from behemoth_cli.settings import parse\nprint('done')"),
         ("scripts/edit.py", "load(x, trust_remote_code=False)"),
         (
             "behemoth_hub/data_publication.py",

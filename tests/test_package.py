@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 DISTRIBUTION = "behemoth-bench"
-PACKAGES = ("behemoth_data", "behemoth_models", "behemoth_editing", "behemoth_hub")
+PACKAGES = ("behemoth_data", "behemoth_models", "behemoth_editing", "behemoth_hub", "behemoth_cli")
 METRICS = ("collateral_accuracy", "edit_success", "forgetting", "ripple")
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -122,6 +122,11 @@ def test_every_metric_folder_is_a_metric_with_a_card() -> None:
     for folder in (files("behemoth_editing") / "metrics").iterdir():
         if folder.is_dir() and folder.name != "__pycache__":
             assert {f"{folder.name}.py", "README.md"} <= {item.name for item in folder.iterdir()}, folder.name
+
+
+def test_recipes_come_along() -> None:
+    names = {item.name for item in (files("behemoth_cli") / "recipes").iterdir()}
+    assert {"README.md", "tiny.yaml", "base.yaml", "large.yaml", "study_tiny.yaml"} <= names
 
 
 def test_card_templates_are_found_without_knowing_where_they_are() -> None:

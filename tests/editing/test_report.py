@@ -334,8 +334,8 @@ def test_script_gives_the_same_bytes_twice_and_says_what_it_wrote(tmp_path: Path
     names = {path.as_posix() for path in contents[0]}
     assert {"index.html", "summary.csv", "summary.md", "kinds.csv", "figures/cost-02-different.svg"} <= names
     text = contents[0][Path("index.html")].decode()
-    assert "accelerate launch scripts/edit.py" in text
-    assert "python scripts/report.py results/demo" in text
+    assert "behemoth edit" in text
+    assert "behemoth report results/demo" in text
     assert "--scenarios single different" in text
     assert len(text) < 5_000_000
 
@@ -343,8 +343,8 @@ def test_script_gives_the_same_bytes_twice_and_says_what_it_wrote(tmp_path: Path
 def test_bad_results_end_the_script_with_the_reason_and_no_traceback(tmp_path: Path) -> None:
     script = [sys.executable, str(ROOT / "scripts" / "report.py"), "nowhere", "--output_dir", "report"]
     done = subprocess.run(script, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert "error: results: nowhere holds no results.jsonl" in done.stderr
+    assert done.returncode == 2
+    assert "report.py: error: results: nowhere holds no results.jsonl" in done.stderr
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
 

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import os
+import stat
 from typing import ClassVar
 
 import numpy as np
@@ -263,6 +265,16 @@ def test_row_says_what_was_done_to_what(checkpoint, cells, unbroken):
 def test_file_holds_the_rows_one_a_line(checkpoint, cells, tmp_path):
     rows = run(cells[2:], tmp_path / "new" / "folder", progress=False)
     assert lines(tmp_path / "new" / "folder") == json.loads(json.dumps(rows))
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o002, 0o664), (0o077, 0o600)])
+def test_rows_may_be_read_and_written_by_whom_the_umask_allows(checkpoint, tmp_path, umask, mode):
+    earlier = os.umask(umask)
+    try:
+        run(grid([checkpoint], [Watcher()], draws(["single"])), tmp_path, progress=False)
+    finally:
+        os.umask(earlier)
+    assert stat.S_IMODE((tmp_path / "results.jsonl").stat().st_mode) == mode
 
 
 def test_same_seeds_twice_give_identical_results(checkpoint, cells, unbroken, tmp_path):

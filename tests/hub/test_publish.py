@@ -1,23 +1,19 @@
-"""publish.py as a person calls it: what it says before, while and after, and how it ends."""
+"""behemoth publish as a person calls it: what it says before, while and after, and how it ends."""
 
 import dataclasses
 import importlib
 import re
 import shutil
-from pathlib import Path
 
 import pytest
-
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 
 
 @pytest.fixture
 def publish(monkeypatch, hub, publisher, tmp_path):
-    """The script as its own process would have it, with alice's token and this Hub."""
-    monkeypatch.syspath_prepend(SCRIPTS)
+    """The command's module, with alice's token and this Hub."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "10000")  # help texts stand on one line
-    script = importlib.import_module("publish")
+    script = importlib.import_module("behemoth_cli.publish")
     monkeypatch.setattr(script, "Publisher", lambda private=False: publisher(private=private))
     return script
 
@@ -35,7 +31,7 @@ def refused(publish, words, capsys, status=2):
     assert caught.value.code == status
     said = capsys.readouterr()
     (line,) = said.err.splitlines()
-    assert line.startswith("publish.py: error: ") or ": error: " in line
+    assert line.startswith("behemoth publish: error: ")
     return line
 
 
@@ -111,7 +107,7 @@ def test_changed_dataset_under_the_same_version_is_refused_and_the_old_one_stays
         (["--namespace", "alice"], "publish needs something to publish: --dataset, --models, --metrics or --results"),
         (
             ["--namespace", "alice", "--dataset", "nothing"],
-            "dataset must be a folder of scripts/make_data.py, got noth",
+            "dataset must be a folder of `behemoth data`, got noth",
         ),
         (["--namespace", "alice", "--models", "nothing"], "folder must exist, got 'nothing'"),
         (["--namespace", "alice", "--results", "nothing"], "folder must exist, got 'nothing'"),

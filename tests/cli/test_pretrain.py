@@ -1,4 +1,4 @@
-"""pretrain_all.py as a person calls it: one model for each structure of a recipe."""
+"""behemoth pretrain as a person calls it: one model for each structure of a recipe."""
 
 import importlib
 import os
@@ -12,7 +12,7 @@ from accelerate.state import AcceleratorState
 from behemoth_data.world import PRESETS
 from behemoth_hub import models
 
-SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
+RECIPES = Path(__file__).resolve().parents[2] / "behemoth_cli" / "recipes"
 NAMES = ["independent", "correlated", "nested"]
 # 80, 80 and 200 facts x 2 sentences: 5, 5 and 12 steps.
 RECIPE = """
@@ -24,12 +24,11 @@ train: {size: 14m, batch_size: 32, measurements: 1, save_every: 4}
 
 @pytest.fixture
 def main(monkeypatch, tmp_path):
-    """The script's main, in an empty working directory with a recipe."""
-    monkeypatch.syspath_prepend(SCRIPTS)
+    """The command's main, in an empty working directory with a recipe."""
     monkeypatch.setattr(torch, "set_num_threads", lambda count: None)  # this process has its own number
     monkeypatch.chdir(tmp_path)
     Path("mine.yaml").write_text(RECIPE, encoding="utf-8")
-    yield importlib.import_module("pretrain_all").main
+    yield importlib.import_module("behemoth_cli.pretrain").main
     AcceleratorState._reset_state(reset_partial_state=True)
 
 
@@ -121,9 +120,12 @@ def test_without_a_recipe_it_is_the_published_world(main, capsys):
 @pytest.mark.parametrize("size", ["tiny", "base", "large"])
 @pytest.mark.parametrize("config", NAMES)
 def test_recipe_of_every_size_trains_every_structure_until_it_knows_the_world(main, size, config):
-    recipe, train = importlib.import_module("recipe"), importlib.import_module("train")
+    recipe, train = importlib.import_module("behemoth_cli.settings"), importlib.import_module("behemoth_cli.train")
     world, _, corpus, settings = recipe.parse(
-        list(train.SECTIONS.values()), [f"recipes/{size}.yaml"], sections=train.SECTIONS, preset=PRESETS[config]
+        recipe.Options(list(train.SECTIONS.values()), prog="test"),
+        [f"recipes/{size}.yaml"],
+        sections=train.SECTIONS,
+        preset=PRESETS[config],
     )
     assert world.structure == config
     assert settings.target_recall >= 0.99
@@ -134,11 +136,14 @@ def test_recipe_of_every_size_trains_every_structure_until_it_knows_the_world(ma
 
 
 def test_preset_that_a_script_picks_comes_before_the_recipe(main):
-    recipe, train = importlib.import_module("recipe"), importlib.import_module("train")
+    recipe, train = importlib.import_module("behemoth_cli.settings"), importlib.import_module("behemoth_cli.train")
     Path("mine.yaml").write_text("world: {correlation: 0.8}", encoding="utf-8")
     sections = {"world": train.SECTIONS["world"]}
     (world,) = recipe.parse(
-        [sections["world"]], ["mine.yaml"], sections=sections, preset={"correlation": 0.9, "num_objects": 7}
+        recipe.Options([sections["world"]], prog="test"),
+        ["mine.yaml"],
+        sections=sections,
+        preset={"correlation": 0.9, "num_objects": 7},
     )
     assert (world.correlation, world.num_objects) == (0.8, 7)
 
@@ -146,7 +151,7 @@ def test_preset_that_a_script_picks_comes_before_the_recipe(main):
 def test_study_of_optimizers_trains_both_and_edits_what_they_made(main, capsys):
     """The commands of recipes/README.md, on a small world."""
     Path("small.yaml").write_text(
-        (SCRIPTS / "recipes" / "optimizers.yaml")
+        (RECIPES / "optimizers.yaml")
         .read_text(encoding="utf-8")
         .replace("num_subjects: 1000", "num_subjects: 40")
         .replace("batch_size: 256", "batch_size: 32")
@@ -155,12 +160,11 @@ def test_study_of_optimizers_trains_both_and_edits_what_they_made(main, capsys):
         + "finetune: {max_steps: 1}\nlora: {max_steps: 1}\nrome: {steps: 1}\n",
         encoding="utf-8",
     )
+    train, edit = (importlib.import_module(f"behemoth_cli.{name}") for name in ("train", "edit"))
     for optimizer, rate in (("muon", "4e-3"), ("adamw", "1e-3")):
         words = ["--train_seed", "3", "--optimizer", optimizer, "--learning_rate", rate, "--max_exposures", "3"]
-        importlib.import_module("train").main(["small.yaml", *words, "--output_dir", f"runs/{optimizer}/3"])
+        train.main(["small.yaml", *words, "--output_dir", f"runs/{optimizer}/3"])
         capsys.readouterr()
-        importlib.import_module("edit").main(
-            ["small.yaml", "--model", f"runs/{optimizer}/3", "--output_dir", optimizer]
-        )
+        edit.main(["small.yaml", "--model", f"runs/{optimizer}/3", "--output_dir", optimizer])
         last = capsys.readouterr().out.splitlines()[-1]
         assert last.startswith(f"{optimizer}/results.jsonl holds 12 cells, 0 of them failed")

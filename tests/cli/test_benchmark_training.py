@@ -1,4 +1,4 @@
-"""benchmark.py train as a person calls it, on a world of 16 subjects and models of one layer, and its arithmetic."""
+"""benchmark train as a person calls it, on a world of 16 subjects and models of one layer, and its arithmetic."""
 
 import importlib
 import itertools
@@ -16,7 +16,6 @@ from behemoth_data import CorpusConfig, WorldConfig, build
 from behemoth_models.pythia import SHAPES, Shape
 from behemoth_models.train import TrainConfig
 
-SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 SMALL = ["train", "--size", "14m", "--num_subjects", "16", "--threads", "1", "--measurements", "2"]
 SMALL += ["--block_tokens", "64", "--blocks", "3", "--steps", "2", "--runs", "1", "--seeds", "0", "1"]
 SMALL += ["--rates", "0.001", "0.004", "--exposures", "4", "--scaling_subjects", "16", "20", "--output", "out.json"]
@@ -26,19 +25,18 @@ NUM_TARGET_RUNS = 2 + 2 * 2
 
 @pytest.fixture
 def script(monkeypatch, tmp_path):
-    """A function that imports a script; the working directory is empty, and a 14m has one narrow layer."""
-    monkeypatch.syspath_prepend(SCRIPTS)
+    """A function that gives a module of ours; the working directory is empty, and a 14m has one narrow layer."""
     monkeypatch.setattr(torch, "set_num_threads", lambda count: None)  # this process has its own number
     monkeypatch.setitem(SHAPES, "14m", Shape(1, 32, 2, 64))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.chdir(tmp_path)
-    yield importlib.import_module
+    yield lambda name: importlib.import_module(f"behemoth_cli.{name}")
     AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @pytest.fixture
 def module(script):
-    return script("benchmark_train")
+    return script("benchmarks.training")
 
 
 def stored():
@@ -60,7 +58,7 @@ def test_benchmark_that_was_cut_off_goes_on_and_a_finished_one_repeats_nothing(s
 
     def cut_off(corpus, config, folder):
         runs.append(folder.name)
-        if len(runs) == 5:
+        if len(runs) == 7:
             raise KeyboardInterrupt
         return train(corpus, config, folder, progress=False)
 
@@ -68,7 +66,8 @@ def test_benchmark_that_was_cut_off_goes_on_and_a_finished_one_repeats_nothing(s
         patch.setattr(module, "train", cut_off)
         with pytest.raises(KeyboardInterrupt):
             main(SMALL)
-    assert runs[:4] == ["rate-tiny-muon", "rate-tiny-adamw", "target-ours-0", "target-ours-1"]
+    assert runs[:4] == ["rate-tiny-muon", "rate-tiny-adamw", "precision-bf16", "precision-fp32"]
+    assert runs[4:6] == ["target-ours-0", "target-ours-1"]
     first = stored()["figures"]
     assert {row["part"] for row in first if row["part"].startswith("target/ours")} == {"target/ours/0", "target/ours/1"}
     assert os.path.isdir("out.json.runs")
@@ -80,7 +79,7 @@ def test_benchmark_that_was_cut_off_goes_on_and_a_finished_one_repeats_nothing(s
     found = json.loads(last)
     assert found == stored()
     assert found["figures"][: len(first) - 5] == first[: len(first) - 5]
-    assert len(table) == len(found["figures"]) == 2 * 4 + 2 + NUM_TARGET_RUNS + 3 + 2 * 2 + 1
+    assert len(table) == len(found["figures"]) == 2 * 4 + 3 + 2 + NUM_TARGET_RUNS + 3 + 2 * 2 + 1
     assert sorted(os.listdir()) == ["out.json", "out.scaling.svg"]
     for row in found["figures"]:
         assert row["value"] is not None or row["note"]
@@ -95,7 +94,7 @@ def test_benchmark_that_was_cut_off_goes_on_and_a_finished_one_repeats_nothing(s
     main(SMALL)
     assert json.loads(capsys.readouterr().out.splitlines()[-1]) == found
     line = refused(main, [*SMALL, "--measurements", "3"], capsys)
-    assert "benchmark.py: error: output out.json has figures of measurements 2, got 3; use another file" in line
+    assert "behemoth benchmark: error: output out.json has figures of measurements 2, got 3; use another file" in line
 
 
 @pytest.mark.parametrize("text", ["[]", "not json", '{"benchmark": "train"}'])
@@ -109,7 +108,7 @@ def test_output_that_holds_something_else_is_refused_and_kept(script, capsys, te
 @pytest.mark.parametrize(
     ("words", "part"),
     [
-        ("--parts rates", "parts must be one of rate, recall, target, scaling, gpu, base, got 'rates'"),
+        ("--parts rates", "parts must be one of rate, precision, recall, target, scaling, gpu, base, got 'rates'"),
         ("--size 15m", "size must be one of 14m, 31m, 70m, got '15m'"),
         ("--max_minutes 0", "max_minutes must be above 0, got 0"),
         ("--num_subjects 15", "num_subjects must be at least 16, got 15"),
@@ -253,14 +252,14 @@ def corpus():
 def test_blocks_hold_the_sentences_end_to_end(script, corpus):
     padding = corpus.grammar.lexicon.token_ids["<|padding|>"]
     tokens = [token for row in corpus.block(0, len(corpus)).tolist() for token in row if token != padding]
-    blocks = script("trainer_rival").packed(corpus, 50)
+    blocks = script("benchmarks.trainer_rival").packed(corpus, 50)
     assert blocks.shape == (len(tokens) // 50, 50)
     assert blocks.flatten().tolist() == tokens[: len(blocks) * 50]
 
 
 @pytest.mark.parametrize(("max_seconds", "steps"), [(1e9, [2, 4]), (0.0, [1])])
 def test_trainer_ends_at_the_target_or_beyond_its_time(script, corpus, monkeypatch, max_seconds, steps):
-    rival = script("trainer_rival")
+    rival = script("benchmarks.trainer_rival")
     recalls = iter([0.2, 0.8, 0.9, 0.9])
     monkeypatch.setattr(rival, "recall", lambda *_: {"subject_object": next(recalls)})
     clock = itertools.count()
@@ -284,7 +283,7 @@ def a_model():
 
 def test_matrices_are_all_that_tokens_are_multiplied_with(script):
     layer = [(48, 16), (16, 16), (24, 16), (16, 24)]
-    found = script("bare_products").matrices(a_model())
+    found = script("benchmarks.bare_products").matrices(a_model())
     assert sorted(found[:-1]) == sorted(layer * 2)
     assert found[-1] == (64, 16)
 
@@ -297,7 +296,7 @@ def test_calls_are_counted_by_their_tokens(script):
             model(input_ids=torch.zeros(3, 5, dtype=torch.long))
         model.lm_head(model.base_model(input_ids=torch.zeros(3, 4, dtype=torch.long)).last_hidden_state[:, -1])
 
-    calls = script("bare_products").forward_calls(model, work)
+    calls = script("benchmarks.bare_products").forward_calls(model, work)
     assert calls == {("layers", 15): 2, ("head", 15): 2, ("layers", 12): 1, ("head", 3): 1}
     assert not model.lm_head._forward_hooks
 
@@ -314,7 +313,7 @@ def test_bare_products_are_those_of_forward_and_backward(script, monkeypatch):
 
     plain = torch.randn
     monkeypatch.setattr(torch, "randn", lambda *size, **options: plain(*size, **options).as_subclass(Watched))
-    module = script("bare_products")
+    module = script("benchmarks.bare_products")
     assert module.bare_seconds([(5, 3, 2)], torch.float32, "cpu", backward=True) > 0
     once = [((5, 2), (2, 3)), ((5, 3), (3, 2)), ((3, 5), (5, 2))]
     assert shapes == once * 2  # once to warm up

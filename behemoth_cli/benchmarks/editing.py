@@ -1,4 +1,4 @@
-"""How fast editing and scoring are: the part `edit` of benchmark.py, in a file of its own since it needs torch."""
+"""How fast editing and scoring are: behemoth benchmark edit [--option value ...]."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from bare_products import bare_seconds, forward_calls, matrices
-from benchmark_output import Row
-from memory import keep_freed_memory
 
+from behemoth_cli.benchmarks.bare_products import bare_seconds, forward_calls, matrices
+from behemoth_cli.benchmarks.output import Row
+from behemoth_cli.cores import set_threads
+from behemoth_cli.process import keep_freed_memory
+from behemoth_cli.settings import place
 from behemoth_data.edits import EditConfig, draw_edits
 from behemoth_data.settings import check, setting
 from behemoth_editing import FineTune, Lora, Rome, Shared
@@ -36,11 +38,11 @@ _STUDY_SCENARIOS = ("single", "identical", "different", "sequence")
 class EditArguments:
     """What the benchmark of editing runs."""
 
-    model: str = setting("runs/tiny-nested", "folder or Hub id of the model that is edited")
+    model: str = place("runs/tiny-nested", "folder or Hub id of the model that is edited")
     runs: int = setting(9, "runs of the scoring measurement, of which the median counts")
     num_edits: int = setting(10, "single edits of each method")
     study: bool = setting(False, "run the study of 300 cells as well, about a quarter of an hour on two cores")
-    output: str = setting("", "file that the JSON is written to as well; empty: none")
+    output: str = place("", "file that the JSON is written to as well; empty: none")
 
     def __post_init__(self) -> None:
         """Raises: ValueError that names the field, the bound and the value."""
@@ -50,7 +52,8 @@ class EditArguments:
 
 def edit(arguments: EditArguments) -> list[Row]:
     """The figures of editing: seconds per edit, probes per second, and the study's minutes if it is asked for."""
-    keep_freed_memory()  # as edit.py does
+    set_threads()
+    keep_freed_memory()  # as behemoth edit does
     device = "cuda" if torch.cuda.is_available() else "cpu"
     checkpoint = load_checkpoint(arguments.model, device)
     rows = _edits(checkpoint, arguments.num_edits) + _scoring(checkpoint, arguments.runs)

@@ -1,4 +1,4 @@
-"""train.py and edit.py as a person calls them, on the small world's model."""
+"""behemoth train and behemoth edit as a person calls them, on the small world's model."""
 
 import dataclasses
 import importlib
@@ -23,7 +23,7 @@ from behemoth_data import CorpusConfig, EditConfig, LexiconConfig, WorldConfig
 from behemoth_editing import METHODS
 from behemoth_models.train import TrainConfig
 
-SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 # As in the Makefile: with every default spelled out, accelerate asks and says nothing.
 LAUNCH = (
     "-m accelerate.commands.launch --num_machines 1 --num_processes 1 --mixed_precision no --dynamo_backend no"
@@ -42,12 +42,11 @@ TINY_TRAINING = "--num_subjects 8 --num_relations 2 --num_objects 4 --repeats 4 
 
 @pytest.fixture
 def script(monkeypatch, tmp_path):
-    """A function that imports a script as its own process would; the working directory is empty."""
-    monkeypatch.syspath_prepend(SCRIPTS)
+    """A function that gives a command's module; the working directory is empty."""
     monkeypatch.setattr(torch, "set_num_threads", lambda count: None)  # this process has its own number
     monkeypatch.setenv("COLUMNS", "10000")  # help texts stand on one line
     monkeypatch.chdir(tmp_path)
-    yield importlib.import_module
+    yield lambda name: importlib.import_module(f"behemoth_cli.{name}")
     # What a script's process would have taken with it.
     AcceleratorState._reset_state(reset_partial_state=True)
 
@@ -78,7 +77,7 @@ def refused(main, words, capsys, status=2):
     assert said.out == ""
     lines = re.sub(r"\r?Loading weights:[^\r\n]*", "", said.err).splitlines()
     (line,) = [line for line in lines if line.strip()]
-    assert ".py: error: " in line
+    assert re.match(r"behemoth (train|edit): error: ", line)
     return line
 
 
@@ -418,10 +417,10 @@ def test_help_of_train_explains_every_option(script, capsys):
 
 def test_every_method_has_a_section_that_other_scripts_pass_over(script):
     Path("my.yaml").write_text("".join(f"{name}: {{steps: 1}}\n" for name in METHODS), encoding="utf-8")
-    assert script("recipe").read_recipe("my.yaml", {}).keys() == METHODS.keys()
+    assert script("settings").read_recipe("my.yaml", {}).keys() == METHODS.keys()
     Path("my.yaml").write_text("romee: {steps: 1}\n", encoding="utf-8")
     with pytest.raises(ValueError, match="section of my.yaml must be one of world, .* got 'romee' .*'rome'"):
-        script("recipe").read_recipe("my.yaml", {})
+        script("settings").read_recipe("my.yaml", {})
 
 
 def test_train_teaches_a_recipes_world_and_says_what_the_model_knows(tmp_path):
@@ -491,8 +490,7 @@ def test_bad_input_of_train_is_one_clear_line_and_nothing_is_written(script, tmp
 def test_freed_memory_stays_with_the_process_if_it_is_asked_to_keep_it(kept):
     code = f"""
 import re, sys
-sys.path.insert(0, {str(SCRIPTS)!r})
-from memory import keep_freed_memory
+from behemoth_cli.process import keep_freed_memory
 
 def held():
     return int(re.search(r"VmRSS:\\s+(\\d+) kB", open("/proc/self/status").read())[1]) / 1024

@@ -1,4 +1,4 @@
-"""study.py as a person calls it: a study in small, killed and run again, and recipes that are none."""
+"""behemoth study as a person calls it: a study in small, killed and run again, and recipes that are none."""
 
 import importlib
 import json
@@ -13,8 +13,8 @@ from accelerate.state import AcceleratorState
 
 from behemoth_editing.results import load_results
 
-SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
-RECIPES = sorted(path.name for path in (SCRIPTS / "recipes").glob("study_*.yaml"))
+ROOT = Path(__file__).resolve().parents[2]
+RECIPES = sorted(path.name for path in (ROOT / "behemoth_cli" / "recipes").glob("study_*.yaml"))
 SMALL = """
 world: {num_subjects: 12, num_relations: 2, num_objects: 4}
 corpus: {repeats: 4}
@@ -41,15 +41,14 @@ CELLS = 3 * 2 * 2 + 2  # three models, two ranks, two draws; two edges; what is 
 
 @pytest.fixture
 def study(monkeypatch, tmp_path):
-    """The script as its own process would import it; the working directory is empty."""
-    monkeypatch.syspath_prepend(SCRIPTS)
+    """The command's module; the working directory is empty."""
     monkeypatch.chdir(tmp_path)
-    yield importlib.import_module("study")
+    yield importlib.import_module("behemoth_cli.study")
     AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def run(folder, *words):
-    command = [sys.executable, str(SCRIPTS / "study.py"), *words]
+    command = [sys.executable, str(ROOT / "scripts" / "study.py"), *words]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
@@ -71,8 +70,8 @@ def test_study_that_is_cut_off_goes_on_and_ends_as_if_it_never_had_been(study, t
     assert sorted(path.name for path in (out / "models").iterdir()) == ["independent-0", "independent-1", "nested-0"]
     assert table.startswith("| finding | claim | world |")
     assert f"3 models, {CELLS} cells; " in table
-    assert "`python scripts/study.py my.yaml --output_dir out`" in table
-    assert "scripts/study.py my.yaml --output_dir out" in (out / "report" / "index.html").read_text(encoding="utf-8")
+    assert "`behemoth study my.yaml --output_dir out`" in table
+    assert "behemoth study my.yaml --output_dir out" in (out / "report" / "index.html").read_text(encoding="utf-8")
     said = readme.read_text(encoding="utf-8")
     assert said.startswith("Before.\n<!-- study -->\n| finding |")
     assert said.endswith("<!-- end of study -->\nAfter.\n")
@@ -102,13 +101,12 @@ def test_study_that_is_cut_off_goes_on_and_ends_as_if_it_never_had_been(study, t
 
 
 WORK = """
-import os, sys, time
-sys.path.insert(0, {scripts!r})
-import study
+import os, time
+from behemoth_cli import study
 
 def work():
     for beat in range(6000):  # five minutes, far longer than the test waits
-        with open(f"{{os.getpid()}}.beat", "w") as file:
+        with open(f"{os.getpid()}.beat", "w") as file:
             file.write(str(beat))
         time.sleep(0.05)
 
@@ -118,7 +116,7 @@ if __name__ == "__main__":
 
 
 def test_workers_end_with_a_study_that_is_killed(tmp_path):
-    (tmp_path / "work.py").write_text(WORK.format(scripts=str(SCRIPTS)), encoding="utf-8")
+    (tmp_path / "work.py").write_text(WORK, encoding="utf-8")
 
     def beats():
         return {path.name: path.read_text() for path in tmp_path.glob("*.beat")}

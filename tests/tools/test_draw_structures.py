@@ -16,8 +16,8 @@ import pytest
 from behemoth_data import Edge, Fact, Lexicon, World
 from behemoth_data.lexicon import EDGE_ROLES, Role
 
-ROOT = Path(__file__).resolve().parents[1]
-SCRIPTS = ROOT / "scripts"
+ROOT = Path(__file__).resolve().parents[2]
+TOOLS = ROOT / "tools"
 NAMES = ["correlated", "independent", "nested"]
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -26,14 +26,14 @@ Point = tuple[float, float]
 
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(SCRIPTS)
+    monkeypatch.syspath_prepend(TOOLS)
     return importlib.import_module("draw_structures")
 
 
 def process(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     # A seed of its own, so that no order of a set can hide in the pictures.
     return subprocess.run(
-        [sys.executable, str(SCRIPTS / "draw_structures.py"), *words],
+        [sys.executable, str(TOOLS / "draw_structures.py"), *words],
         cwd=folder,
         env={**os.environ, "PYTHONHASHSEED": "7"},
         capture_output=True,
@@ -283,7 +283,7 @@ def test_committed_picture_is_what_the_script_draws(drawn: Path, name: str) -> N
         pytest.skip(f"matplotlib is {version('matplotlib')}, and the committed pictures were drawn with {pinned}")
     committed = (ROOT / "hub_cards" / "structures" / f"{name}.svg").read_bytes()
     assert (drawn / f"{name}.svg").read_bytes() == committed, (
-        f"hub_cards/structures/{name}.svg is out of date: run python scripts/draw_structures.py and look at it"
+        f"hub_cards/structures/{name}.svg is out of date: run python tools/draw_structures.py and look at it"
     )
 
 
