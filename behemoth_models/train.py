@@ -35,6 +35,7 @@ from behemoth_models.optim import OPTIMIZERS, SCHEDULES, learning_rate_factor, o
 from behemoth_models.precision import PRECISION_HELP, PRECISIONS, autocast, resolve_precision
 from behemoth_models.pythia import SHAPES, pythia
 from behemoth_models.recall import known_facts
+from behemoth_models.reproducible import reproducible
 from behemoth_models.run import Run, State
 
 TRACKERS = ("tensorboard", "trackio")
@@ -160,6 +161,20 @@ def train(
         log_with=tracker,
         project_dir=str(output) if tracker else None,
     )
+    with reproducible(accelerator.device):
+        return _train(corpus, config, Path(output), accelerator, sentences, tracker, progress)
+
+
+def _train(
+    corpus: Corpus,
+    config: TrainConfig,
+    output: Path,
+    accelerator: Accelerator,
+    sentences: Sentences | None,
+    tracker: str | None,
+    progress: bool,
+) -> dict[str, Any]:
+    """All that train() does, from the place of this process among all on."""
     precision = resolve_precision(config.precision, accelerator.device)
     forward = functools.partial(autocast, precision, accelerator.device)
     num_steps = config.num_steps(corpus)

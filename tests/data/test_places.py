@@ -1,4 +1,4 @@
-"""Paths as people give them: a home folder, letters of any alphabet, signs that other libraries read as patterns."""
+"""Paths as people give them: a home folder, letters of any alphabet, and signs that libraries read as patterns."""
 
 import os
 import subprocess

@@ -455,7 +455,7 @@ def test_no_path_of_this_machine_is_in_any_file_of_a_report(tmp_path: Path) -> N
         assert b"lab/seed0" not in held, path
     text = Page((tmp_path / "out/index.html").read_text(encoding="utf-8")).words
     assert "OSError: no file 'extra.json', nor y.json" in text
-    assert "python scripts/report.py in" in text
+    assert "behemoth report in" in text
 
 
 def in_precision(precision: str | None, seed: int = 0, method: str = "lora", **changes: Any) -> Row:
