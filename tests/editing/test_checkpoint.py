@@ -33,6 +33,19 @@ def test_folder_alone_gives_the_model_and_its_world(trained, checkpoint, small_c
     assert checkpoint.recall == report["recall"]
 
 
+def test_folder_below_the_home_folder_is_found_by_its_sign(trained, monkeypatch):
+    monkeypatch.setenv("HOME", str(trained.parent))
+    found = load_checkpoint(f"~/{trained.name}")
+    assert (found.name, found.from_hub) == (str(trained), False)
+
+
+def test_precision_of_training_is_known_and_unknown_of_older_models(trained, checkpoint, folder):
+    report = json.loads((trained / "training.json").read_text(encoding="utf-8"))
+    assert checkpoint.precision == report["precision"]
+    rewrite(folder, lambda config: config["behemoth"].pop("precision"))
+    assert load_checkpoint(str(folder)).precision is None
+
+
 def test_folder_in_the_words_of_transformers_5_alone_is_read_as_it_was(folder, checkpoint):
     rewrite(folder, lambda config: [config.pop(name) for name in ("rotary_pct", "rotary_emb_base", "torch_dtype")])
     path = folder / "tokenizer_config.json"

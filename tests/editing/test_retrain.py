@@ -11,7 +11,7 @@ from behemoth_data import CorpusConfig, WorldConfig, build
 from behemoth_data.edits import CHANGE_KINDS, KEEP_KINDS, EditConfig, draw_edits
 from behemoth_data.world import Edge
 from behemoth_editing import Retrain
-from behemoth_editing.method import weights_digest
+from behemoth_editing.method import copy_of, weights_digest
 from behemoth_editing.predict import answered, predict
 from behemoth_editing.retrain import _WithRefusals
 from behemoth_models.recall import recall
@@ -49,6 +49,12 @@ def test_same_seed_gives_the_same_model_and_another_seed_another(checkpoint, edi
         for seed in ({}, {"train_seed": 0}, {"train_seed": 1})
     ]
     assert digests[0] == digests[1] != digests[2]
+
+
+def test_precision_is_that_of_the_new_model(checkpoint, edit_set):
+    model = copy_of(checkpoint.model)
+    model.config.behemoth = {**model.config.behemoth, "train": {**model.config.behemoth["train"], "precision": "fp32"}}
+    assert Retrain(max_steps=2)(model, edit_set).details["precision"] == "fp32"
 
 
 def test_training_in_a_process_of_its_own_gives_the_same_model(checkpoint, edit_set, monkeypatch):

@@ -359,6 +359,7 @@ def test_batch_larger_than_the_corpus_is_refused_before_anything_is_written(corp
         ("final_fraction", 1.1, r"final_fraction must lie in \[0, 1\], got 1.1"),
         ("target_recall", 0.0, r"target_recall must lie in \(0, 1\], got 0.0"),
         ("target_recall", 1.5, r"target_recall must lie in \(0, 1\], got 1.5"),
+        ("train_seed", 2**64, r"train_seed must be from -2\*\*63 to 2\*\*63 - 1, got 18446744073709551616"),
         ("max_steps", 0, "max_steps must be at least 1, got 0"),
         ("max_tokens", 0, "max_tokens must be at least 1, got 0"),
         ("max_exposures", 0.0, "max_exposures must be above 0, got 0.0"),
