@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from behemoth_cli.benchmarks.output import Row, result, table, write
-from behemoth_cli.settings import one_line_errors, parse
+from behemoth_cli.settings import Options, one_line_errors, parse
 from behemoth_data.settings import check_known
 
 Benchmark = tuple[type, Callable[[Any], list[Row]]]
@@ -52,7 +52,8 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth benchmark") ->
         check_known("benchmark", name, BENCHMARKS)
     arguments_type, run = BENCHMARKS[name]()
     description = sys.modules[run.__module__].__doc__
-    (arguments,) = parse([arguments_type], words, sections={}, description=description, prog=prog)
+    taken = Options([arguments_type], prog=prog, description=description, usage=f"{name} [--option value ...]")
+    (arguments,) = parse(taken, words, sections={}, recipe={})
     with one_line_errors(prog):
         rows = run(arguments)
         found = result(name, dataclasses.asdict(arguments), rows)

@@ -20,7 +20,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from behemoth_cli.settings import one_line_errors, parse
+from behemoth_cli.settings import Options, one_line_errors, parse, place
 from behemoth_data import CorpusConfig, LexiconConfig, WorldConfig, export, export_tokens, open_tokens
 from behemoth_data.behemoth import CONFIG_NAMES, BehemothConfig, corpus_of
 from behemoth_data.export import ROWS_PER_FILE, read_manifest
@@ -38,7 +38,7 @@ def _published(name: str) -> Any:
 class DataArguments:
     """What is written where."""
 
-    output: str = setting("behemoth", "folder to write, or a URL such as s3://bucket/behemoth or hf://datasets/me/name")
+    output: str = place("behemoth", "folder to write, or a URL such as s3://bucket/behemoth or hf://datasets/me/name")
     overwrite: bool = setting(False, "replace whatever the output folder holds")
     configs: list[str] = setting([*CONFIG_NAMES], "configs to export")
     tokens: str | None = setting(
@@ -63,6 +63,11 @@ class EditsArguments:
 SECTIONS = {"world": WorldConfig, "lexicon": LexiconConfig, "corpus": CorpusConfig, "edits": EditsArguments}
 
 
+def options(prog: str = "behemoth data") -> Options:
+    """What the command line takes."""
+    return Options([DataArguments, *SECTIONS.values()], prog=prog, description=__doc__)
+
+
 def main(argv: Sequence[str] | None = None, prog: str = "behemoth data") -> None:
     """Exports the dataset and prints one line that says what is where.
 
@@ -71,7 +76,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth data") -> None
     """
     logging.basicConfig(format="%(message)s")
     logging.getLogger("behemoth_data").setLevel(logging.INFO)
-    data, *parts = parse([DataArguments, *SECTIONS.values()], argv, sections=SECTIONS, description=__doc__, prog=prog)
+    data, *parts = parse(options(prog), argv, sections=SECTIONS)
     overrides = {
         field.name: getattr(part, field.name)
         for part in parts

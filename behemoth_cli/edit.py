@@ -18,8 +18,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from behemoth_cli.process import keep_freed_memory, prepare_process
-from behemoth_cli.settings import as_lists, combinations, one_line_errors, parse
+from behemoth_cli.process import announce, keep_freed_memory, prepare_process
+from behemoth_cli.settings import Options, as_lists, combinations, one_line_errors, parse, place
 from behemoth_data.edits import SCENARIOS, EditConfig
 from behemoth_data.settings import check, check_known, setting
 from behemoth_editing import METHODS
@@ -35,8 +35,8 @@ _LOW_RECALL = 0.95  # of the edited table: what is not known can hardly be said 
 class RunArguments:
     """What is edited and where the results go."""
 
-    model: list[str] = setting(["runs/tiny-nested"], "folders or Hub ids of models that `behemoth train` made")
-    output_dir: str = setting("results/edit", f"folder for {RESULTS}: one row per cell")
+    model: list[str] = place(["runs/tiny-nested"], "folders or Hub ids of models that `behemoth train` made")
+    output_dir: str = place("results/edit", f"folder for {RESULTS}: one row per cell")
     overwrite: bool = setting(False, "remove the results that output_dir holds before starting")
     require_recall: float | None = setting(
         None,
@@ -59,6 +59,11 @@ class GridArguments:
 SweepArguments = as_lists(EditConfig, leave_out=("scenario", "edit_seed"), bases=(GridArguments,))
 
 
+def options(prog: str = "behemoth edit") -> Options:
+    """What the command line takes."""
+    return Options([RunArguments, SweepArguments], swept=METHODS, prog=prog, description=__doc__)
+
+
 def main(argv: Sequence[str] | None = None, prog: str = "behemoth edit") -> None:
     """Runs the cells that are missing, prints the table of all results and one line that says where they are.
 
@@ -67,14 +72,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth edit") -> None
     """
     logging.basicConfig(format="%(message)s")
     warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")  # peft's concern, not the user's
-    arguments, sweep, *settings = parse(
-        [RunArguments, SweepArguments],
-        argv,
-        sections={"sweep": SweepArguments},
-        swept=METHODS,
-        description=__doc__,
-        prog=prog,
-    )
+    arguments, sweep, *settings = parse(options(prog), argv, sections={"sweep": SweepArguments})
     state = prepare_process()
     keep_freed_memory()
     output = Path(arguments.output_dir)
@@ -97,6 +95,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth edit") -> None
             if state.is_main_process:
                 _preview(missing, len(cells), state.num_processes)
             return
+        announce(state)
         with state.split_between_processes(missing) as share:
             run(share, output, progress=state.is_main_process)
         state.wait_for_everyone()

@@ -11,11 +11,12 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from behemoth_cli.process import prepare_process
-from behemoth_cli.settings import one_line_errors, parse
+from behemoth_cli.process import announce, prepare_process
+from behemoth_cli.settings import Options, one_line_errors, parse, place
 from behemoth_cli.train import SECTIONS, lesson, summary
 from behemoth_data.settings import check_known, setting
 from behemoth_data.world import PRESETS
@@ -30,16 +31,21 @@ class PretrainArguments:
     """Which models are trained and where they go."""
 
     configs: list[str] = setting(list(PRESETS), f"worlds to teach, a model each: {', '.join(PRESETS)}")
-    data: str | None = setting(
+    data: str | None = place(
         None, "exported folder or Hub id whose sentences are read, as in behemoth train; null: the generator makes them"
     )
-    output_dir: str = setting("runs", "folder in which every model gets a folder")
+    output_dir: str = place("runs", "folder in which every model gets a folder")
     tracker: str | None = setting(None, f"where to log: {', '.join(TRACKERS)} (to be installed); null: nowhere")
 
     def __post_init__(self) -> None:
         """Raises: ValueError that lists the known trackers."""
         if self.tracker is not None:
             check_known("tracker", self.tracker, TRACKERS)
+
+
+def options(prog: str = "behemoth pretrain") -> Options:
+    """What the command line takes."""
+    return Options([PretrainArguments, *SECTIONS.values()], prog=prog, description=__doc__)
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "behemoth pretrain") -> None:
@@ -52,25 +58,33 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth pretrain") -> 
         words.insert(0, _RECIPE)
     parsed = {name: _settings(words, name, prog) for name in _configs(words, prog)}
     state = prepare_process()
-    reports = {}
+    outputs: list[Path] = []
+    finished: dict[Path, Mapping[str, Any]] = {}
+    trained: dict[Path, Mapping[str, Any]] = {}
     with one_line_errors(prog):
         missing = []
         for name, (arguments, *data, config) in parsed.items():
             output = Path(arguments.output_dir) / f"{Path(words[0]).stem}-{name}"
+            outputs.append(output)
             corpus, sentences = lesson(arguments.data, name, *data)
             config.num_steps(corpus)  # a batch or budget that does not fit is found before anything is trained
-            reports[output] = Run(output, corpus, config).finished()
-            if reports[output] is None:
+            report = Run(output, corpus, config).finished()
+            if report is None:
                 missing.append((output, corpus, sentences, config, arguments.tracker))
+            else:
+                finished[output] = report
         state.wait_for_everyone()  # no process trains before all have seen what is finished
+        if missing:
+            announce(state)
         for number, (output, corpus, sentences, config, tracker) in enumerate(missing, 1):
             if state.is_main_process:
                 print(f"{output}: model {number} of {len(missing)}", file=sys.stderr)
-            reports[output] = train(corpus, config, output, sentences=sentences, tracker=tracker)
+            trained[output] = train(corpus, config, output, sentences=sentences, tracker=tracker)
     if state.is_main_process:
-        trained = [output for output, *_ in missing]
-        for output, report in reports.items():
-            print(f"{summary(str(output), report)}{'' if output in trained else ', finished before'}")
+        for output in outputs:
+            before = output in finished
+            said = summary(str(output), finished[output] if before else trained[output])
+            print(f"{said}, finished before" if before else said)
 
 
 def _configs(words: Sequence[str], prog: str) -> list[str]:
@@ -84,16 +98,9 @@ def _configs(words: Sequence[str], prog: str) -> list[str]:
     return names
 
 
-def _settings(words: Sequence[str], name: str, prog: str) -> tuple[object, ...]:
+def _settings(words: Sequence[str], name: str, prog: str) -> tuple[Any, ...]:
     """PretrainArguments and an instance for each of SECTIONS, for the world of this name."""
-    return parse(
-        [PretrainArguments, *SECTIONS.values()],
-        words,
-        sections=SECTIONS,
-        preset=PRESETS[name],
-        description=__doc__,
-        prog=prog,
-    )
+    return parse(options(prog), words, sections=SECTIONS, preset=PRESETS[name])
 
 
 if __name__ == "__main__":

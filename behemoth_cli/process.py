@@ -1,14 +1,16 @@
-"""How a command's process shares the machine: its threads, its place among other processes, the memory it keeps."""
+"""A command's process: its place among others, what it says of the machine, the memory that it keeps."""
 
 from __future__ import annotations
 
 import ctypes
-import os
 import sys
 
 import torch
 import transformers
 from accelerate import Accelerator
+
+from behemoth_cli.cores import set_threads
+from behemoth_models.precision import resolve_precision
 
 # Of mallopt(3): from which size on a block gets pages of its own (glibc takes no more than 32 MB), and how much free
 # memory the heap keeps.
@@ -26,18 +28,22 @@ def keep_freed_memory() -> bool:
     return bool(library.mallopt(_M_MMAP_THRESHOLD, 32 * 2**20) and library.mallopt(_M_TRIM_THRESHOLD, 2**30))
 
 
-def set_threads(threads: int | None = None, num_processes: int = 1) -> None:
-    """Torch computes with so many threads, or with this process's share of the cores.
-
-    accelerate leaves every process one thread unless it is told otherwise.
-    """
-    torch.set_num_threads(threads or max(1, (os.cpu_count() or 1) // num_processes))
-
-
 def prepare_process() -> Accelerator:
-    """This process's place among all, after it has taken its share of the threads."""
+    """This process's place among all, after it has taken its share of the threads.
+
+    transformers shows no bars: they would be of saving, which takes no time.
+    """
     state = Accelerator(mixed_precision="no")  # not PartialState(), which overlooks CPU processes
-    if state.device.type == "cpu":
-        set_threads(num_processes=state.num_processes)
-    transformers.utils.logging.disable_progress_bar()  # its bars are of saving, which takes no time
+    set_threads()
+    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     return state
+
+
+def announce(state: Accelerator) -> None:
+    """Standard error has a line that says what the work that begins now runs on, and in which precision by default."""
+    if state.is_main_process:
+        threads, precision = torch.get_num_threads(), resolve_precision("auto", state.device)
+        print(
+            f"on {state.device}, {state.num_processes} x {threads} threads; precision auto is {precision} here",
+            file=sys.stderr,
+        )

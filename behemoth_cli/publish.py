@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from behemoth_cli.settings import one_line_errors, parse
+from behemoth_cli.settings import Options, one_line_errors, parse, place
 from behemoth_data.export import MANIFEST, read_manifest
 from behemoth_data.settings import check, setting
 from behemoth_hub import Outcome, Publication, Publisher, dataset, metrics, models, results
@@ -25,18 +25,23 @@ class PublishArguments:
     """What is published where."""
 
     namespace: str | None = setting(None, "your user name on the Hub, or an organisation that you may write for")
-    dataset: str | None = setting(None, "folder that `behemoth data` wrote; becomes NAME/behemoth")
-    models: list[str] = setting(
+    dataset: str | None = place(None, "folder that `behemoth data` wrote; becomes NAME/behemoth")
+    models: list[str] = place(
         [],
         "folders of finished runs; each becomes NAME/behemoth-pythia-SIZE-STRUCTURE, kept steps its branches step{N}",
     )
     metrics: bool = setting(False, "publish every metric as the Space NAME/METRIC")
-    results: list[str] = setting([], "folders that `behemoth edit` wrote; together they become NAME/behemoth-results")
+    results: list[str] = place([], "folders that `behemoth edit` wrote; together they become NAME/behemoth-results")
     private: bool = setting(False, "repositories that do not exist yet are made private")
     dry_run: bool = setting(False, "print every file, its size and the cards, and send nothing; needs no token")
     revision: str | None = setting(
         None, "tag for everything that is published; null: the dataset gets the version of its rows, the rest none"
     )
+
+
+def options(prog: str = "behemoth publish") -> Options:
+    """What the command line takes."""
+    return Options([PublishArguments], prog=prog, description=__doc__)
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "behemoth publish") -> None:
@@ -47,9 +52,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth publish") -> N
     """
     logging.basicConfig(format="%(message)s")
     logging.getLogger("behemoth_hub").setLevel(logging.INFO)
-    (arguments,) = parse(
-        [PublishArguments], argv, sections={"publish": PublishArguments}, description=__doc__, prog=prog
-    )
+    (arguments,) = parse(options(prog), argv, sections={"publish": PublishArguments})
     with one_line_errors(prog):
         publisher = Publisher(private=arguments.private)
         if not arguments.dry_run:

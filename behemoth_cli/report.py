@@ -1,48 +1,47 @@
-"""One page, figures and tables of results: python scripts/report.py results/demo --output_dir report."""
+"""One page, figures and tables of results: behemoth report results/demo --output_dir report."""
 
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from transformers import HfArgumentParser
-
+from behemoth_cli.settings import Options, one_line_errors, parse, place
+from behemoth_data.settings import check, setting
 from behemoth_editing.report import write_report
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class ReportArguments:
     """What the report is made of and where it goes."""
 
-    results: list[str] = dataclasses.field(
-        metadata={"help": "Folders that hold a results.jsonl; they may also come first, without --results."}
-    )
-    output_dir: str = dataclasses.field(
-        default="report", metadata={"help": "Folder for index.html, the tables and figures/*.svg."}
-    )
-    overwrite: bool = dataclasses.field(
-        default=False,
-        metadata={"help": "Write into an output_dir that holds other things than a report; they are kept."},
-    )
+    results: list[str] = place([], "folders that hold a results.jsonl; they may also come first, without --results")
+    output_dir: str = place("report", "folder for index.html, the tables and figures/*.svg")
+    overwrite: bool = setting(False, "write into an output_dir that holds other things than a report; they are kept")
 
 
-def main(words: list[str]) -> None:
+def options(prog: str = "behemoth report") -> Options:
+    """What the command line takes."""
+    return Options([ReportArguments], prog=prog, description=__doc__, usage="[FOLDER ...] [--option value ...]")
+
+
+def main(argv: Sequence[str] | None = None, prog: str = "behemoth report") -> None:
     """Writes the report and prints one line that says what was written where.
 
-    Raises: SystemExit with the reason when the arguments or the results are bad; nothing is written then.
+    Raises: SystemExit with status 2 for bad arguments or results, 1 for a disk that fails, after one line on standard
+    error; nothing is written then.
     """
-    folders = list(itertools.takewhile(lambda word: not word.startswith("-"), words))
-    if folders:
-        words = ["--results", *words]  # HfArgumentParser knows options only
-    (arguments,) = HfArgumentParser(ReportArguments).parse_args_into_dataclasses(words)  # type: ignore[arg-type]
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words and not words[0].startswith("-"):
+        words.insert(0, "--results")
+    (arguments,) = parse(options(prog), words, sections={}, recipe={})
     output_dir = Path(arguments.output_dir)
-    try:
-        folders = [Path(folder) for folder in arguments.results]
-        rows, _ = write_report(folders, output_dir, overwrite=arguments.overwrite)
-    except (ValueError, OSError) as error:
-        raise SystemExit(f"error: {error}") from error
+    with one_line_errors(prog):
+        check(bool(arguments.results), "results must name at least 1 folder, got none")
+        rows, _ = write_report(
+            [Path(folder) for folder in arguments.results], output_dir, overwrite=arguments.overwrite
+        )
     failed = sum(row["error"] is not None for row in rows)
     print(
         f"wrote {output_dir / 'index.html'}, and beside it summary.csv, kinds.csv, summary.md and figures/: "
@@ -51,4 +50,4 @@ def main(words: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

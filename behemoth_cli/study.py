@@ -30,13 +30,13 @@ from typing import Any
 
 import torch
 import transformers
-import yaml
 from accelerate import Accelerator
 from tqdm import tqdm
 
+from behemoth_cli.cores import chosen_threads, set_threads, usable_cores
 from behemoth_cli.edit import SweepArguments
-from behemoth_cli.process import keep_freed_memory, set_threads
-from behemoth_cli.settings import combinations, one_line_errors, parse
+from behemoth_cli.process import keep_freed_memory
+from behemoth_cli.settings import Options, combinations, one_line_errors, parse, place, recipe_path, yaml_mapping
 from behemoth_cli.train import SECTIONS as MODEL_SECTIONS
 from behemoth_data import CorpusConfig, LexiconConfig, WorldConfig, build
 from behemoth_data.edits import EditConfig
@@ -49,7 +49,6 @@ from behemoth_editing.report import verdict_overview, verdict_table, write_repor
 from behemoth_editing.sweep import RESULTS, Cell, check_cells, grid, run, unfinished
 from behemoth_models.train import TrainConfig, train
 
-_HERE = Path(__file__).resolve().parent
 _SWEEP_SECTIONS = ("sweep", *METHODS)
 _POLL_SECONDS = 2.0
 _MARKS = ("<!-- study -->", "<!-- end of study -->")
@@ -64,11 +63,12 @@ _README_FIGURES = {
 class StudyArguments:
     """Where a study goes and what works on it."""
 
-    output_dir: str = setting("study/tiny", "folder for models/, results/, report/ and verdicts.md")
+    output_dir: str = place("study/tiny", "folder for models/, results/, report/ and verdicts.md")
     processes: int | None = setting(
-        None, "processes that train and edit side by side; none: one for each CPU core, or one if there is a GPU"
+        None,
+        "processes that train and edit side by side; none: one for each core it may use, or one if there is a GPU",
     )
-    readme: str = setting(
+    readme: str = place(
         "",
         "Markdown file with the lines <!-- study --> and <!-- end of study -->: the verdicts go between them, and two "
         "figures into docs/ beside it; empty: none",
@@ -113,14 +113,7 @@ def read_study(path: str, prog: str = "behemoth study") -> tuple[list[Model], li
     Raises: ValueError, or SystemExit with status 2 after one line on standard error, for a file that is no such
     recipe, or anything in it that is unknown or out of bounds.
     """
-    place = Path(path) if Path(path).exists() else _HERE / path
-    known = sorted(file.relative_to(_HERE).as_posix() for file in (_HERE / "recipes").glob("study_*.yaml"))
-    check(place.is_file(), f"recipe must be a study's YAML file such as {', '.join(known)}, got {path}")
-    try:
-        recipe = yaml.safe_load(place.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"recipe {path} must be YAML: {' '.join(str(error).split())}") from error
-    check(isinstance(recipe, dict), f"recipe {path} must consist of sections, got {type(recipe).__name__}")
+    recipe = yaml_mapping(path, recipe_path(path, "study_*.yaml", "a study's YAML file"))
     for section in recipe:
         check_known(f"section of {path}", section, ["models", "sweeps", *MODEL_SECTIONS, *_SWEEP_SECTIONS])
     models = [
@@ -162,12 +155,11 @@ def _models(recipe: Mapping[str, Any], entry: Mapping[str, Any], prog: str) -> I
         sections["world"] = {**sections.get("world", {}), "seed": seed}
         sections["train"] = {**sections.get("train", {}), "train_seed": seed}
         _, *configs = parse(
-            [_Config, *MODEL_SECTIONS.values()],
+            Options([_Config, *MODEL_SECTIONS.values()], prog=prog),
             ["--config", str(entry.get("config", "independent"))],
             sections=MODEL_SECTIONS,
             presets=PRESETS,
             recipe=sections,
-            prog=prog,
         )
         yield Model(entry["name"], f"{entry['name']}-{seed}", *configs)
 
@@ -177,12 +169,10 @@ def _sweep(recipe: Mapping[str, Any], entry: Mapping[str, Any], families: Sequen
     for family in chosen:
         check_known(f"model of {entry['name']}", family, families)
     sweep, *settings = parse(
-        [SweepArguments],
+        Options([SweepArguments], swept=METHODS, prog=prog),
         [],
         sections={"sweep": SweepArguments},
-        swept=METHODS,
         recipe=_merged(recipe, entry, _SWEEP_SECTIONS),
-        prog=prog,
     )
     for name in sweep.methods:
         check_known(f"method of {entry['name']}", name, METHODS)
@@ -208,15 +198,17 @@ def check_draws(models: Sequence[Model], sweeps: Sequence[Sweep]) -> None:
 
 
 def _ready() -> None:
-    """One thread and no messages: processes side by side are quicker than threads, and give the same bits anywhere.
+    """One thread, unless the user set another number, and no messages.
+
+    Processes side by side are quicker than threads, and give the same bits anywhere.
 
     The process ends with the study, also where that was killed, so that none works on beside the one that goes on.
     """
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    set_threads(1)
+    set_threads(most=1)
     keep_freed_memory()
-    transformers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    transformers.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     warnings.filterwarnings("ignore")
     logging.disable(logging.WARNING)
 
@@ -354,12 +346,17 @@ def _lines(path: Path) -> int:
 def _machine() -> str:
     """The machine in words: its GPU if it has one, or its processor and the number of cores."""
     if torch.cuda.is_available():
-        return f"{torch.cuda.get_device_name()}, {os.cpu_count()} CPU cores"
+        return f"{torch.cuda.get_device_name()}, {usable_cores()} CPU cores"
     name = platform.processor() or platform.machine()
     with contextlib.suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), name)
-    return f"{os.cpu_count()} cores of {name}"
+    return f"{usable_cores()} cores of {name}"
+
+
+def options(prog: str = "behemoth study") -> Options:
+    """What the command line takes."""
+    return Options([StudyArguments], prog=prog, description=__doc__)
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "behemoth study") -> None:
@@ -370,12 +367,14 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth study") -> Non
     """
     words = list(sys.argv[1:] if argv is None else argv)
     path = words.pop(0) if words and not words[0].startswith("-") else "recipes/study_tiny.yaml"
-    (arguments,) = parse([StudyArguments], words, sections={}, description=__doc__, recipe={}, prog=prog)
+    (arguments,) = parse(options(prog), words, sections={}, recipe={})
     output = Path(arguments.output_dir)
     with one_line_errors(prog):
         models, sweeps = read_study(path, prog)
         check_draws(models, sweeps)
-        processes = arguments.processes or (1 if torch.cuda.is_available() else os.cpu_count() or 1)
+        processes = (
+            arguments.processes or (1 if torch.cuda.is_available() else usable_cores() // (chosen_threads() or 1)) or 1
+        )
         if arguments.readme:
             held = Path(arguments.readme).read_text(encoding="utf-8") if Path(arguments.readme).is_file() else ""
             check(
@@ -386,7 +385,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth study") -> Non
         if arguments.dry_run:
             _preview(models, sweeps)
             return
-        transformers.utils.logging.disable_progress_bar()
+        transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         clock = _Clock(output / "time.json")
         _train_all(models, output, processes, clock)
         cells = _cells(models, sweeps, output)

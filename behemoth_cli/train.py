@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from behemoth_cli.process import prepare_process
-from behemoth_cli.settings import one_line_errors, parse
+from behemoth_cli.process import announce, prepare_process
+from behemoth_cli.settings import Options, one_line_errors, parse, place
 from behemoth_data import Corpus, CorpusConfig, LexiconConfig, WorldConfig, build
 from behemoth_data.published import open_published
 from behemoth_data.settings import setting
@@ -21,16 +21,21 @@ class RunArguments:
     """Which world is taught and where the model goes."""
 
     config: str = setting("independent", f"world to teach: {', '.join(PRESETS)}; other fields go on top of it")
-    data: str | None = setting(
+    data: str | None = place(
         None,
         "exported folder or Hub id whose sentences are read, and whose fields of world, words and corpus hold then; "
         "null: the generator makes them",
     )
-    output_dir: str = setting("runs/model", "folder for the model; a run that was cut off in it goes on")
+    output_dir: str = place("runs/model", "folder for the model; a run that was cut off in it goes on")
     tracker: str | None = setting(None, f"where to log: {', '.join(TRACKERS)} (to be installed); null: nowhere")
 
 
 SECTIONS = {"world": WorldConfig, "lexicon": LexiconConfig, "corpus": CorpusConfig, "train": TrainConfig}
+
+
+def options(prog: str = "behemoth train") -> Options:
+    """What the command line takes."""
+    return Options([RunArguments, *SECTIONS.values()], prog=prog, description=__doc__)
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "behemoth train") -> None:
@@ -39,12 +44,11 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth train") -> Non
     Raises: SystemExit with status 2 for bad settings or an output that holds something, 1 for a disk that
     fails, after one line on standard error.
     """
-    arguments, world, lexicon, corpus, config = parse(
-        [RunArguments, *SECTIONS.values()], argv, sections=SECTIONS, presets=PRESETS, description=__doc__, prog=prog
-    )
+    arguments, world, lexicon, corpus, config = parse(options(prog), argv, sections=SECTIONS, presets=PRESETS)
     state = prepare_process()
     with one_line_errors(prog):
         taught, sentences = lesson(arguments.data, arguments.config, world, lexicon, corpus)
+        announce(state)
         report = train(taught, config, arguments.output_dir, sentences=sentences, tracker=arguments.tracker)
     if state.is_main_process:
         print(summary(arguments.output_dir, report))

@@ -22,7 +22,7 @@ from transformers import PreTrainedModel
 from behemoth_data.edits import EditTask
 from behemoth_data.grammar import Query
 from behemoth_data.rng import Stream
-from behemoth_data.settings import check, check_known, conform, setting
+from behemoth_data.settings import check, check_known, check_seed, conform, setting
 from behemoth_editing.method import layers_of, recorded
 from behemoth_models.precision import PRECISION_HELP, PRECISIONS, autocast, resolve_precision
 from behemoth_models.recall import evaluation_mode
@@ -56,6 +56,7 @@ class FitSettings:
         check(0 <= self.retain_accuracy <= 1, f"retain_accuracy must be from 0 to 1, got {self.retain_accuracy}")
         for field in ("max_steps", "edited_rows", "retain_rows", "patience"):
             check(getattr(self, field) >= 1, f"{field} must be at least 1, got {getattr(self, field)}")
+        check_seed("fit_seed", self.fit_seed)
         check_known("retain", self.retain, ["mixture", "none"])
         check_known("precision", self.precision, PRECISIONS)
 

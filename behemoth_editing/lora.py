@@ -67,7 +67,7 @@ class Lora(FitSettings):
             layers_to_transform=self._layers(model),
         )
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.fit_seed)
+            torch.default_generator.manual_seed(self.fit_seed)  # and not those of GPUs, which peft does not draw from
             adapted = cast(PeftModel, get_peft_model(edited, config))
         trained = [parameter for parameter in adapted.parameters() if parameter.requires_grad]
         details = fit(

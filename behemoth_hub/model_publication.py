@@ -112,7 +112,7 @@ def _model(folder: Path, namespace: str, tag: str | None, manifest: Mapping[str,
             loading=[
                 f"{loads})",
                 *(f'{loads}, revision="step{step}")' for step in steps[-1:]),
-                f"accelerate launch scripts/edit.py --model {repo}",
+                f"behemoth edit --model {repo}",
             ],
             left_out=[name for name in run.others if name.split("/")[0] not in step_folders],
             notes=[] if differs is None else [f"{folder} makes no claim on {namespace}/{DATASET}: {differs}"],

@@ -104,7 +104,8 @@ def orthogonalised(matrices: torch.Tensor) -> torch.Tensor:
     """
     a, b, c = COEFFICIENTS
     norms = torch.linalg.matrix_norm(matrices, keepdim=True).clamp_min(_SMALLEST_NORM)
-    found, wide = matrices / norms, matrices.shape[-1] >= 2 * matrices.shape[-2]
+    found: torch.Tensor = matrices / norms
+    wide = matrices.shape[-1] >= 2 * matrices.shape[-2]
     restart = _RESTART if matrices.dtype == torch.bfloat16 else ITERATIONS
     gram, factor = found @ found.mT, None  # factor @ found is where the iteration stands
     for iteration in range(1, ITERATIONS + 1):

@@ -27,6 +27,8 @@ Int64 = NDArray[np.int64]
 
 # What one more call of the model costs beside its tokens, in tokens of a 31m model on two cores.
 CALL_TOKENS = 32
+# Prompts in a batch: caches of a CPU hold few, and on other devices a call costs what thousands of prompts do.
+CPU_BATCH, BATCH = 512, 8192
 
 FRACTIONS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}  # types of weights that can be widened
 
@@ -138,12 +140,13 @@ def greedy_answers(
     prompts: Sequence[Sequence[int]],
     widths: Sequence[int],
     *,
-    batch_size: int = 512,
+    batch_size: int | None = None,
     progress: str | None = None,
 ) -> list[tuple[int, ...]]:
     """The answer tokens that the model gives to each prompt, as many as its width says.
 
-    Prompts of equal length and width share batches, so nothing is padded. `progress` names a progress bar.
+    Prompts of equal length and width share batches, so nothing is padded; how many, by default the device decides.
+    `progress` names a progress bar.
     """
     model = widened(model)  # here, lest every batch make a copy of its own
     answers: list[tuple[int, ...]] = [()] * len(prompts)
@@ -163,12 +166,13 @@ def _in_batches(
     model: PreTrainedModel,
     prompts: Int64,
     width: int,
-    batch_size: int,
+    batch_size: int | None,
     bar: tqdm[Any],
     share: tuple[int, int] = (0, 1),
 ) -> Int64:
     """Greedy answers [n, W] to prompts [n, P], or -1 to those of other shares; those that start alike share a batch."""
     device = next(model.parameters()).device
+    batch_size = batch_size or (CPU_BATCH if device.type == "cpu" else BATCH)
     answers = np.full((len(prompts), width), -1, np.int64)
     order = np.lexsort(prompts.T[::-1])
     for start in range(share[0] * batch_size, len(order), share[1] * batch_size):
@@ -183,7 +187,7 @@ def known_facts(
     corpus: Corpus,
     form: str | None = None,
     *,
-    batch_size: int = 512,
+    batch_size: int | None = None,
     share: tuple[int, int] = (0, 1),
     progress: str | None = None,
 ) -> dict[str, NDArray[np.bool_]]:
@@ -191,7 +195,8 @@ def known_facts(
 
     Without a form it is the corpus's first one. Keys are edge labels; values [facts] follow World.facts.
     With share (i, n) only the i-th of n parts of the facts is asked, and none of the others counts as known.
-    `progress` names a progress bar. Raises: ValueError for a form without a prompt.
+    By default the device decides how many prompts share a batch. `progress` names a progress bar.
+    Raises: ValueError for a form without a prompt.
     """
     model = widened(model)  # here, lest every batch make a copy of its own
     form = corpus.forms[0] if form is None else form
@@ -210,7 +215,7 @@ def known_facts(
 
 
 def recall(
-    model: PreTrainedModel, corpus: Corpus, form: str | None = None, *, batch_size: int = 512
+    model: PreTrainedModel, corpus: Corpus, form: str | None = None, *, batch_size: int | None = None
 ) -> dict[str, float]:
     """The share of facts known, by edge label, over every fact of the world."""
     known = known_facts(model, corpus, form, batch_size=batch_size)

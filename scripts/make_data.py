@@ -1,6 +1,6 @@
 """The command `behemoth data` as a file, for those who start it with python or with accelerate launch."""
 
-from behemoth_cli.data import main
+from behemoth_cli.console import run
 
 if __name__ == "__main__":
-    main(prog="make_data.py")
+    run("data", prog="make_data.py")

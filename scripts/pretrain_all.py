@@ -1,6 +1,6 @@
 """The command `behemoth pretrain` as a file, for those who start it with python or with accelerate launch."""
 
-from behemoth_cli.pretrain import main
+from behemoth_cli.console import run
 
 if __name__ == "__main__":
-    main(prog="pretrain_all.py")
+    run("pretrain", prog="pretrain_all.py")

@@ -1,6 +1,6 @@
 """The command `behemoth report` as a file, for those who start it with python or with accelerate launch."""
 
-from behemoth_cli.report import main
+from behemoth_cli.console import run
 
 if __name__ == "__main__":
-    main(prog="report.py")
+    run("report", prog="report.py")

@@ -1,6 +1,6 @@
 """The command `behemoth study` as a file, for those who start it with python or with accelerate launch."""
 
-from behemoth_cli.study import main
+from behemoth_cli.console import run
 
 if __name__ == "__main__":
-    main(prog="study.py")
+    run("study", prog="study.py")

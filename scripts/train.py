@@ -1,6 +1,6 @@
 """The command `behemoth train` as a file, for those who start it with python or with accelerate launch."""
 
-from behemoth_cli.train import main
+from behemoth_cli.console import run
 
 if __name__ == "__main__":
-    main(prog="train.py")
+    run("train", prog="train.py")

@@ -24,12 +24,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import FancyBboxPatch, PathPatch, Rectangle
 from matplotlib.path import Path as Curve
 from matplotlib.patheffects import withStroke
-from transformers import HfArgumentParser
 
-from behemoth_cli.settings import one_line_errors
+from behemoth_cli.settings import Options, one_line_errors, parse, place
 from behemoth_data import Edge, Fact, Lexicon, World, WorldConfig
 from behemoth_data.lexicon import EDGE_ROLES, Role
-from behemoth_data.settings import setting
 
 # Under this seed every object has a subject in every picture, two of eight subjects have objects of the same number
 # by chance, as expected of four objects, and seven of eight have them by correlation.
@@ -75,7 +73,7 @@ Point = tuple[float, float]
 class DrawArguments:
     """Where the pictures go."""
 
-    output: str = setting("hub_cards/structures", "folder to write independent.svg, correlated.svg and nested.svg into")
+    output: str = place("hub_cards/structures", "folder to write independent.svg, correlated.svg and nested.svg into")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,9 +116,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     Raises: SystemExit with status 2 for an unknown option, 1 for a disk that fails, after one line on standard
     error; no picture is left half-written.
     """
-    parser = HfArgumentParser(DrawArguments, description=__doc__, allow_abbrev=False)  # type: ignore[arg-type]
-    with one_line_errors("draw_structures.py"):
-        (arguments,) = parser.parse_args_into_dataclasses(argv, look_for_args_file=False)
+    options = Options([DrawArguments], prog="draw_structures.py", description=__doc__, usage="[--option value ...]")
+    (arguments,) = parse(options, argv, sections={}, recipe={})
+    with one_line_errors(options.prog):
         folder = Path(arguments.output)
         folder.mkdir(parents=True, exist_ok=True)
         for name, config in WORLDS.items():

@@ -16,7 +16,7 @@ Product = tuple[int, int, int]  # of [tokens, in] with [out, in]: tokens, out, i
 
 def matrices(model: PreTrainedModel) -> list[Shape]:
     """The shapes of all matrices that tokens are multiplied with: those of the layers, then the head's."""
-    head = model.get_output_embeddings()
+    head: Any = model.get_output_embeddings()  # type: ignore[no-untyped-call]
     linear = [module for module in model.modules() if isinstance(module, torch.nn.Linear) and module is not head]
     return [(module.out_features, module.in_features) for module in (*linear, head)]
 
@@ -31,9 +31,10 @@ def forward_calls(model: PreTrainedModel, work: Callable[[], object]) -> Counter
 
         return note
 
+    head: Any = model.get_output_embeddings()  # type: ignore[no-untyped-call]
     handles = [
         model.get_input_embeddings().register_forward_hook(noting("layers")),
-        model.get_output_embeddings().register_forward_hook(noting("head")),
+        head.register_forward_hook(noting("head")),
     ]
     work()
     for handle in handles:

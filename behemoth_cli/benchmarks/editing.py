@@ -14,7 +14,9 @@ import torch
 
 from behemoth_cli.benchmarks.bare_products import bare_seconds, forward_calls, matrices
 from behemoth_cli.benchmarks.output import Row
+from behemoth_cli.cores import set_threads
 from behemoth_cli.process import keep_freed_memory
+from behemoth_cli.settings import place
 from behemoth_data.edits import EditConfig, draw_edits
 from behemoth_data.settings import check, setting
 from behemoth_editing import FineTune, Lora, Rome, Shared
@@ -36,11 +38,11 @@ _STUDY_SCENARIOS = ("single", "identical", "different", "sequence")
 class EditArguments:
     """What the benchmark of editing runs."""
 
-    model: str = setting("runs/tiny-nested", "folder or Hub id of the model that is edited")
+    model: str = place("runs/tiny-nested", "folder or Hub id of the model that is edited")
     runs: int = setting(9, "runs of the scoring measurement, of which the median counts")
     num_edits: int = setting(10, "single edits of each method")
     study: bool = setting(False, "run the study of 300 cells as well, about a quarter of an hour on two cores")
-    output: str = setting("", "file that the JSON is written to as well; empty: none")
+    output: str = place("", "file that the JSON is written to as well; empty: none")
 
     def __post_init__(self) -> None:
         """Raises: ValueError that names the field, the bound and the value."""
@@ -50,6 +52,7 @@ class EditArguments:
 
 def edit(arguments: EditArguments) -> list[Row]:
     """The figures of editing: seconds per edit, probes per second, and the study's minutes if it is asked for."""
+    set_threads()
     keep_freed_memory()  # as behemoth edit does
     device = "cuda" if torch.cuda.is_available() else "cpu"
     checkpoint = load_checkpoint(arguments.model, device)

@@ -8,6 +8,7 @@ since machines differ and are noisy. The plain loop makes text, so that Arrow ro
 from __future__ import annotations
 
 import dataclasses
+import functools
 import multiprocessing
 import os
 import re
@@ -26,6 +27,7 @@ from pyarrow import parquet
 from tqdm import tqdm
 
 from behemoth_cli.benchmarks.output import Row
+from behemoth_cli.settings import place
 from behemoth_data import CorpusConfig, WorldConfig, build, export, load_dataset
 from behemoth_data.corpus import Corpus
 from behemoth_data.rng import Stream
@@ -41,7 +43,7 @@ class GenerateArguments:
 
     runs: int = setting(5, "runs of each measurement, of which the median counts")
     window: int = setting(20_000_000, "sentences of the large world that are streamed to measure memory")
-    output: str = setting("", "file that the JSON is written to as well; empty: none")
+    output: str = place("", "file that the JSON is written to as well; empty: none")
 
     def __post_init__(self) -> None:
         """Raises: ValueError that names the field, the bound and the value."""
@@ -107,16 +109,16 @@ def _rates(arguments: GenerateArguments, bar: tqdm[Any]) -> list[Row]:
         "4,000 subjects, nested": _corpus(4000, num_nested_objects=10),
     }.items():
         count = len(corpus) // _BLOCK * _BLOCK
-        first = _seconds(lambda corpus=corpus: corpus.block(0, 64))
+        first = _seconds(functools.partial(corpus.block, 0, 64))
         _blocks(corpus, corpus.num_distinct + _BLOCK)
         tokens = statistics.median(
-            count / _seconds(lambda corpus=corpus, count=count: _blocks(corpus, count)) for _ in range(arguments.runs)
+            count / _seconds(functools.partial(_blocks, corpus, count)) for _ in range(arguments.runs)
         )
         tables = SentenceTables(corpus)
         count = min(len(corpus), 500_000) // _ROWS * _ROWS
         _tables(tables, min(corpus.num_distinct + _ROWS, count))
         text = statistics.median(
-            count / _seconds(lambda tables=tables, count=count: _tables(tables, count)) for _ in range(arguments.runs)
+            count / _seconds(functools.partial(_tables, tables, count)) for _ in range(arguments.runs)
         )
         rows += [
             {"what": f"token blocks, {name}", "value": tokens, "unit": "sentences/s"},
@@ -146,7 +148,7 @@ def _stream_tokens(window: int) -> Row:
     seconds = _seconds(lambda: _blocks(corpus, window, middle))
     places = {"start": 0, "middle": len(corpus) // 2, "end": len(corpus) - 8 * _BLOCK}
     times = {
-        name: statistics.median(_seconds(lambda start=start: _blocks(corpus, _BLOCK, start)) for _ in range(7))
+        name: statistics.median(_seconds(functools.partial(_blocks, corpus, _BLOCK, start)) for _ in range(7))
         for name, start in places.items()
     }
     return {"rate": window / seconds, "base": base, "peak": _peak_bytes(), "times": times}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import platform
 import re
 from collections.abc import Callable, Sequence
@@ -12,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from behemoth_cli.cores import usable_cores
 from behemoth_data.settings import check
 
 # what: text; value: a number, or None where there is none; unit: text; note, where there is something to say: text;
@@ -100,7 +100,7 @@ def _processor() -> str:
 def _machine() -> dict[str, Any]:
     return {
         "python": platform.python_version(),
-        "cores": os.cpu_count(),
+        "cores": usable_cores(),
         "machine": platform.machine(),
         "processor": _processor(),
         **{name: version(name) for name in _PACKAGES},

@@ -53,7 +53,7 @@ def train_packed(
                 logging_strategy="no",
                 report_to="none",
             ),
-            train_dataset=[{"input_ids": block, "labels": block} for block in blocks],  # type: ignore[arg-type]
+            train_dataset=[{"input_ids": block, "labels": block} for block in blocks],
             callbacks=[curve],
         )
         trainer.remove_callback(transformers.trainer_callback.ProgressCallback)  # it prints to standard output

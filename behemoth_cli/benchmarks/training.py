@@ -2,7 +2,8 @@
 
 target: seconds until a model knows 99.5% of an independent world, by the recipe tiny and by two rivals: transformers'
 Trainer on the same sentences packed into blocks, and our loop, both with Pythia's optimizer settings. rate: tokens a
-second of our loop. recall: facts a second of recall(). base: the recipe base up to its target. scaling: sentences and
+second of our loop. precision: the same in bfloat16 and in float32, whatever the device is good at, and which of them
+is the default. recall: facts a second of recall(). base: the recipe base up to its target. scaling: sentences and
 seconds to 99% by the number of facts. gpu: the recipe large for a few steps. Seconds to a target are those of steps
 alone, for the rivals too: measuring recall and saving do not count. Bare products are matrix products of the same
 shapes in the same precision and nothing else, timed in the same run.
@@ -31,21 +32,22 @@ from transformers import PreTrainedModel
 from behemoth_cli.benchmarks.bare_products import bare_seconds, forward_calls, matrices
 from behemoth_cli.benchmarks.output import Figures, Row
 from behemoth_cli.benchmarks.trainer_rival import train_packed
-from behemoth_cli.process import set_threads
-from behemoth_cli.settings import parse
+from behemoth_cli.cores import set_threads
+from behemoth_cli.settings import RECIPES, Options, parse, place
 from behemoth_cli.train import SECTIONS
 from behemoth_data import Corpus, build
 from behemoth_data.settings import check, check_known, setting
 from behemoth_models.curve import svg_text
+from behemoth_models.precision import peak_rate, resolve_precision
 from behemoth_models.pythia import SHAPES, pythia
 from behemoth_models.recall import recall
 from behemoth_models.run import Run
 from behemoth_models.train import TrainConfig, train
 
-PARTS = ("rate", "recall", "target", "scaling", "gpu", "base")
+PARTS = ("rate", "precision", "recall", "target", "scaling", "gpu", "base")
 _TARGET, _SCALING_TARGET = 0.995, 0.99
 # What Pythia was trained with, but for the learning rate. Source: Biderman et al., "Pythia", 2023, appendix.
-_PYTHIA = {
+_PYTHIA: dict[str, Any] = {
     "optimizer": "adamw",
     "schedule": "cosine",
     "warmup_fraction": 0.01,
@@ -53,11 +55,10 @@ _PYTHIA = {
     "weight_decay": 0.1,
     "max_grad_norm": 1.0,
 }
+_PRECISION_SUBJECTS, _PRECISION_STEPS = 64, 4  # few, since a step may take half a minute in the wrong one
 _OURS = "the recipe tiny"
 _RIVALS = {"trainer": "Trainer, packed sentences, AdamW", "adamw": "our loop, AdamW"}
 _LINES = ("-", "--", ":", "-.")
-# Products in bfloat16 per second that the makers name, without sparsity.
-_PEAKS = {"A100": 312e12, "H100": 989e12, "H200": 989e12}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -84,8 +85,10 @@ class TrainArguments:
     block_tokens: int = setting(1024, "target: tokens of such a block")
     steps: int = setting(40, "rate and gpu: steps, the second half of which counts")
     runs: int = setting(5, "rate and recall: runs of each measurement, of which the median counts")
-    threads: int | None = setting(None, "threads; null: one for each core")
-    output: str = setting(
+    threads: int | None = setting(
+        None, "threads; null: OMP_NUM_THREADS, or one for each core that this process may use"
+    )
+    output: str = place(
         "", "file that holds the JSON from the first part on, so that the same command goes on with it; empty: none"
     )
 
@@ -117,8 +120,11 @@ def train_benchmark(arguments: TrainArguments) -> list[Row]:
     Raises: ValueError if the output file holds something else.
     """
     figures = Figures("train", arguments, ("parts", "seeds", "rates", "exposures", "scaling_subjects"))
-    set_threads(arguments.threads)
-    transformers.utils.logging.disable_progress_bar()
+    if arguments.threads is None:
+        set_threads()
+    else:
+        torch.set_num_threads(arguments.threads)
+    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     with _folder(arguments.output) as folder:
         bench = _Bench(arguments, figures, folder)
         rows = [row for part in PARTS if part in arguments.parts for row in getattr(bench, part)()]
@@ -144,8 +150,10 @@ class _Bench:
 
     def recipe(self, name: str, repeats: int | None = None, **world: Any) -> tuple[Corpus, TrainConfig]:
         """The corpus and the training of a recipe, with some fields of the world changed."""
-        path = f"recipes/{name}.yaml"
-        world_config, lexicon, corpus, config = parse(list(SECTIONS.values()), [path], sections=SECTIONS)
+        path = str(RECIPES / f"{name}.yaml")
+        world_config, lexicon, corpus, config = parse(
+            Options(list(SECTIONS.values()), prog="behemoth benchmark"), [path], sections=SECTIONS
+        )
         corpus = dataclasses.replace(corpus, repeats=corpus.repeats if repeats is None else repeats)
         config = dataclasses.replace(config, size=self.arguments.size or config.size, save_every=None)
         return build(dataclasses.replace(world_config, **world), lexicon, corpus), config
@@ -173,17 +181,15 @@ class _Bench:
             config, optimizer=optimizer, max_steps=steps, measurements=2, target_recall=None, max_exposures=None
         )
         report = self.train(f"rate/{recipe}/{optimizer}", corpus, config)
-        first, last = report["curve"][0], report["curve"][-1]
-        seconds = (last["step_seconds"] - first["step_seconds"]) / (last["step"] - first["step"])
-        tokens = round(report["tokens"] / report["steps"])  # of a step; batches hardly differ
+        seconds, tokens, precision = *_step(report), report["precision"]
         shapes = matrices(_fresh_model(corpus, config, "meta"))
-        dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
+        dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         products = [(tokens, *shape) for shape in shapes]
         runs = [bare_seconds(products, dtype, report["device"], backward=True) for _ in range(self.arguments.runs)]
         bare, operations = statistics.median(runs), 6 * tokens * sum(rows * columns for rows, columns in shapes)
         rows: list[Row] = [
             {
-                "what": f"our loop, {recipe}, {config.size}, {optimizer}, {config.precision}",
+                "what": f"our loop, {recipe}, {config.size}, {optimizer}, {precision}",
                 "value": tokens / seconds,
                 "unit": "tokens/s",
             },
@@ -193,12 +199,34 @@ class _Bench:
         ]
         if torch.device(report["device"]).type == "cuda":
             card = torch.cuda.get_device_name(report["device"])
-            peak = next((peak for name, peak in _PEAKS.items() if name in card), None)
+            peak = peak_rate(card)
             share = None if peak is None else operations / seconds / peak
             rows.append(
                 {"what": "  our loop / the card's peak (MFU)", "value": share, "unit": "of the rate", "note": card}
             )
         return rows
+
+    def precision(self) -> list[Row]:
+        """Tokens a second in either precision, and how near the default comes to the better of both."""
+        rows = []
+        for precision in ("bf16", "fp32"):
+            rows += self.figures.part(f"precision/{precision}", functools.partial(self._in_precision, precision))
+        default = resolve_precision("auto", "cuda" if torch.cuda.is_available() else "cpu")
+        rates = {row["precision"]: row["value"] for row in rows}
+        share = {"value": rates[default] / max(rates.values()), "unit": "of the rate"}
+        what = f"  auto, {default} here / the better of both"
+        return [*rows, *self.figures.part("precision/auto", lambda: [{"what": what, **share}])]
+
+    def _in_precision(self, precision: str) -> list[Row]:
+        subjects = min(_PRECISION_SUBJECTS, self.arguments.num_subjects)
+        corpus, config = self.recipe("tiny", num_subjects=subjects)
+        steps = min(_PRECISION_STEPS, len(corpus) // config.batch_size)
+        config = dataclasses.replace(
+            config, precision=precision, max_steps=steps, measurements=2, target_recall=None, max_exposures=None
+        )
+        seconds, tokens = _step(self.train(f"precision/{precision}", corpus, config))
+        what = f"our loop, {subjects} subjects, {config.size}, muon, {precision}"
+        return [{"what": what, "value": tokens / seconds, "unit": "tokens/s", "precision": precision}]
 
     def gpu(self) -> list[Row]:
         """The recipe large on a GPU, or a line that says that there is none."""
@@ -213,7 +241,7 @@ class _Bench:
     def _recall(self) -> list[Row]:
         corpus, config = self.recipe("tiny", num_subjects=self.arguments.num_subjects)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        model = _fresh_model(corpus, config, "cpu").to(device)
+        model = _fresh_model(corpus, config, device)
         _say("recall")
         *layers, head = matrices(model)
         products = [
@@ -283,7 +311,7 @@ class _Bench:
             config = dataclasses.replace(
                 config, measurements=self.arguments.measurements, target_recall=_TARGET, train_seed=seed
             )
-            if rival:
+            if rate is not None:
                 config = dataclasses.replace(config, **_PYTHIA, learning_rate=rate, max_minutes=limit / 60)
             if name == "trainer":
                 _say(part)
@@ -331,6 +359,13 @@ class _Bench:
         ]
 
 
+def _step(report: Mapping[str, Any]) -> tuple[float, int]:
+    """The seconds of a step after a run's first measurement, and the tokens of a step; batches hardly differ."""
+    first, last = report["curve"][0], report["curve"][-1]
+    seconds = (last["step_seconds"] - first["step_seconds"]) / (last["step"] - first["step"])
+    return seconds, round(report["tokens"] / report["steps"])
+
+
 def _say(part: str) -> None:
     print(f"benchmark: {part}", file=sys.stderr)
 
@@ -339,7 +374,7 @@ def _num_facts(corpus: Corpus) -> int:
     return sum(corpus.world.num_facts(edge) for edge in corpus.world.edges)
 
 
-def _fresh_model(corpus: Corpus, config: TrainConfig, device: str) -> PreTrainedModel:
+def _fresh_model(corpus: Corpus, config: TrainConfig, device: torch.device | str) -> PreTrainedModel:
     """A model of the size that train() makes for this corpus."""
     with torch.device(device):
         return pythia(config.size, 64 * math.ceil(len(corpus.grammar.lexicon.vocabulary) / 64))

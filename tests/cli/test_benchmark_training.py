@@ -58,7 +58,7 @@ def test_benchmark_that_was_cut_off_goes_on_and_a_finished_one_repeats_nothing(s
 
     def cut_off(corpus, config, folder):
         runs.append(folder.name)
-        if len(runs) == 5:
+        if len(runs) == 7:
             raise KeyboardInterrupt
         return train(corpus, config, folder, progress=False)
 
@@ -66,7 +66,8 @@ def test_benchmark_that_was_cut_off_goes_on_and_a_finished_one_repeats_nothing(s
         patch.setattr(module, "train", cut_off)
         with pytest.raises(KeyboardInterrupt):
             main(SMALL)
-    assert runs[:4] == ["rate-tiny-muon", "rate-tiny-adamw", "target-ours-0", "target-ours-1"]
+    assert runs[:4] == ["rate-tiny-muon", "rate-tiny-adamw", "precision-bf16", "precision-fp32"]
+    assert runs[4:6] == ["target-ours-0", "target-ours-1"]
     first = stored()["figures"]
     assert {row["part"] for row in first if row["part"].startswith("target/ours")} == {"target/ours/0", "target/ours/1"}
     assert os.path.isdir("out.json.runs")
@@ -78,7 +79,7 @@ def test_benchmark_that_was_cut_off_goes_on_and_a_finished_one_repeats_nothing(s
     found = json.loads(last)
     assert found == stored()
     assert found["figures"][: len(first) - 5] == first[: len(first) - 5]
-    assert len(table) == len(found["figures"]) == 2 * 4 + 2 + NUM_TARGET_RUNS + 3 + 2 * 2 + 1
+    assert len(table) == len(found["figures"]) == 2 * 4 + 3 + 2 + NUM_TARGET_RUNS + 3 + 2 * 2 + 1
     assert sorted(os.listdir()) == ["out.json", "out.scaling.svg"]
     for row in found["figures"]:
         assert row["value"] is not None or row["note"]
@@ -107,7 +108,7 @@ def test_output_that_holds_something_else_is_refused_and_kept(script, capsys, te
 @pytest.mark.parametrize(
     ("words", "part"),
     [
-        ("--parts rates", "parts must be one of rate, recall, target, scaling, gpu, base, got 'rates'"),
+        ("--parts rates", "parts must be one of rate, precision, recall, target, scaling, gpu, base, got 'rates'"),
         ("--size 15m", "size must be one of 14m, 31m, 70m, got '15m'"),
         ("--max_minutes 0", "max_minutes must be above 0, got 0"),
         ("--num_subjects 15", "num_subjects must be at least 16, got 15"),

@@ -15,6 +15,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from behemoth_data import CorpusConfig, LexiconConfig, WorldConfig
+from behemoth_data.settings import setting
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 SMALL = ["--num_subjects", "12", "--num_objects", "20", "--repeats", "2", "--edit_seeds", "1"]
@@ -188,29 +189,30 @@ def test_cluster_writes_the_files_to_a_url(make_data: ModuleType, capsys: pytest
 
 def test_base_recipe_is_what_comes_without_a_recipe(recipe: ModuleType) -> None:
     sections = {"world": WorldConfig, "lexicon": LexiconConfig, "corpus": CorpusConfig}
-    base = recipe.parse(list(sections.values()), ["recipes/base.yaml"], sections=sections)
+    base = recipe.parse(recipe.Options(list(sections.values()), prog="test"), ["recipes/base.yaml"], sections=sections)
     assert base == (WorldConfig(), LexiconConfig(), CorpusConfig())
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Run:
-    config: str = "independent"
-    rank: int | None = 4
-    names: tuple[str, ...] = ("a", "b")
-    counts: list[int] = dataclasses.field(default_factory=lambda: [1])
-    rate: float = 0.5
-    shuffle: bool = True
-    note: str | None = None
+    config: str = setting("independent", "help")
+    rank: int | None = setting(4, "help")
+    names: tuple[str, ...] = setting(("a", "b"), "help")
+    counts: list[int] = setting([1], "help")
+    rate: float = setting(0.5, "help")
+    shuffle: bool = setting(True, "help")
+    note: str | None = setting(None, "help")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Method:
-    rank: int = 1
+    rank: int = setting(1, "help")
 
 
 def parsed(recipe: ModuleType, tmp_path: Path, text: str, words: str = "", **options: Any) -> Run:
     (tmp_path / "recipe.yaml").write_text(text, encoding="utf-8")
-    (run,) = recipe.parse([Run], [str(tmp_path / "recipe.yaml"), *words.split()], sections={"train": Run}, **options)
+    taken = recipe.Options([Run], prog="test")
+    (run,) = recipe.parse(taken, [str(tmp_path / "recipe.yaml"), *words.split()], sections={"train": Run}, **options)
     assert isinstance(run, Run)
     return run
 
@@ -247,7 +249,7 @@ def test_section_that_is_no_option_is_checked_and_left_to_read_recipe(recipe: Mo
     path = tmp_path / "recipe.yaml"
     path.write_text("train: {rank: 2}\nlora: {rank: 16}", encoding="utf-8")
     sections = {"train": Run, "lora": Method}
-    assert recipe.parse([Run], [str(path)], sections=sections) == (Run(rank=2),)
+    assert recipe.parse(recipe.Options([Run], prog="test"), [str(path)], sections=sections) == (Run(rank=2),)
     assert recipe.read_recipe(str(path), sections)["lora"] == {"rank": 16}
     path.write_text("lora: {ranks: 16}", encoding="utf-8")
     with pytest.raises(ValueError, match="field of lora in .* must be one of rank, got 'ranks'"):

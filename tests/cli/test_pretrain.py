@@ -122,7 +122,10 @@ def test_without_a_recipe_it_is_the_published_world(main, capsys):
 def test_recipe_of_every_size_trains_every_structure_until_it_knows_the_world(main, size, config):
     recipe, train = importlib.import_module("behemoth_cli.settings"), importlib.import_module("behemoth_cli.train")
     world, _, corpus, settings = recipe.parse(
-        list(train.SECTIONS.values()), [f"recipes/{size}.yaml"], sections=train.SECTIONS, preset=PRESETS[config]
+        recipe.Options(list(train.SECTIONS.values()), prog="test"),
+        [f"recipes/{size}.yaml"],
+        sections=train.SECTIONS,
+        preset=PRESETS[config],
     )
     assert world.structure == config
     assert settings.target_recall >= 0.99
@@ -137,7 +140,10 @@ def test_preset_that_a_script_picks_comes_before_the_recipe(main):
     Path("mine.yaml").write_text("world: {correlation: 0.8}", encoding="utf-8")
     sections = {"world": train.SECTIONS["world"]}
     (world,) = recipe.parse(
-        [sections["world"]], ["mine.yaml"], sections=sections, preset={"correlation": 0.9, "num_objects": 7}
+        recipe.Options([sections["world"]], prog="test"),
+        ["mine.yaml"],
+        sections=sections,
+        preset={"correlation": 0.9, "num_objects": 7},
     )
     assert (world.correlation, world.num_objects) == (0.8, 7)
 

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 
 import behemoth_editing.retrain as module
 from behemoth_data import CorpusConfig, WorldConfig, build
@@ -110,3 +111,12 @@ def test_refused_facts_are_refused_by_the_model_that_was_taught_so(checkpoint):
 def test_bad_setting_is_refused():
     with pytest.raises(ValueError, match="max_steps must be at least 1, got 0"):
         Retrain(max_steps=0)
+
+
+def test_a_training_of_its_own_is_on_the_card_of_the_model(monkeypatch):
+    chosen = []
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    monkeypatch.setattr(module, "_train", lambda *arguments: chosen.append(arguments))
+    for device in ("cuda:1", "cpu"):
+        module._train_alone(torch.get_num_threads(), torch.device(device), "what", "where")
+    assert chosen == [torch.device("cuda:1"), ("what", "where"), ("what", "where")]

@@ -195,7 +195,7 @@ def test_effect_interval_and_counts_are_those_of_the_deciding_rank() -> None:
     assert verdict.evidence is not None
     assert verdict.evidence.interval.value == 0.5
     assert verdict.evidence.interval.count == verdict.evidence.edits == 3 * len(SEEDS) * 10
-    assert verdict.evidence.by_model == {f"independent-{model}": 0.5 for model in range(3)}
+    assert verdict.evidence.by_model == {str(model): 0.5 for model in range(3)}  # by their digests
 
 
 def test_two_models_decide_nothing() -> None:

@@ -122,7 +122,7 @@ def add_a_default(folder):
         (lambda folder: (folder / "structures" / "nested.svg").unlink(), "must hold structures/nested.svg, which its"),
         (
             lambda folder: (folder / "manifest.json").unlink(),
-            "dataset must be a folder that scripts/make_data.py wrote",
+            "dataset must be a folder that `behemoth data` wrote",
         ),
         (
             lambda folder: rewrite(folder / "manifest.json", lambda data: data.update(code_digest="0" * 16)),
@@ -190,6 +190,15 @@ def test_model_card_says_what_training_json_says(run_folder):
         'from_pretrained("alice/behemoth-pythia-14m-nested", revision="step1")'
         in content(made, "README.md", "step1").decode()
     )
+
+
+def test_model_card_says_which_transformers_read_it_unless_the_folder_was_written_before(run_folder, run_copy):
+    words = "Any transformers from 4.45 to 5.23 reads it alike."
+    (made,) = models([run_folder], "alice")
+    assert words in made.card()
+    rewrite(run_copy / "config.json", lambda config: [config.pop(name) for name in ("rotary_pct", "rotary_emb_base")])
+    (made,) = models([run_copy], "alice")
+    assert words not in made.card()
 
 
 def test_model_of_the_published_world_claims_its_result_on_the_dataset(run_folder, exported):

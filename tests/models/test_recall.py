@@ -282,3 +282,17 @@ def test_token_cannot_attend_to_a_later_one(checkpoint):
     with torch.no_grad():
         before, after = checkpoint.model(rows).logits, checkpoint.model(changed).logits
     torch.testing.assert_close(before[:, :6], after[:, :6], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("device", "sizes"), [("cpu", [3, 3, 3, 1]), ("meta", [5, 5])])
+def test_a_device_that_is_no_cpu_is_asked_in_larger_batches(monkeypatch, device, sizes):
+    module = importlib.import_module("behemoth_models.recall")
+    monkeypatch.setattr(module, "CPU_BATCH", 3)
+    monkeypatch.setattr(module, "BATCH", 5)
+    asked = []
+    monkeypatch.setattr(
+        module, "greedy", lambda _, prompts, width: asked.append(len(prompts)) or torch.zeros(len(prompts), width)
+    )
+    model = torch.nn.Linear(1, 1, device=device)
+    assert greedy_answers(model, [[number, 0] for number in range(10)], [1] * 10) == [(0,)] * 10
+    assert asked == sizes

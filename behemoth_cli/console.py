@@ -1,0 +1,77 @@
+"""The console command `behemoth`: which commands there are, and how one is started. It imports none but that one."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any
+
+# Each is the module of its name, whose main(argv, prog) runs it and whose options(prog) say what it takes.
+COMMANDS = {
+    "demo": "run the main job on a small world: data, training, editing, report",
+    "data": "write the dataset, or token files for other trainers",
+    "train": "teach a model a world",
+    "pretrain": "teach one model each structure of a recipe",
+    "edit": "edit trained models and measure what changed",
+    "report": "make one page, figures and tables of results",
+    "study": "put findings to the test: many models, many edits, verdicts",
+    "publish": "put dataset, models, metrics and results on the Hugging Face Hub",
+    "benchmark": "measure how fast data is made, models are taught and edited",
+    "completion": "print what completes these commands in your shell",
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options that come before a command."""
+    options = argparse.ArgumentParser(
+        prog="behemoth",
+        usage="%(prog)s COMMAND [--option value ...]",
+        description="A fully synthetic benchmark for knowledge editing and unlearning in language models.",
+        epilog="`behemoth COMMAND --help` explains every option of a command.",
+    )
+    options.add_argument("--version", action="version", version=f"behemoth {version('behemoth-bench')}")
+    return options
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs the command that comes first, or explains what there is.
+
+    Raises: SystemExit with status 2 after one line on standard error for an unknown command, and as commands do.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words and words[0] in COMMANDS:
+        run(words[0], words[1:])
+        return
+    options = parser()
+    listed: Any = options.add_subparsers(title="commands", metavar="COMMAND")
+    for name, help in COMMANDS.items():
+        listed.add_parser(name, help=help, add_help=False)
+    if words and not words[0].startswith("-"):
+        from behemoth_cli.settings import one_line_errors  # with numpy, which help does without
+        from behemoth_data.settings import check_known
+
+        with one_line_errors("behemoth"):
+            check_known("command", words[0], COMMANDS)
+    options.parse_args(words)
+    options.print_help()
+
+
+def run(name: str, argv: Sequence[str] | None = None, prog: str | None = None) -> None:
+    """Runs a command; `prog` begins its errors in place of "behemoth NAME".
+
+    Raises: SystemExit with status 2 after one line on standard error if an extra is missing, and as commands do.
+    """
+    prog = prog or f"behemoth {name}"
+    try:
+        module = importlib.import_module(f"behemoth_cli.{name}")
+    except ImportError as error:
+        from behemoth_data.extras import MissingExtra
+
+        if not isinstance(error, MissingExtra):
+            raise
+        print(f"{prog}: error: {error}", file=sys.stderr)
+        raise SystemExit(2) from error
+    module.main(argv, prog)
