@@ -190,7 +190,7 @@ def _method(name: str, checkpoint: Any, device: str, small: bool, precisions: li
     fields = {field.name for field in dataclasses.fields(plain)}  # type: ignore[arg-type]
     few = {field: 2 for field in ("steps", "max_steps") if small and field in fields}
     scenario = {"edit": "different"}.get(plain.goal, plain.goal)
-    edits = EditConfig(scenario=scenario, num_edits=2 if small else 10, forget_fraction=0.1)
+    edits = EditConfig(scenario=scenario, num_edits=2 if small else 10, forget_fraction=0.25)
     (edit_set,) = draw_edits(checkpoint.corpus, edits)
     before = predict(checkpoint.model, edit_set.probes)
     found: dict[str, Any] = {"scenario": scenario}
@@ -206,6 +206,7 @@ def _method(name: str, checkpoint: Any, device: str, small: bool, precisions: li
         found[precision] = {
             "seconds": seconds,
             **{score: _value(scores[score]) for score in ("edit_success", "collateral_accuracy")},
+            "accuracy_left": _value(scores.get("forgetting", {}).get("edited", {}).get("accuracy_left")),
         }
         if not Path(path).exists():
             _store(edited.model, path)

@@ -21,7 +21,7 @@ from behemoth_data.settings import check
 
 _RECALL = 0.95  # that a model must have of the small world
 # What scores of the card and of the CPU may differ by, and their weights, relative to the edit's change.
-SCORES = {"edit_success": 0.1, "collateral_accuracy": 0.05}
+SCORES = {"edit_success": 0.1, "collateral_accuracy": 0.05, "accuracy_left": 0.1}
 WEIGHTS = 0.05
 # Batches of the recipe's size, times so much, plain or compiled.
 _RATES = [
@@ -144,7 +144,7 @@ def _compared(card: Mapping[str, Any], cpu: Mapping[str, Any], weights: Path, na
         for path in ("cpu/original.safetensors", f"card/{name}.safetensors", f"cpu/{name}.safetensors")
     )
     scores = {
-        score: None if one[score] is None or other[score] is None else abs(one[score] - other[score])
+        score: None if one.get(score) is None or other.get(score) is None else abs(one[score] - other[score])
         for score in SCORES
     }
     return {**scores, "weights": _norm(here, there) / max(_norm(there, original), 1e-30)}
@@ -186,7 +186,11 @@ def cells(part: Part) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     workers = [
         part.open(
-            "cells", place=f"process {number}", model=model, output=str(folder / str(number)), first_seed=1000 * number
+            "gpu_speed.cells",
+            place=f"process {number}",
+            model=model,
+            output=str(folder / str(number)),
+            first_seed=1000 * number,
         )
         for number in range(_PROCESSES)
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +87,12 @@ class Part:
                 raise OutOfTimeError(worker.lines[-1])
             if worker.end != ("died" if dies else "done"):
                 raise JobError(worker.lines or [f"the process was to die and ended as {worker.end}"])
+
+    def none_has_ended(self, workers: Sequence[Worker]) -> None:
+        """All are at work. Raises: JobError for one that is not."""
+        for worker in workers:
+            if worker.end:
+                raise JobError(worker.lines or ["the process came to its end too soon"])
 
     def job(
         self, name: str, *, dies: bool = False, look: Callable[[], None] = lambda: None, **arguments: Any
