@@ -27,6 +27,14 @@ METHODS = [
     "gradient_ascent",
 ]
 METHODS += ["grad_diff", "npo", "simnpo", "rmu", "refusal", "retrain"]
+# What the command sets for all that it starts.
+SET = (
+    "PYTHONPATH",
+    "PYTORCH_NVML_BASED_CUDA_CHECK",
+    "HF_HUB_OFFLINE",
+    "PYTHONWARNINGS",
+    "HF_HUB_DISABLE_PROGRESS_BARS",
+)
 # What processes that are started afresh find instead of gpu_jobs.py.
 JOBS = """
 import os, time
