@@ -19,6 +19,7 @@ from second_device import CARD, operations
 from behemoth_data import CorpusConfig, EditConfig, WorldConfig, build, draw_edits
 from behemoth_editing import METHODS, Shared
 from behemoth_editing.checkpoint import load_checkpoint
+from behemoth_editing.measures import weight_change
 from behemoth_editing.predict import answer_log_probabilities, next_log_probabilities, predict
 from behemoth_models.pythia import SHAPES, Shape
 from behemoth_models.train import TrainConfig, train
@@ -49,6 +50,8 @@ def mixtures():
         "look up on the card with places on the CPU": refused(lambda: there[places]),
         "a single number": refused(lambda: there * torch.tensor(2.0)),
         "copy": refused(lambda: there.copy_(here)),
+        "float64 there": refused(lambda: there.double()),
+        "float64 here": refused(lambda: there.cpu().double()),
     }
 
 
@@ -107,6 +110,7 @@ def main():
                 "difference": difference(there[0], here[0]),
                 "moved": difference(here[0], model),
                 "same_answers": here[1] == there[1],
+                "measured": [weight_change(model, here[0]).norm, weight_change(moved, there[0]).norm],
             }
         except Exception:
             found["methods"][name] = {"error": traceback.format_exc()[-2000:]}

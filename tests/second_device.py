@@ -2,8 +2,9 @@
 
 Operations are done by the CPU's kernels, so that results are the CPU's to the last bit; but whatever a GPU refuses for
 where its operands are is refused here as well: an operation on tensors of two devices, an index on another device than
-what it looks up, numpy() without cpu(). Importing this module registers the device for the whole process, so it is
-imported in processes of their own only. It stands on torch's experimental support for devices written in Python.
+what it looks up, numpy() without cpu(); and, as by MPS, float64. Importing this module registers the device for the
+whole process, so it is imported in processes of their own only. It stands on torch's experimental support for devices
+written in Python.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ def on_card(value: Any) -> bool:
 
 
 def to_card(raw: torch.Tensor) -> torch.Tensor:
-    """A tensor of the second device over the memory of one of the CPU's."""
+    """A tensor of the second device over the memory of one of the CPU's. Raises: TypeError for float64."""
+    if raw.dtype == torch.float64:
+        raise TypeError("the device has no float64")
     held = raw.untyped_storage()
     storage = torch._C._construct_storage_from_data_pointer(held.data_ptr(), CARD, held.nbytes())
     if len(_memory) > _MANY:

@@ -1,4 +1,4 @@
-"""Nothing mixes tensors of two devices: training, asking and every editing method on a device beside the CPU.
+"""Nothing mixes tensors of two devices or puts float64 on one: training, asking and every method beside the CPU.
 
 The device is that of second_device.py, in a process of its own. It shows no fault of a GPU's kernels, only of where
 tensors are.
@@ -13,19 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from behemoth_editing import METHODS
+
 HERE = Path(__file__).resolve().parent
-METHODS = [
-    "finetune",
-    "finetune_constrained",
-    "lora",
-    "rome",
-    "r_rome",
-    "memit",
-    "emmet",
-    "alphaedit",
-    "gradient_ascent",
-]
-METHODS += ["grad_diff", "npo", "simnpo", "rmu", "refusal", "retrain"]
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +34,7 @@ def found():
 
 def test_the_device_refuses_what_a_gpu_refuses(found):
     mixtures = found["mixtures"]
-    allowed = ["look up on the card with places on the CPU", "a single number", "copy"]
+    allowed = ["look up on the card with places on the CPU", "a single number", "copy", "float64 here"]
     assert [what for what, error in mixtures.items() if error is None] == allowed
     assert "two devices" in mixtures["product"]
     assert "can't convert" in mixtures["numpy"]
@@ -68,10 +58,10 @@ def test_probabilities_are_those_of_the_cpu(found):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_method_edits_a_model_there_as_on_the_cpu(found, name):
-    assert list(found["methods"]) == METHODS
     edit = found["methods"][name]
     assert "error" not in edit, edit["error"]
     assert edit["device"] == "card:0"
     assert edit["same_answers"]
     assert edit["moved"] > 0
+    assert edit["measured"][1] == pytest.approx(edit["measured"][0], rel=0.02)
     assert edit["difference"] < (1e-3 if name == "retrain" else 0.02 * edit["moved"])

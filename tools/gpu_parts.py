@@ -20,8 +20,9 @@ from safetensors.numpy import load_file
 from behemoth_data.settings import check
 
 _RECALL = 0.95  # that a model must have of the small world
-# What scores of the card and of the CPU may differ by, and their weights, relative to the edit's change. On a CPU, a change
-# of every weight by 3e-7 of itself before the edit leads to no other score, and to weights that are off by 2e-4 at most.
+# What scores of the card and of the CPU may differ by, and their weights, relative to the edit's change. On a CPU, a
+# change of every weight by 3e-7 of itself before the edit leads to no other score, and to weights that are off by 2e-4
+# at most.
 SCORES = {"edit_success": 0.1, "collateral_accuracy": 0.05, "accuracy_left": 0.1}
 WEIGHTS = 0.01
 # Batches of the recipe's size, times so much, plain or compiled.
