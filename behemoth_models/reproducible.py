@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import torch
+
+_settings: Any = torch.utils.deterministic  # which sets its attributes by hand, so that types do not know of them
 
 
 @contextlib.contextmanager
@@ -20,11 +23,11 @@ def reproducible(device: torch.device) -> Iterator[None]:
         return
     enabled = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    filled = torch.utils.deterministic.fill_uninitialized_memory
+    filled = _settings.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # which takes time, and nobody reads such memory
+    _settings.fill_uninitialized_memory = False  # which takes time, and nobody reads such memory
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
-        torch.utils.deterministic.fill_uninitialized_memory = filled
+        _settings.fill_uninitialized_memory = filled
