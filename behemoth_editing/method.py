@@ -90,8 +90,7 @@ def copy_of(model: PreTrainedModel) -> PreTrainedModel:
     It has one type throughout, the widest of the weights' own, float32 at least.
     Raises: ValueError for weights that are no floating-point numbers of 16 bits or more.
     """
-    odd = {name: weight.dtype for name, weight in model.named_parameters() if weight.dtype not in FRACTIONS}
-    check(not odd, f"weights must be of type float16, bfloat16, float32 or float64, got {dict([*odd.items()][:1])}")
+    check_types(model)
     edited = in_type(model, widest_type(model), copied=True)
     edited.train(False)
     return edited
@@ -163,6 +162,15 @@ def check_layers(model: PreTrainedModel, layers: Sequence[int]) -> None:
     count = len(layers_of(model))
     for layer in layers:
         check(0 <= layer < count, f"layer must lie in [0, {count}), the model's layers, got {layer}")
+
+
+def check_types(model: PreTrainedModel) -> None:
+    """Raises: ValueError for weights that are no floating-point numbers of 16 bits or more, as quantised ones are."""
+    for name, weight in model.named_parameters():
+        check(
+            weight.dtype in FRACTIONS,
+            f"weights must be of type float16, bfloat16, float32 or float64, got {weight.dtype} for {name}",
+        )
 
 
 def check_layer_choice(layers: Sequence[int] | None) -> None:

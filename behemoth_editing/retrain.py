@@ -19,7 +19,7 @@ from behemoth_data.edits import Edit, EditSet, EditTask
 from behemoth_data.lexicon import PADDING
 from behemoth_data.settings import check, check_seed, conform, from_mapping, setting
 from behemoth_data.world import Edge
-from behemoth_editing.method import Edited, Shared, layers_of, stored_like
+from behemoth_editing.method import Edited, Shared, check_types, layers_of, stored_like
 from behemoth_models.train import TrainConfig, train
 
 Int64 = NDArray[np.int64]
@@ -51,8 +51,9 @@ class Retrain:
         check(self.max_steps is None or self.max_steps >= 1, f"max_steps must be at least 1, got {self.max_steps}")
 
     def check(self, model: PreTrainedModel) -> None:
-        """Raises: ValueError for a model of another architecture, or one that carries no recipe of its training."""
+        """Raises: ValueError for a model of another architecture or of odd types, or one without a recipe."""
         layers_of(model)
+        check_types(model)
         carried = getattr(model.config, "behemoth", None) or {}
         check(
             "train" in carried,

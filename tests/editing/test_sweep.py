@@ -15,6 +15,7 @@ from behemoth_data.grammar import Query
 from behemoth_data.world import Edge, Fact
 from behemoth_editing import FineTune, Memit, Rome, Shared
 from behemoth_editing import sweep as module
+from behemoth_editing.checkpoint import load_checkpoint
 from behemoth_editing.method import Edited, copy_of
 from behemoth_editing.metrics.collateral_accuracy.collateral_accuracy import collateral_accuracy
 from behemoth_editing.metrics.edit_success.edit_success import edit_success
@@ -644,3 +645,25 @@ def test_impossible_cell_is_refused_before_any_runs(checkpoint, cells, monkeypat
     with pytest.raises(ValueError, match=message):
         check_cells([*cells, Cell(checkpoint, *bad)])
     check_cells(cells)
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+def test_row_of_a_model_stored_in_a_narrow_type_is_like_that_of_its_float32_copy(checkpoint, tmp_path, kind):
+    copy_of(checkpoint.model).to(kind).save_pretrained(tmp_path / "narrow")
+    narrow = load_checkpoint(str(tmp_path / "narrow"))
+    assert {weight.dtype for weight in narrow.model.parameters()} == {kind}
+    wide = dataclasses.replace(narrow, model=copy_of(narrow.model), weights="f" * 16)
+    methods = [FineTune(modules="both", layers=None), Memit()]
+    rows = run(grid([narrow, wide], methods, [EDITS]), tmp_path / "rows", progress=False)
+    assert [row["error"] for row in rows] == [None] * 4
+    for found, expected in zip(rows[:2], rows[2:], strict=True):
+        for change, other in zip(found["weights"]["change"], expected["weights"]["change"], strict=True):
+            assert change["norm"] == pytest.approx(other["norm"], rel=0.05)
+        for unit, other in zip(found["units"], expected["units"], strict=True):
+            assert unit["change"] == other["change"]
+            assert unit["keep"].keys() == other["keep"].keys()
+            for kind, counts in unit["keep"].items():  # [right before and after, before, after, asked]
+                assert counts == pytest.approx(other["keep"][kind], abs=1)
+            assert unit["measures"]["validity"] == pytest.approx(other["measures"]["validity"], abs=0.02)
+            if "kl" in unit["measures"]:
+                assert unit["measures"]["kl"] == pytest.approx(other["measures"]["kl"], rel=0.1, abs=0.02)
