@@ -6,17 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from behemoth_editing.results import Summary, as_json
-from behemoth_editing.verdicts import (
-    SURE,
-    Evidence,
-    Series,
-    by_precision,
-    changed,
-    difference,
-    rank_series,
-    score_of,
-    told_apart,
-)
+from behemoth_editing.verdicts import SURE, Evidence, Series, changed, difference, each_precision, rank_series, score_of
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,9 +26,9 @@ class Setup:
 
 def setups(found: Sequence[Summary]) -> list[Setup]:
     """Every method at every rank, where more than one set-up was tried: by scenario, method and place in the model."""
-    parts = by_precision([summary for summary in found if summary.scores is not None])
-    return told_apart(
-        [(words, _setups(part)) for words, part in parts],
+    return each_precision(
+        [summary for summary in found if summary.scores is not None],
+        _setups,
         lambda setup, words: dataclasses.replace(setup, about=setup.about + words),
     )
 

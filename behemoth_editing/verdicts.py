@@ -10,8 +10,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from behemoth_editing import METHODS
 from behemoth_editing.identity import model_of
@@ -26,8 +27,6 @@ MIN_MODELS = 3
 # What findings are about; every other setting is part of how an edit is made.
 STUDIED = ("rank", "alpha", "modules", "layers", "layer", "site")
 FULL = math.inf  # the rank of a change without a limit
-
-_Said = TypeVar("_Said")
 
 HOLDS, FAILS, OPEN = "holds", "does not hold", "undecided"
 ANSWERS = (HOLDS, FAILS, OPEN)
@@ -76,8 +75,9 @@ class Finding:
 def verdicts(found: Sequence[Summary]) -> list[Verdict]:
     """The verdicts on all findings, world after world; a finding that nothing was run for has none."""
     scored = [summary for summary in as_by_default(found) if summary.scores is not None]
-    parts = [(words, _verdicts(part)) for words, part in by_precision(scored)]
-    return told_apart(parts, lambda verdict, words: dataclasses.replace(verdict, world=verdict.world + words))
+    return each_precision(
+        scored, _verdicts, lambda verdict, words: dataclasses.replace(verdict, world=verdict.world + words)
+    )
 
 
 def _verdicts(scored: Sequence[Summary]) -> list[Verdict]:
@@ -114,10 +114,7 @@ def as_by_default(found: Iterable[Summary]) -> list[Summary]:
 
 def by_precision(found: Sequence[Summary]) -> list[tuple[str, list[Summary]]]:
     """The summaries once for each precision that a method has beside others, with words for it; the rest in all."""
-    had: dict[str, dict[str | None, None]] = {}
-    for summary in found:
-        had.setdefault(summary.family, {})[summary.precision] = None
-    several = {family: ones for family, ones in had.items() if len(ones) > 1}
+    several = _in_several_precisions(found)
     if not several:
         return [("", list(found))]
     return [
@@ -125,14 +122,38 @@ def by_precision(found: Sequence[Summary]) -> list[tuple[str, list[Summary]]]:
             f", in {one or 'unknown precision'}",
             [summary for summary in found if summary.family not in several or summary.precision == one],
         )
-        for one in dict.fromkeys(one for ones in several.values() for one in ones)
+        for one in dict.fromkeys(summary.precision for summary in found if summary.family in several)
     ]
 
 
-def told_apart(parts: Sequence[tuple[str, Sequence[_Said]]], name: Callable[[_Said, str], _Said]) -> list[_Said]:
-    """What by_precision()'s parts gave, part after part and named by its words; what all of them gave, once."""
-    same = [one for one in parts[0][1] if all(one in others for _, others in parts)]
-    return same + [name(one, words) for words, part in parts for one in part if one not in same]
+def _in_several_precisions(found: Iterable[Summary]) -> set[str]:
+    had: dict[str, set[str | None]] = {}
+    for summary in found:
+        had.setdefault(summary.family, set()).add(summary.precision)
+    return {family for family, ones in had.items() if len(ones) > 1}
+
+
+class _About(Protocol):
+    @property
+    def about(self) -> str: ...  # the methods, and where they were used
+
+
+_Said = TypeVar("_Said", bound=_About)
+
+
+def each_precision(
+    found: Sequence[Summary], say: Callable[[Sequence[Summary]], list[_Said]], name: Callable[[_Said, str], _Said]
+) -> list[_Said]:
+    """What is said of the summaries of each precision, named by its words; of methods with one precision only once."""
+    several = _in_several_precisions(found)
+    result: list[_Said] = []
+    for words, part in by_precision(found):
+        for one in say(part):
+            if several & set(re.findall(r"\w+", one.about)):
+                result.append(name(one, words))
+            elif one not in result:
+                result.append(one)
+    return result
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
