@@ -8,8 +8,6 @@ from typing import Any
 
 import torch
 
-_settings: Any = torch.utils.deterministic  # which sets its attributes by hand, so that types do not know of them
-
 
 @contextlib.contextmanager
 def reproducible(device: torch.device) -> Iterator[None]:
@@ -23,11 +21,12 @@ def reproducible(device: torch.device) -> Iterator[None]:
         return
     enabled = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    filled = _settings.fill_uninitialized_memory
+    memory: Any = torch.utils.deterministic  # a module with a property, which type checkers do not see
+    filled = memory.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True, warn_only=True)
-    _settings.fill_uninitialized_memory = False  # which takes time, and nobody reads such memory
+    memory.fill_uninitialized_memory = False  # which takes time, and nobody reads such memory
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
-        _settings.fill_uninitialized_memory = filled
+        memory.fill_uninitialized_memory = filled

@@ -20,9 +20,8 @@ from safetensors.numpy import load_file
 from behemoth_data.settings import check
 
 _RECALL = 0.95  # that a model must have of the small world
-# What scores of the card and of the CPU may differ by, and their weights, relative to the edit's change. On a CPU, a
-# change of every weight by 3e-7 of itself before the edit leads to no other score, and to weights that are off by 2e-4
-# at most.
+# What scores of the card and of the CPU may differ by, and their weights, relative to the edit's change. On a CPU, to
+# change every weight by some 3e-7 of itself before the edit changes no score, and weights after it by 2e-4 at most.
 SCORES = {"edit_success": 0.1, "collateral_accuracy": 0.05, "accuracy_left": 0.1}
 WEIGHTS = 0.01
 # Batches of the recipe's size, times so much, plain or compiled.
@@ -206,14 +205,15 @@ def cells(part: Part) -> None:
 
 
 def _count(part: Part, workers: Sequence[Worker], folder: Path, window: float) -> None:
-    """The cells a minute of these processes together, within a window of time that begins when all are at work."""
-    count, started = len(workers), 0.0
+    """The cells a minute of these processes together, from when all are at work for a window of time, or as many cells."""
+    count, started, before = len(workers), 0.0, 0
 
     def busy() -> bool:
         return bool(_rows(folder, count, least=3)) or any(worker.end for worker in workers)
 
     def over() -> bool:
-        return time.monotonic() > started + window or any(worker.end for worker in workers)
+        enough = time.monotonic() > started + window and len(_rows(folder, count)) >= before + count
+        return enough or any(worker.end for worker in workers)
 
     wait_for(workers, part.deadline, until=busy)
     before, started = len(_rows(folder, count)), time.monotonic()
