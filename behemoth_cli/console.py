@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -62,9 +63,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 def run(name: str, argv: Sequence[str] | None = None, prog: str | None = None) -> None:
     """Runs a command; `prog` begins its errors in place of "behemoth NAME".
 
+    Letters that the terminal does not have are printed by their numbers.
     Raises: SystemExit with status 2 after one line on standard error if an extra is missing, and as commands do.
     """
     prog = prog or f"behemoth {name}"
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         module = importlib.import_module(f"behemoth_cli.{name}")
     except ImportError as error:

@@ -24,6 +24,7 @@ from typing import Any, Union, cast, get_args, get_origin, get_type_hints
 import yaml
 
 from behemoth_data.extras import MissingExtra
+from behemoth_data.places import local_path
 from behemoth_data.settings import check, check_known, setting
 
 # Every section that some command reads; a method has the section of its own name.
@@ -115,7 +116,7 @@ class Options(argparse.ArgumentParser):
         for word in unknown:
             check_known("option", word.split("=")[0], [f"--{name}" for name in self.names])
         for name in self.places:
-            setattr(values, name, _resolved(getattr(values, name)))
+            setattr(values, name, _resolved(name, getattr(values, name)))
         plain = [cls(**_fields(cls, values)) for cls in self.dataclass_types]
         return [
             *plain,
@@ -127,15 +128,21 @@ def _fields(cls: type, values: argparse.Namespace) -> dict[str, Any]:
     return {field.name: getattr(values, field.name) for field in dataclasses.fields(cls)}
 
 
-def _resolved(value: Any) -> Any:
+def _resolved(name: str, value: Any) -> Any:
     """The path or paths with the home folder filled in; in a list a pattern that a shell left alone is what it finds.
 
-    Shells of Windows leave all patterns alone.
+    Shells of Windows leave all patterns alone. What is there under a name that looks like a pattern is meant by it.
+    Raises: ValueError that names the option for letters that no file's name can have here.
     """
     if isinstance(value, list):
-        words = [local(word) for word in value]
-        return [path for word in words for path in (sorted(glob.glob(word)) or [word])]
-    return local(value) if isinstance(value, str) else value
+        words = [_resolved(name, word) for word in value]
+        return [
+            path for word in words for path in ([word] if os.path.lexists(word) else sorted(glob.glob(word)) or [word])
+        ]
+    if not isinstance(value, str):
+        return value
+    local_path(name, value)
+    return local(value)
 
 
 class _StoreTuple(argparse.Action):

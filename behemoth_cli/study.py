@@ -18,6 +18,7 @@ import multiprocessing
 import os
 import platform
 import re
+import shlex
 import shutil
 import sys
 import threading
@@ -45,8 +46,10 @@ from behemoth_data.settings import check, check_known, setting
 from behemoth_data.world import PRESETS, World
 from behemoth_editing import METHODS, EditMethod
 from behemoth_editing.checkpoint import Checkpoint, load_checkpoint
+from behemoth_editing.identity import shown_place
 from behemoth_editing.report import verdict_overview, verdict_table, write_report
-from behemoth_editing.sweep import RESULTS, Cell, check_cells, grid, run, unfinished
+from behemoth_editing.result_file import RESULTS, put_file
+from behemoth_editing.sweep import Cell, check_cells, grid, run, unfinished
 from behemoth_models.train import TrainConfig, train
 
 _SWEEP_SECTIONS = ("sweep", *METHODS)
@@ -245,9 +248,7 @@ class _Clock:
         """The seconds so far, which the file holds now."""
         seconds = self._earlier + time.monotonic() - self._started
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self._path.with_suffix(".partial")
-        partial.write_text(json.dumps({"seconds": round(seconds, 1)}) + "\n", encoding="utf-8")
-        partial.replace(self._path)
+        put_file(self._path, (json.dumps({"seconds": round(seconds, 1)}) + "\n").encode())
         return seconds
 
 
@@ -391,7 +392,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth study") -> Non
         cells = _cells(models, sweeps, output)
         check_cells(cells)
         _edit_all(cells, output, processes, clock)
-        command = f"behemoth study {path} --output_dir {output.as_posix()}"
+        command = shlex.join(["behemoth", "study", shown_place(path), "--output_dir", shown_place(output.as_posix())])
         rows, judged = write_report([output / "results"], output / "report", command=command)
         seconds = clock.keep()
         started = min(row["started"] for row in rows)[:10]

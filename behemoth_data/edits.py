@@ -91,7 +91,6 @@ class EditTask:
     requests: tuple[Query, ...]  # edited prompts with their new answers
     originals: tuple[Query, ...]  # the same prompts with the answers they had
     refusals: tuple[Query, ...]  # the same prompts with the answer that there is none
-    subject_ends: tuple[int, ...]  # per request, the place of its subject's last token in the prompt
     retain: Mapping[str, tuple[Query, ...]]  # by kind: facts that must stay
     same_subject: tuple[tuple[Query, ...], ...]  # per request, other facts of its subject
     contexts: tuple[tuple[int, ...], ...]  # sentences that may stand before a prompt, with their end-of-text token
@@ -164,7 +163,6 @@ def _edit_set(corpus: Corpus, config: EditConfig, edits: list[Edit], number: int
         requests=tuple(refusals if edits[0].new_tail is None else new),
         originals=tuple(originals),
         refusals=tuple(refusals),
-        subject_ends=(grammar.subject_end(around.edge, form),) * len(edits),
         retain={kind: tuple(grammar.queries(facts, form)) for kind, facts in retain.items()},
         same_subject=tuple(tuple(grammar.queries(facts, form)) for facts, _ in same_subject),
         contexts=_contexts(corpus, [fact for kind in _CONTEXT_KINDS for fact in retain.get(kind, [])]),

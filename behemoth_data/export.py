@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from behemoth_data.card import CARD, Split, card_text, picture, template
 from behemoth_data.files import SCRATCH, FileResult, FileTask, client_of, is_local, is_url, opened, plan, run, sizes
+from behemoth_data.places import check_no_pattern, local_path
 from behemoth_data.settings import check, check_known
 from behemoth_data.world import PRESETS
 
@@ -47,7 +48,8 @@ def load_dataset(
 
     Raises: ValueError for an unknown config or field, which lists the known ones, or a value out of bounds.
     """
-    builder = _builder(name, overrides, cache_dir)
+    cache = None if cache_dir is None else local_path("cache_dir", cache_dir)
+    builder = _builder(name, overrides, cache)
     if streaming:
         return builder.as_streaming_dataset(split=split)
     builder.download_and_prepare(num_proc=num_proc)
@@ -87,9 +89,10 @@ def export(
 
     Returns the folder's path, or the URL as it was given.
 
-    Raises: ValueError for an unknown config or field, a value out of bounds, a URL that cannot be opened or
-    missing dask, FileExistsError if `output` holds anything else and may not be overwritten, OSError if a file
-    cannot be written or the cluster fails. Unless a URL was being replaced, what was there before is still there.
+    Raises: ValueError for an unknown config or field, a value out of bounds, a path that `datasets` would misread, a
+    URL that cannot be opened or missing dask, FileExistsError if `output` holds anything else and may not be
+    overwritten, OSError if a file cannot be written or the cluster fails. Unless a URL was being replaced, what was
+    there before is still there.
     """
     from behemoth_data.behemoth import CONFIG_NAMES
 
@@ -98,10 +101,11 @@ def export(
     check(rows_per_file >= 1, f"rows_per_file must be at least 1, got {rows_per_file}")
     system, root = opened(output)
     folder = Path(root) if is_local(system) else None
+    check_no_pattern("output", root)
     if folder is not None:
         inside = Path.cwd().is_relative_to(folder)
         check(not inside, f"output must not be or contain the working directory, got {output}")
-    written = str(output) if folder is None else folder if is_url(output) else Path(output)
+    written = str(output) if folder is None else folder if is_url(output) else local_path("output", output)
     with tempfile.TemporaryDirectory() as cache:
         builders = {name: _builder(name, _applied(name, names, overrides or {}), cache) for name in names}
         header = _header(builders, rows_per_file)
@@ -148,7 +152,7 @@ def card_of(folder: str | os.PathLike[str], *, progress: bool = True) -> str:
             found = manifest.get(key)
             check(found == value, f"{key} of {folder} must be this code's {value}, got {found}: export it again")
         files = {path: entry for path, entry in manifest["files"].items() if path != CARD}
-        return card_text(builders, header, _recounted(Path(folder), manifest, progress), files)
+        return card_text(builders, header, _recounted(local_path("folder", folder), manifest, progress), files)
 
 
 def _recounted(folder: Path, manifest: Mapping[str, Any], progress: bool) -> dict[str, list[Split]]:

@@ -22,6 +22,7 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from behemoth_data.card import Split
+from behemoth_data.places import local_path
 from behemoth_data.settings import check
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def opened(place: str | os.PathLike[str]) -> tuple[Any, str]:
     from fsspec.implementations.local import LocalFileSystem
 
     if not is_url(place):
-        return LocalFileSystem(), str(Path(place).resolve())
+        return LocalFileSystem(), str(local_path("output", place).resolve())
     try:
         system, root = url_to_fs(str(place))
     except (ImportError, ValueError) as error:

@@ -118,6 +118,7 @@ class Query:
     answer: str
     prompt_ids: tuple[int, ...]
     answer_ids: tuple[int, ...]
+    subject_end: int | None = None  # place of the subject's last token in the prompt; none: not known
 
 
 class Grammar:
@@ -233,12 +234,12 @@ class Grammar:
                 [facts[i].relation for i in places],
                 [answers[i] for i in places],
             )
-            answer = self.answer_place(edge, form)
+            answer, subject_end = self.answer_place(edge, form), self.subject_end(edge, form)
             prompts = self.text(block[:, : answer.start]).to_pylist()
             words = self.text(block[:, answer]).to_pylist()
             for row, i in enumerate(places):
                 ids = block[row].tolist()
-                rows[i] = Query(prompts[row], words[row], tuple(ids[: answer.start]), tuple(ids[answer]))
+                rows[i] = Query(prompts[row], words[row], tuple(ids[: answer.start]), tuple(ids[answer]), subject_end)
         return [row for row in rows if row is not None]
 
     def _form(self, form: str) -> _Form:

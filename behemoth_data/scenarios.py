@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from behemoth_data.rng import Stream
-from behemoth_data.settings import check, check_known, conform, setting
+from behemoth_data.settings import check, check_known, check_seed, conform, setting
 from behemoth_data.world import Edge, Fact, World
 
 Int64 = NDArray[np.int64]
@@ -65,6 +65,7 @@ class EditConfig:
             self.scenario != "sequence" or self.num_edits % self.edits_per_step == 0,
             f"edits_per_step must divide num_edits = {self.num_edits}, got {self.edits_per_step}",
         )
+        check_seed("edit_seed", self.edit_seed)
         check(
             0 < self.forget_fraction <= 1,
             f"forget_fraction must be above 0 and at most 1, got {self.forget_fraction}",

@@ -34,6 +34,11 @@ def check_known(field: str, value: object, known: Iterable[object]) -> None:
     raise ValueError(f"{field} must be one of {', '.join(names)}, got {value!r}{hint}")
 
 
+def check_seed(field: str, seed: int | None) -> None:
+    """Raises: ValueError for a seed that torch or a table's column of 64 bits cannot hold; None is any."""
+    check(seed is None or -(2**63) <= seed < 2**63, f"{field} must be from -2**63 to 2**63 - 1, got {seed}")
+
+
 def conform(config: Any) -> None:
     """Every field of a dataclass instance has its annotated type: int, float, bool, str, a tuple, or None.
 

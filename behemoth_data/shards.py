@@ -23,6 +23,7 @@ from tqdm import tqdm
 from behemoth_data.corpus import Corpus
 from behemoth_data.export import _put_in_place, _remove_leftovers
 from behemoth_data.lexicon import PADDING
+from behemoth_data.places import local_path
 from behemoth_data.settings import check
 
 INDEX, VOCABULARY = "index.json", "vocabulary.json"
@@ -60,18 +61,19 @@ def export_tokens(
     FileExistsError if `output` holds anything else and may not be overwritten, OSError if a file cannot be
     written. Nothing is then written, and what was there before is still there.
     """
-    folder = Path(output).resolve()
+    output = local_path("output", output)
+    folder = output.resolve()
     inside = Path.cwd().is_relative_to(folder)
     check(not inside, f"output must not be or contain the working directory, got {output}")
     shards, header = _plan(corpus, shard_tokens), _header(corpus)
     _remove_leftovers(folder)  # first: it may put back a folder that a killed run was replacing
     if _holds(folder, corpus, shards, header):
         _log.info("%s already holds exactly this export: nothing was written", output)
-        return Path(output)
+        return output
     if not overwrite and os.path.lexists(folder) and not (folder.is_dir() and not any(folder.iterdir())):
         raise FileExistsError(f"output must be a new or empty folder, got {output}: use --overwrite to replace it")
     _write(folder, corpus, shards, header, progress)
-    return Path(output)
+    return output
 
 
 def open_tokens(folder: str | os.PathLike[str]) -> list[np.memmap[Any, np.dtype[Any]]]:
@@ -79,10 +81,9 @@ def open_tokens(folder: str | os.PathLike[str]) -> list[np.memmap[Any, np.dtype[
 
     Raises: OSError if there is no index, ValueError if it is none or a shard is not as long as it says.
     """
-    index = _read_index(Path(folder))
-    return [
-        np.memmap(Path(folder) / shard["file"], dtype=_DTYPES[index["dtype"]], mode="r") for shard in index["shards"]
-    ]
+    place = local_path("folder", folder)
+    index = _read_index(place)
+    return [np.memmap(place / shard["file"], dtype=_DTYPES[index["dtype"]], mode="r") for shard in index["shards"]]
 
 
 def _plan(corpus: Corpus, shard_tokens: int) -> list[_Shard]:

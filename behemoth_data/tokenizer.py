@@ -12,7 +12,7 @@ def build_tokenizer(lexicon: Lexicon) -> PreTrainedTokenizerFast:
     """A tokenizer that gives every token of the lexicon its own id, and saves and loads with transformers alone.
 
     It adds nothing to what it is given: append <|endoftext|> where a sentence ends. A word that the world
-    does not have becomes <|unknown|>.
+    does not have becomes <|unknown|>. Of texts that are padded, the shorter ones are padded on the left.
     """
     tokenizer = Tokenizer(models.WordLevel(dict(lexicon.token_ids), unk_token=UNKNOWN))
     split = pre_tokenizers.WhitespaceSplit()
@@ -28,6 +28,7 @@ def build_tokenizer(lexicon: Lexicon) -> PreTrainedTokenizerFast:
         eos_token=END,
         pad_token=PADDING,
         unk_token=UNKNOWN,
-        padding_side="right",
+        padding_side="left",  # a prompt must end where its answer begins
+        model_input_names=["input_ids", "attention_mask"],  # by default, version 4 has a third, which GPT-NeoX refuses
         clean_up_tokenization_spaces=False,
     )

@@ -10,6 +10,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from behemoth_data.corpus import Corpus, from_description
+from behemoth_data.places import local_path
 from behemoth_data.safety import refuse_pickles
 from behemoth_data.settings import check
 from behemoth_editing.method import weights_digest
@@ -27,6 +28,8 @@ class Checkpoint:
     corpus: Corpus
     recall: dict[str, dict[str, float]]  # by form and edge, as measured when training ended
     weights: str  # digest
+    from_hub: bool = False  # whether the name is a Hub id
+    precision: str | None = None  # bf16 or fp32, in which it was trained; None where it does not say
 
 
 def load_checkpoint(name: str, device: torch.device | str = "cpu", revision: str | None = None) -> Checkpoint:
@@ -36,6 +39,9 @@ def load_checkpoint(name: str, device: torch.device | str = "cpu", revision: str
     Raises: ValueError for a model that carries no world or one that this generator makes differently, a pickle
     or code of its own; OSError for a folder or Hub id without a model.
     """
+    place = local_path("model", name)
+    from_hub = not place.is_dir()
+    name = name if from_hub else str(place)
     at = {} if revision is None else {"revision": revision}
     try:
         config = AutoConfig.from_pretrained(name, trust_remote_code=False, **at)
@@ -58,4 +64,5 @@ def load_checkpoint(name: str, device: torch.device | str = "cpu", revision: str
     )
     model = cast(PreTrainedModel, nn.Module.to(loaded, device))
     model.train(False)
-    return Checkpoint(name, model, corpus, description["recall"], weights_digest(model))
+    precision = description.get("precision")
+    return Checkpoint(name, model, corpus, description["recall"], weights_digest(model), from_hub, precision)

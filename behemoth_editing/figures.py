@@ -20,6 +20,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from behemoth_editing.identity import model_of
 from behemoth_editing.results import (
     OUTCOMES,
     Scores,
@@ -32,7 +33,7 @@ from behemoth_editing.results import (
     recall_of,
     share,
 )
-from behemoth_editing.verdicts import as_by_default, layers_in_words, rank_in_words, rank_series
+from behemoth_editing.verdicts import as_by_default, by_precision, layers_in_words, rank_in_words, rank_series
 
 _INK = "#010203"  # stands for the page's text colour; no mark uses it
 # Okabe and Ito's palette for colour-blind readers, less its yellow and black, which vanish on light or dark.
@@ -116,8 +117,9 @@ def drawings(found: Sequence[Summary], *, pdf: bool = False) -> dict[str, list[D
         for index, (place, here) in enumerate(places, start=1):
             chosen = named(here)
             add("tradeoff", index, place, lambda f: _tradeoff(f, f.add_subplot(), here, chosen, scored, look))  # noqa: B023
-            add("ranks", index, place, lambda f: _ranks(f, as_by_default(here)))  # noqa: B023
-            add("layers", index, place, lambda f: _layers(f, as_by_default(here)))  # noqa: B023
+            for words, part in by_precision(as_by_default(here)):
+                add("ranks", index, place + words, lambda f: _ranks(f, part))  # noqa: B023
+                add("layers", index, place + words, lambda f: _layers(f, part))  # noqa: B023
             add("kinds", index, place, lambda f: _kinds(f, f.add_subplot(), chosen, scored, look))  # noqa: B023
             add("ripple", index, place, lambda f: _ripple(f, f.add_subplot(), chosen))  # noqa: B023
             add("cost", index, place, lambda f: _cost(f, f.add_subplot(), here, chosen, scored, look))  # noqa: B023
@@ -506,7 +508,8 @@ def _same_settings(here: Iterable[Summary]) -> Iterator[tuple[str, list[Summary]
     """Every method with its settings that was run in two worlds or more, by its label."""
     groups: dict[str, list[Summary]] = {}
     for summary in here:
-        key = as_json([summary.family, summary.settings, summary.row["edge"], summary.row["num_edits"]])
+        asked = [summary.row["edge"], summary.row["num_edits"]]
+        key = as_json([summary.family, summary.settings, summary.precision, *asked])
         groups.setdefault(key, []).append(summary)
     several = [group for group in groups.values() if len({summary.world for summary in group}) > 1]
     families = [group[0].family for group in several]
@@ -546,7 +549,7 @@ def _recall(figure: Figure, axes: Axes, here: Sequence[Summary]) -> str:
             for row in summary.rows:
                 known, score = recall_of(row), (row.get("scores") or {}).get("collateral_accuracy")
                 if known is not None and score is not None and score["value"] is not None:
-                    by_model.setdefault(row["model"], []).append((known, float(score["value"])))
+                    by_model.setdefault(model_of(row), []).append((known, float(score["value"])))
             points: _Points = [
                 (own[0][0], None, sum(value for _, value in own) / len(own)) for own in by_model.values()
             ]

@@ -25,6 +25,7 @@ from behemoth_editing.method import (
     copy_of,
     layers_of,
     matrix_of,
+    stored_like,
     weights_digest,
 )
 
@@ -70,9 +71,9 @@ class Tuning(FitSettings):
         details = self._train(edited, parameters, before, task, objective, shared or Shared())
         if self.rank is not None:
             for parameter, original in zip(parameters, before, strict=True):
-                parameter.data = original + best_of_rank(parameter.data - original, self.rank)
+                parameter.data.copy_(original + best_of_rank(parameter.data - original, self.rank))
         edited.requires_grad_(False)
-        return Edited(edited, details)
+        return Edited(stored_like(model, edited), details)
 
     def _train(
         self,
@@ -159,6 +160,6 @@ class FineTuneConstrained(FineTune):
 
 def best_of_rank(matrix: torch.Tensor, rank: int) -> torch.Tensor:
     """The matrix of at most this rank that is nearest in Frobenius norm. Source: Eckart and Young, 1936."""
-    left, values, right = torch.linalg.svd(matrix.double(), full_matrices=False)
+    left, values, right = torch.linalg.svd(matrix.cpu().double(), full_matrices=False)
     nearest: torch.Tensor = left[:, :rank] * values[:rank] @ right[:rank]
-    return nearest.to(matrix.dtype)
+    return nearest.to(matrix.dtype).to(matrix.device)

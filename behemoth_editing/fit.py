@@ -22,9 +22,10 @@ from transformers import PreTrainedModel
 from behemoth_data.edits import EditTask
 from behemoth_data.grammar import Query
 from behemoth_data.rng import Stream
-from behemoth_data.settings import check, check_known, conform, setting
+from behemoth_data.settings import check, check_known, check_seed, conform, setting
 from behemoth_editing.method import layers_of, recorded
 from behemoth_models.precision import PRECISION_HELP, PRECISIONS, autocast, resolve_precision
+from behemoth_models.recall import evaluation_mode
 
 IGNORED = -100  # target of a token whose prediction is not trained
 _AHEAD = 10  # steps whose rows pass the frozen layers together
@@ -55,6 +56,7 @@ class FitSettings:
         check(0 <= self.retain_accuracy <= 1, f"retain_accuracy must be from 0 to 1, got {self.retain_accuracy}")
         for field in ("max_steps", "edited_rows", "retain_rows", "patience"):
             check(getattr(self, field) >= 1, f"{field} must be at least 1, got {getattr(self, field)}")
+        check_seed("fit_seed", self.fit_seed)
         check_known("retain", self.retain, ["mixture", "none"])
         check_known("precision", self.precision, PRECISIONS)
 
@@ -124,6 +126,7 @@ def fit(
 ) -> dict[str, Any]:
     """The parameters are trained, in place, until the objective is reached and, if it settles, the rest in place again.
 
+    Training is in evaluation mode, without dropout: what is wanted is that the model answers so, as it is asked.
     Every step sees as many retain facts of each kind, so that the few facts with the old object, which suffer
     first, are heard. The loss weighs edited against retained as their rows in the mixture (an edited fact counts
     `edited_repeats` times), kinds alike. `project` is called after every optimizer step. The objective is reached
@@ -160,7 +163,7 @@ def fit(
         seen[edited.places] = True
         held = held + 1 if bool(seen.all()) and objective.reached(right) else 0
         losses.append(loss.item())
-        retained.append([kind.right.double().mean().item() for kind in kept])
+        retained.append([kind.right.cpu().double().mean().item() for kind in kept])
         if not math.isfinite(losses[-1]):
             raise FloatingPointError(f"loss is {losses[-1]} at step {step + 1}: try a lower learning_rate")
         if held >= settings.patience and (
@@ -232,7 +235,7 @@ class _Rows:
         if self._below is None or not len(new):
             return
         tokens = self._tokens[new, : self._lengths[new].max()]
-        with torch.no_grad(), autocast(self._precision, self._device):
+        with evaluation_mode(self._below), torch.no_grad(), autocast(self._precision, self._device):
             states = self._below(input_ids=tokens, use_cache=False).last_hidden_state
         if not len(self._states):
             self._states = states.new_zeros(*self._tokens.shape, states.shape[-1])
@@ -244,7 +247,7 @@ class _Rows:
         chosen = [part.rows(step) for part in parts]
         rows = list(itertools.chain(*chosen))
         length = self._lengths[rows].max()
-        with autocast(self._precision, self._device), recorded(self._watched) as outputs:
+        with evaluation_mode(self._above), autocast(self._precision, self._device), recorded(self._watched) as outputs:
             if self._below is None:
                 found = self._above(input_ids=self._tokens[rows, :length], use_cache=False)
             else:

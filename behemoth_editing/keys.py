@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 from behemoth_data.edits import Background
 from behemoth_data.settings import check
 from behemoth_editing.method import Shared, layers_of, matrix_of, weights_digest
+from behemoth_models.recall import evaluation_mode, widened
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +38,7 @@ class _Stop(Exception):
 
 
 def keys_of(model: PreTrainedModel, output_matrix: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
-    """The keys [n, T, D] of token ids [n, T] at a layer's output matrix; later layers are not run."""
+    """The keys [n, T, D] of token ids [n, T] at a layer's output matrix, without dropout; later layers are not run."""
     keys: list[torch.Tensor] = []
 
     def record(_: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
@@ -46,7 +47,7 @@ def keys_of(model: PreTrainedModel, output_matrix: nn.Module, tokens: torch.Tens
 
     handle = output_matrix.register_forward_pre_hook(record)
     try:
-        with torch.no_grad(), contextlib.suppress(_Stop):
+        with evaluation_mode(model), torch.no_grad(), contextlib.suppress(_Stop):
             model(input_ids=tokens, use_cache=False)
     finally:
         handle.remove()
@@ -88,8 +89,12 @@ def key_statistics(
 ) -> KeyStatistics:
     """The second moment of the keys over every token of every sentence, batches summed in float64.
 
-    The end-of-text token that closes a sentence has no successor and is left out, as in training.
+    The end-of-text token that closes a sentence has no successor and is left out, as in training. Of a model with
+    weights narrower than float32 a wider copy is asked.
     """
+    name = next(name for name, part in model.named_modules() if part is output_matrix)
+    model = widened(model)
+    matrix = model.get_submodule(name)
     width = output_matrix.in_features
     check(background.digest != "", "background must hold sentences for the statistics of keys, got none")
     total, count = torch.zeros(width, width, dtype=torch.float64), 0
@@ -97,7 +102,7 @@ def key_statistics(
     for block in tqdm(background.blocks(), desc="key statistics", unit="block", leave=False, disable=not progress):
         for start in range(0, len(block), batch_size):
             tokens = torch.from_numpy(block[start : start + batch_size, :-1]).to(device)
-            keys = keys_of(model, output_matrix, tokens).flatten(0, 1).float()
-            total += (keys.T @ keys).double().cpu()
+            keys = keys_of(model, matrix, tokens).flatten(0, 1)
+            total += (keys.T @ keys).cpu().double()
             count += len(keys)
     return KeyStatistics(total / count, count, weights, background.digest)

@@ -22,6 +22,7 @@ from behemoth_editing.method import (
     copy_of,
     layers_of,
     matrix_of,
+    stored_like,
 )
 
 
@@ -66,7 +67,7 @@ class Lora(FitSettings):
             layers_to_transform=self._layers(model),
         )
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.fit_seed)
+            torch.default_generator.manual_seed(self.fit_seed)  # and not those of GPUs, which peft does not draw from
             adapted = cast(PeftModel, get_peft_model(edited, config))
         trained = [parameter for parameter in adapted.parameters() if parameter.requires_grad]
         details = fit(
@@ -74,4 +75,4 @@ class Lora(FitSettings):
         )  # peft has put its matrices into the copy itself
         merged = cast(PreTrainedModel, adapted.merge_and_unload())
         merged.requires_grad_(False)
-        return Edited(merged, {**details, "rank": rank})
+        return Edited(stored_like(model, merged), {**details, "rank": rank})

@@ -136,7 +136,7 @@ def weight_change(before: PreTrainedModel, after: PreTrainedModel, *, roundings:
     changes: dict[str, ParameterChange] = {}
     squares_before = squares = 0.0
     for name, parameter in old.items():
-        first, second = (weight.detach().double().cpu() for weight in (parameter, new[name]))
+        first, second = (weight.detach().cpu().double() for weight in (parameter, new[name]))
         squares_before += float(first.square().sum())
         if torch.equal(first, second):
             continue

@@ -22,8 +22,18 @@ from behemoth_data.edits import EditTask
 from behemoth_data.settings import check, check_known, conform, setting
 from behemoth_editing.fit import IGNORED, rows_of
 from behemoth_editing.keys import KeyStatistics, keys_of, shared_statistics
-from behemoth_editing.method import Edited, Shared, check_layers, copy_of, hidden_of, layers_of, matrix_of, recorded
-from behemoth_editing.rome import SITES, padded, ridge_inverse, site_positions
+from behemoth_editing.method import (
+    Edited,
+    Shared,
+    check_layers,
+    copy_of,
+    hidden_of,
+    layers_of,
+    matrix_of,
+    recorded,
+    stored_like,
+)
+from behemoth_editing.rome import SITES, padded, ridge_inverse, site_place
 
 _ROWS = 64  # requests whose values are searched for in one batch
 
@@ -58,26 +68,29 @@ class BatchSettings:
         check_layers(model, self.layers)
 
     def __call__(self, model: PreTrainedModel, task: EditTask, shared: Shared | None = None) -> Edited:
-        """The edited copy; one matrix of each layer differs. Raises: ValueError for a layer that is not there.
+        """The edited copy; one matrix of each layer differs.
 
         Source: Meng et al., "Mass-editing memory in a transformer", 2023, algorithm 1.
+        Raises: ValueError for a layer that is not there, or a prompt whose site is not known.
         """
         self.check(model)
-        shared = shared or Shared()
+        shared, places = shared or Shared(), [site_place(request, self.site) for request in task.requests]
         layers = sorted(self.layers)  # each reads what the ones below it left
-        solvers = [self._solver(shared_statistics(model, layer, task.background, shared)) for layer in layers]
         edited = copy_of(model)
+        solvers = [self._solver(shared_statistics(edited, layer, task.background, shared)) for layer in layers]
         last = layers_of(edited)[layers[-1]]
-        prompts, positions = _prompts(task, self.site, edited.device)
+        prompts, _ = padded(task.requests, edited.device)
+        positions = torch.tensor(places, device=edited.device)
         values, details = self._values(edited, last, task, prompts, positions)
         for number, layer in enumerate(layers):
             matrix, (metric, ridge) = matrix_of(edited, layer, "mlp.dense_4h_to_h"), solvers[number]
-            keys = _at(keys_of(edited, matrix, prompts), positions).double().cpu()
+            keys = _at(keys_of(edited, matrix, prompts), positions).cpu().double()
             missing = values - _hidden(edited, last, prompts, positions)
             change = batch_update(missing / (len(layers) - number), keys, metric, ridge)
-            matrix.weight.data = (matrix.weight.double().cpu() + change).to(matrix.weight)
+            before = matrix.weight.detach().cpu().double()
+            matrix.weight.data.copy_((before + change).to(matrix.weight.dtype))
         left = (values - _hidden(edited, last, prompts, positions)).norm() / values.norm()
-        return Edited(edited, {**details, "missing": float(left)})
+        return Edited(stored_like(model, edited), {**details, "missing": float(left)})
 
     def _solver(self, statistics: KeyStatistics) -> tuple[torch.Tensor, float]:
         """The metric [D, D] and the ridge of batch_update."""
@@ -94,7 +107,7 @@ class BatchSettings:
             some = slice(start, start + _ROWS)
             tokens, targets = (rows.to(model.device) for rows in rows_of(task.requests[some]))
             change, loss, taken = self._search(model, last, tokens, targets, positions[some], before[some])
-            found.append(before[some] + change.double().cpu())
+            found.append(before[some] + change.cpu().double())
             steps, losses = max(steps, taken), losses + loss.tolist()
         return torch.cat(found), {"steps": steps, "loss": max(losses)}
 
@@ -108,7 +121,7 @@ class BatchSettings:
         before: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor, int]:
         """Changes [n, H] of the hidden states by Adam, each as if it were searched for alone; losses [n]; steps."""
-        norms = before.norm(dim=1, keepdim=True).to(tokens.device, torch.float32)
+        norms = before.norm(dim=1, keepdim=True).float().to(tokens.device)
         change = torch.zeros(before.shape, device=tokens.device, requires_grad=True)
         optimizer = torch.optim.Adam([change], lr=self.learning_rate)
         answered = (targets != IGNORED).sum(1)
@@ -233,12 +246,6 @@ def null_projection(moment: torch.Tensor, energy: float) -> torch.Tensor:
     return projection
 
 
-def _prompts(task: EditTask, site: str, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """The requests' prompts [n, T] and the site's places [n] in them."""
-    prompts, _ = padded(task.requests, device)
-    return prompts, torch.tensor(site_positions(task, site), device=device)
-
-
 def _at(states: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
     """Rows [n, width] of states [n, T, width], each at its own place."""
     return states[torch.arange(len(positions), device=states.device), positions]
@@ -248,7 +255,7 @@ def _hidden(model: PreTrainedModel, layer: nn.Module, prompts: torch.Tensor, pos
     """What the layer puts out [n, H] float64 at the places of the prompts."""
     with torch.no_grad(), recorded(layer) as outputs:
         model.base_model(input_ids=prompts, use_cache=False)
-    return _at(outputs[0], positions).double().cpu()
+    return _at(outputs[0], positions).cpu().double()
 
 
 @contextlib.contextmanager

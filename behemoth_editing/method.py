@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import dataclasses
 import hashlib
+import itertools
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 
 from behemoth_data.edits import EditTask
 from behemoth_data.settings import check, check_known
+from behemoth_models.recall import FRACTIONS, in_type, widest_type
 
 if TYPE_CHECKING:  # which itself imports this module
     from behemoth_editing.keys import KeyStatistics
@@ -65,6 +66,9 @@ class Shared:
 class EditMethod(Protocol):
     """A frozen dataclass of settings; calling it edits a copy and leaves the model given bit-identical.
 
+    The model given is not run at all, so that its mode and its gradients stay as they are even where an edit fails. All
+    is computed on the copy, in evaluation mode and float32 (see copy_of), and given back in the types of the weights
+    given (see stored_like).
     `shared` may be given to let several calls share expensive statistics; results do not depend on it.
     """
 
@@ -81,10 +85,30 @@ class EditMethod(Protocol):
 
 
 def copy_of(model: PreTrainedModel) -> PreTrainedModel:
-    """A copy with weights of its own, in evaluation mode and without gradients."""
-    edited = copy.deepcopy(model)
+    """A copy with weights of its own, in evaluation mode, without gradients, and with no weight narrower than float32.
+
+    It has one type throughout, the widest of the weights' own, float32 at least.
+    Raises: ValueError for weights that are no floating-point numbers of 16 bits or more.
+    """
+    check_types(model)
+    edited = in_type(model, widest_type(model), copied=True)
     edited.train(False)
-    edited.requires_grad_(False)
+    return edited
+
+
+def stored_like(model: PreTrainedModel, edited: PreTrainedModel) -> PreTrainedModel:
+    """The edited copy with every weight and buffer in the type that it has in the model given, rounded in place.
+
+    Raises: FloatingPointError for a weight that its type cannot hold.
+    """
+    types = {name: tensor.dtype for name, tensor in itertools.chain(model.named_parameters(), model.named_buffers())}
+    for name, tensor in itertools.chain(edited.named_parameters(), edited.named_buffers()):
+        if tensor.dtype == types[name]:
+            continue
+        stored = tensor.detach().to(types[name])
+        if bool((stored.isinf() & tensor.isfinite()).any()):
+            raise FloatingPointError(f"{name} has weights that {types[name]} cannot hold: edit a float32 copy instead")
+        tensor.data = stored
     return edited
 
 
@@ -138,6 +162,15 @@ def check_layers(model: PreTrainedModel, layers: Sequence[int]) -> None:
     count = len(layers_of(model))
     for layer in layers:
         check(0 <= layer < count, f"layer must lie in [0, {count}), the model's layers, got {layer}")
+
+
+def check_types(model: PreTrainedModel) -> None:
+    """Raises: ValueError for weights that are no floating-point numbers of 16 bits or more, as quantised ones are."""
+    for name, weight in model.named_parameters():
+        check(
+            weight.dtype in FRACTIONS,
+            f"weights must be of type float16, bfloat16, float32 or float64, got {weight.dtype} for {name}",
+        )
 
 
 def check_layer_choice(layers: Sequence[int] | None) -> None:

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 
 from behemoth_data.edits import Probe
 from behemoth_data.settings import check
-from behemoth_models.recall import evaluating, greedy_answers
+from behemoth_models.recall import evaluating, greedy_answers, widened
 
 Answer = tuple[int, ...]
 Floats = NDArray[np.float64]
@@ -49,7 +49,7 @@ def next_log_probabilities(
     """
     check(len(prompts) > 0, "prompts must hold at least 1 prompt, got 0")
     rows: list[Floats] = [np.empty(0)] * len(prompts)
-    for places, found in _next(model, prompts, batch_size):
+    for places, found in _next(widened(model), prompts, batch_size):
         for place, row in zip(places, found, strict=True):
             rows[place] = row
     return np.stack(rows)
@@ -69,6 +69,7 @@ def answer_log_probabilities(
         table.ndim == 2 and table.size > 0,
         f"candidates must be a table of answers and tokens, each at least 1, got shape {table.shape}",
     )
+    model = widened(model)
     total = np.zeros((len(prompts), len(table)))
     for width in range(table.shape[1]):
         sharing: dict[Answer, list[int]] = {}  # candidates by their first `width` tokens
@@ -100,5 +101,5 @@ def _next(
             tokens = torch.tensor([prompts[place] for place in some], device=device)
             with evaluating(model):
                 logits = model(input_ids=tokens, use_cache=False, logits_to_keep=1).logits[:, -1]
-                found = log_softmax(logits.double(), dim=-1)
-            yield some, found.cpu().numpy()
+                found = log_softmax(logits.cpu().double(), dim=-1)  # not every device has float64
+            yield some, found.numpy()

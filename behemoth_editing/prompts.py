@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -25,7 +26,9 @@ class Request:
     subject: str  # a part of the prompt
     new: str  # the answer that the edited model is to give
     original: str  # the answer that is to be given up
-    same_subject: tuple[tuple[str, str], ...] = ()  # (prompt, answer) of other facts of the subject, which must stay
+    # (prompt, answer) of other facts of the subject, which must stay. For the site subject_last of rome the subject has
+    # to appear in them too.
+    same_subject: tuple[tuple[str, str], ...] = ()
 
 
 def task_of(
@@ -53,16 +56,26 @@ def task_of(
     check(edited_repeats >= 1, f"edited_repeats must be at least 1, got {edited_repeats}")
     known = [_ids(tokenizer, "sentences", text) + _end(tokenizer) for text in sentences]
 
-    def query(prompt: str, answer: str) -> Query:
-        return Query(prompt, answer, _ids(tokenizer, "prompt", prompt), _ids(tokenizer, "answer", answer))
+    def query(prompt: str, answer: str, subject: str = "") -> Query:
+        ids = _ids(tokenizer, "prompt", prompt), _ids(tokenizer, "answer", answer)
+        return Query(prompt, answer, *ids, _subject_end(tokenizer, prompt, subject))
+
+    def asked(request: Request, answer: str) -> Query:
+        found = query(request.prompt, answer, request.subject)
+        check(
+            found.subject_end is not None,
+            f"subject must be a part of its prompt {request.prompt!r}, got {request.subject!r}",
+        )
+        return found
 
     return EditTask(
-        requests=tuple(query(request.prompt, request.new) for request in requests),
-        originals=tuple(query(request.prompt, request.original) for request in requests),
-        refusals=tuple(query(request.prompt, refusal) for request in requests),
-        subject_ends=tuple(_subject_end(tokenizer, request) for request in requests),
+        requests=tuple(asked(request, request.new) for request in requests),
+        originals=tuple(asked(request, request.original) for request in requests),
+        refusals=tuple(asked(request, refusal) for request in requests),
         retain={"given": tuple(query(*pair) for pair in retain)} if retain else {},
-        same_subject=tuple(tuple(query(*pair) for pair in request.same_subject) for request in requests),
+        same_subject=tuple(
+            tuple(query(*pair, request.subject) for pair in request.same_subject) for request in requests
+        ),
         contexts=tuple(known[:_CONTEXTS]),
         background=Background(digest(known) if known else "", lambda: _blocks(known)),
         edited_repeats=edited_repeats,
@@ -81,16 +94,17 @@ def _end(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
     return (0 if end is None else int(end),)
 
 
-def _subject_end(tokenizer: PreTrainedTokenizerBase, request: Request) -> int:
-    """The place of the last token that touches the subject's last appearance in the prompt."""
-    start = request.prompt.rfind(request.subject)
-    check(
-        bool(request.subject) and start >= 0,
-        f"subject must be a part of its prompt {request.prompt!r}, got {request.subject!r}",
-    )
-    last = start + len(request.subject) - 1
-    places = tokenizer(request.prompt, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
-    return max(place for place, (first, stop) in enumerate(places) if first <= last < stop)
+def _subject_end(tokenizer: PreTrainedTokenizerBase, prompt: str, subject: str) -> int | None:
+    """The place of the last token that touches the subject's last appearance in the prompt; none where it has none.
+
+    An appearance as a word of its own comes before one inside another word, such as Peru in Peruvian.
+    """
+    if not subject or subject not in prompt:
+        return None
+    words = [found.start() for found in re.finditer(rf"(?<!\w){re.escape(subject)}(?!\w)", prompt)]
+    last = (words[-1] if words else prompt.rfind(subject)) + len(subject) - 1
+    places = tokenizer(prompt, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+    return max((place for place, (first, stop) in enumerate(places) if first <= last < stop), default=None)
 
 
 def _blocks(sentences: Sequence[tuple[int, ...]]) -> Iterator[NDArray[np.int64]]:

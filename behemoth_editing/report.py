@@ -21,14 +21,15 @@ from pathlib import Path
 import jinja2
 
 from behemoth_data.edits import EditConfig
+from behemoth_data.places import local_path
 from behemoth_data.scenarios import RELATION_SCENARIOS
 from behemoth_data.settings import check
 from behemoth_editing import METHODS
 from behemoth_editing.figures import Drawing, drawings, named, standalone
+from behemoth_editing.identity import model_of, precision_of, shown_place, shown_rows
+from behemoth_editing.result_file import PLACE, Row
 from behemoth_editing.results import (
     OUTCOMES,
-    PLACE,
-    Row,
     Scores,
     Summary,
     as_json,
@@ -64,10 +65,11 @@ def _identity(summary: Summary) -> list[str]:
     row = [*summary.rows, *summary.failed][0]
     names = (*PLACE, "method")
     seeds = " ".join(str(seed) for seed in sorted({cell["seed"] for cell in summary.rows}))
-    return [*(str(row[name]) for name in names), as_json(row["settings"]), summary.models, seeds]
+    made = [precision_of(row) or "", row.get("model_precision") or ""]
+    return [*(str(row[name]) for name in names), as_json(row["settings"]), *made, summary.models, seeds]
 
 
-_IDENTITY = (*PLACE, "method", "settings", "models", "seeds")
+_IDENTITY = (*PLACE, "method", "settings", "precision", "model_precision", "models", "seeds")
 
 
 def _summary_csv(found: Sequence[Summary]) -> str:
@@ -235,7 +237,9 @@ def _commands(rows: Sequence[Row], folders: Sequence[str], output: str) -> list[
     """The shell commands that make the results of each kind of edit again, and then this report.
 
     Settings that were swept have all their values: a command makes every combination, and so at least what is shown.
+    Folders that are not below the one where commands are given go by their names.
     """
+    folders = [shown_place(folder) for folder in folders]
     groups: dict[str, list[Row]] = {}
     for row in rows:
         key = [row["structure"], row["edge"], row["relation"], row["num_edits"], row["method"]]
@@ -245,7 +249,7 @@ def _commands(rows: Sequence[Row], folders: Sequence[str], output: str) -> list[
         first = found[0]
         draws = draw_settings(first)
         options: dict[str, Iterable[object]] = {
-            "model": list(dict.fromkeys(row["model"] for row in found))[:_MODELS_SHOWN],
+            "model": list({model_of(row): shown_place(row["model"]) for row in found}.values())[:_MODELS_SHOWN],
             "scenarios": dict.fromkeys(row["scenario"] for row in found),
             "edge": [first["edge"]] if first["edge"] != "subject_object" else [],
             "relation": [first["relation"]] if first["relation"] != 0 else [],
@@ -262,7 +266,7 @@ def _commands(rows: Sequence[Row], folders: Sequence[str], output: str) -> list[
         folder = {"output_dir": folders if len(folders) == 1 else []}
         ordered = {"model": options.pop("model"), "methods": options.pop("methods"), **options, **folder}
         edits.append(_command("behemoth edit", ordered))
-    return [*edits, _command(report, {"output_dir": [output]})]
+    return [*edits, _command(report, {"output_dir": [shown_place(output)]})]
 
 
 def _swept(rows: Sequence[Row]) -> dict[str, list[object]]:
@@ -293,7 +297,7 @@ def page(
     rows: Sequence[Row], folders: Sequence[str] = ("results",), output: str = "report", command: str | None = None
 ) -> str:
     """The whole report as one HTML document that loads nothing; `command` made the results, if one command did."""
-    found = summaries(rows)
+    found = summaries(shown_rows(rows))
     return _page(rows, found, verdicts(found), drawings(found), folders, output, command)
 
 
@@ -319,6 +323,7 @@ def _page(
         rank=rank_in_words,
     )
     template = files("behemoth_editing").joinpath("report.html.jinja").read_text(encoding="utf-8")
+    commands, rows = _commands(rows, folders, output), shown_rows(rows)
     failed = [row for row in rows if row["error"] is not None]
     worlds = list(dict.fromkeys(verdict.world for verdict in judged))
     return environment.from_string(template).render(
@@ -344,7 +349,7 @@ def _page(
         seeds=sorted({row["seed"] for row in rows}),
         worlds=[json.loads(world) for world in dict.fromkeys(as_json(row["world"]) for row in rows)],
         versions=[json.loads(version) for version in dict.fromkeys(as_json(row["versions"]) for row in rows)],
-        commands=_commands(rows, folders, output),
+        commands=commands,
         command=command,
     )
 
@@ -355,10 +360,16 @@ _QUESTIONS = {"F1": "tradeoff", "F2": "ranks", "F3": "ranks", "F4": "layers", "F
 
 def _models(rows: Sequence[Row]) -> list[dict[str, object]]:
     """Every model with what it knew before, and the digest of its weights."""
-    found = {row["model"]: row for row in rows}
+    found = {model_of(row): row for row in rows}
     return [
-        {"name": name, "structure": row["structure"], "recall": recall_of(row), "weights": row["weights"]["before"]}
-        for name, row in found.items()
+        {
+            "name": row["model"],
+            "structure": row["structure"],
+            "recall": recall_of(row),
+            "precision": row.get("model_precision"),
+            "weights": weights,
+        }
+        for weights, row in found.items()
     ]
 
 
@@ -392,12 +403,13 @@ def write_report(
     report's are never removed. The page names `command` as what makes all of it again, if there is one.
     Raises: ValueError for bad results, or for an output_dir that holds something else, unless `overwrite`.
     """
+    output_dir = local_path("output_dir", output_dir)
     rows = load_results(folders)
     earlier = _check_output(output_dir, overwrite)
-    found = summaries(rows)
+    found = summaries(shown_rows(rows))
     judged = verdicts(found)
     figures = drawings(found, pdf=True)
-    names = [folder.as_posix() for folder in folders]
+    names = [Path(folder).as_posix() for folder in folders]
     contents: dict[str, bytes] = {}
     for drawing in (drawing for some in figures.values() for drawing in some):
         contents[f"figures/{drawing.name}.svg"] = standalone(drawing.svg).encode("utf-8")

@@ -12,8 +12,12 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from behemoth_data.card import render, size_category
+from behemoth_data.places import local_path
 from behemoth_data.settings import check
-from behemoth_editing.results import PLACE, Row, Summary, duration, share, summaries
+from behemoth_editing.identity import precision_of, shown_rows
+from behemoth_editing.plain import plain
+from behemoth_editing.result_file import PLACE, Row, put_file
+from behemoth_editing.results import Summary, duration, share, summaries
 
 TABLE = "results.parquet"
 CARD = "README.md"
@@ -21,11 +25,12 @@ PICTURE = "results.svg"
 
 HEADLINES = ("edit_success", "paraphrase_success", "collateral_accuracy", "collateral_drop")
 _WORDS = ("cell", "structure", "edge", "relation", "scenario", "num_edits", "method", "seed", "model", "started")
+_PRECISIONS = ("precision", "model_precision")
 _SECONDS = ("edit", "shared", "score")
 _NESTED = ("settings", "world", "edits", "units", "recall", "details", "versions", "weights")
 _NUMBERS = {"relation": pa.int64(), "num_edits": pa.int64(), "seed": pa.int64()}
 # Fields of a row that have columns of their own; all others are kept in the column `other`.
-_FLAT = {*_WORDS, *_NESTED, "corpus", "seconds", "scores", "error"}
+_FLAT = {*_WORDS, *_PRECISIONS, *_NESTED, "hub_id", "corpus", "seconds", "scores", "error"}
 
 _TEXTS = {
     "cell": "digest of the model, its world, the method with its settings, the draw and the code's version",
@@ -36,8 +41,10 @@ _TEXTS = {
     "num_edits": "edits asked for",
     "method": "the editing method",
     "seed": "number of the draw of edits",
-    "model": "folder or Hub id of the model that was edited",
+    "model": "name of the model that was edited, or its Hub id; `weights_before` says which it is",
     "started": "when the cell began, UTC",
+    "precision": "bf16 or fp32: the precision in which the method trained; null where it does not say",
+    "model_precision": "bf16 or fp32: the precision in which the model was trained; null where it does not say",
     "corpus": "digest of the model's training corpus",
     "weights_before": "digest of the model's weights before the edits",
     "error": "why the cell failed; null where it did not",
@@ -53,7 +60,7 @@ _TEXTS = {
     "edits": "JSON: how edits and probes were drawn",
     "units": "JSON: the raw counts of every edit, which all scores come from",
     "recall": "JSON: what the model knew before, by form and table",
-    "details": "JSON: what the method says of each of its runs",
+    "details": 'JSON: what the method says of each of its runs; "nan", "inf" and "-inf" are numbers',
     "versions": "JSON: versions of the code and of the libraries",
     "weights": "JSON: digests of the weights before and after",
     "other": "JSON: whatever else the row has",
@@ -63,13 +70,17 @@ _TEXTS = {
 def result_table(rows: Sequence[Row]) -> pa.Table:
     """One table row per result row, in their order: numbers and words in columns, nested parts as JSON text.
 
-    Every score with a value and an interval has the columns NAME, NAME_low, NAME_high and NAME_count, null where
-    the row has no such score. Raises: ValueError for no rows.
+    Models go by their names, and no path of this machine is in any words. Every score with a value and an interval has
+    the columns NAME, NAME_low, NAME_high and NAME_count, null where the row has no such score.
+    Raises: ValueError for no rows.
     """
     check(len(rows) > 0, "results must have at least 1 row, got 0")
+    rows = shown_rows(rows)
     columns: dict[str, tuple[pa.DataType, Callable[[Row], Any]]] = {}
     for name in _WORDS:
         columns[name] = (_NUMBERS.get(name, pa.string()), _field(name))
+    columns["precision"] = (pa.string(), precision_of)
+    columns["model_precision"] = (pa.string(), _field("model_precision"))
     columns["corpus"] = (pa.string(), _field("corpus"))
     columns["weights_before"] = (pa.string(), lambda row: (row.get("weights") or {}).get("before"))
     columns["error"] = (pa.string(), _field("error"))
@@ -95,21 +106,20 @@ def result_table(rows: Sequence[Row]) -> pa.Table:
 def write_results_dataset(rows: Sequence[Row], folder: str | os.PathLike[str], *, name: str | None = None) -> Path:
     """The folder holds the rows as results.parquet, a card, and a picture if there is one to draw.
 
-    Other files there stay. The card says how to load `name`, the folder unless a Hub id is given. The same rows
+    Other files there stay. The card says how to load `name`, the folder's own unless a Hub id is given. The same rows
     give the same bytes. Raises: ValueError for no rows, OSError if a file cannot be written.
     """
-    place = Path(folder)
+    place = local_path("folder", folder)
     place.mkdir(parents=True, exist_ok=True)
-    for path, content in results_files(rows, name or place.as_posix()).items():
-        partial = place / f".{path}.partial"
-        partial.write_bytes(content)
-        partial.replace(place / path)
+    for path, content in results_files(rows, name or place.resolve().name).items():
+        put_file(place / path, content)
     return place
 
 
 def results_files(rows: Sequence[Row], name: str) -> dict[str, bytes]:
     """The content of every file of such a folder. Raises: ValueError for no rows."""
     table = result_table(rows)
+    rows = shown_rows(rows)
     sink = pa.BufferOutputStream()
     parquet.write_table(table, sink, compression="zstd")
     content: bytes = sink.getvalue().to_pybytes()
@@ -129,6 +139,8 @@ def results_files(rows: Sequence[Row], name: str) -> dict[str, bytes]:
         "share": share,
         "duration": duration,
         **{field: _distinct(rows, field) for field in (*PLACE, "method", "model", "seed")},
+        "precisions": list(dict.fromkeys(map(precision_of, rows))),
+        "model_precisions": list(dict.fromkeys(row.get("model_precision") for row in rows)),
         "versions": list(dict.fromkeys(row["versions"].get("behemoth", "unknown") for row in rows)),
     }
     files[CARD] = render("results.md.jinja", values).encode("utf-8")
@@ -170,7 +182,7 @@ def _other(row: Row) -> str | None:
 
 
 def _json(value: Any) -> str | None:
-    return None if value is None else json.dumps(value, sort_keys=True)
+    return None if value is None else json.dumps(plain(value), sort_keys=True)
 
 
 def _distinct(rows: Sequence[Mapping[str, Any]], field: str) -> list[Any]:

@@ -9,104 +9,43 @@ import dataclasses
 import json
 import math
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from behemoth_data.places import local_path
 from behemoth_data.settings import check
-from behemoth_editing.statistics import draw_settings, summarise
+from behemoth_editing.identity import model_of, precision_of
+from behemoth_editing.result_file import PLACE, RESULTS, Placed, Row, check_row, read_rows, settled
+from behemoth_editing.statistics import draw_settings, made_with, summarise
 
-Row = dict[str, Any]
 Scores = dict[str, Any]
 
 OUTCOMES = ("kept", "followed", "incoherent")
-PLACE = ("structure", "edge", "relation", "scenario", "num_edits")
-_FIELDS = (
-    *("cell", "model", "world", *PLACE, "method", "settings", "seed"),
-    *("scores", "units", "seconds", "weights", "versions", "started", "error"),
-)
 KNOWN = 0.95  # recall from which a model counts as one that knows what is edited
-_COUNTS = {"change": 2, "keep": 4, "ripple": 4}  # numbers per kind in a unit
 
 
 # Reading
 
 
 def load_results(folders: Sequence[Path]) -> list[Row]:
-    """The rows of every folder's results.jsonl, in the order of the folders and of the lines.
+    """The rows of every folder's results.jsonl, one for each cell, in the order of the folders and of the lines.
 
-    Raises: ValueError naming file and line for a folder without results, a line that is not a whole result
-        row, or a scored cell that occurs twice, which pooling would count twice.
+    A cell that two runs or two folders scored counts once, as the first of them did; one that failed and was scored
+    later did not fail. Half a line that a kill left is passed over, with a warning.
+    Raises: ValueError naming file and line for a folder without results, or a row that lacks something.
     """
     check(len(folders) > 0, "results must name at least 1 folder, got none")
-    rows: list[Row] = []
-    scored: dict[str, str] = {}  # cell -> where it was read
-    for folder in folders:
-        path = folder / "results.jsonl"
-        check(path.is_file(), f"results: {folder} holds no results.jsonl (`behemoth edit` writes one)")
-        try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{path} is not UTF-8 text: {error}") from error
-        check(any(line.strip() for line in lines), f"{path} holds no result row")
-        start = len(rows)
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            place = f"{path}, line {number}"
-            row = _parse(line, place)
-            rows.append(row)
-            check(
-                row["versions"].get("behemoth") == rows[start]["versions"].get("behemoth"),
-                f"{place}: the folder's results must be of one version of this code, got "
-                f"{row['versions'].get('behemoth')} after {rows[start]['versions'].get('behemoth')}",
-            )
-            if row["error"] is None:
-                first = scored.setdefault(row["cell"], place)
-                check(first == place, f"{place}: cell {row['cell']} was already scored in {first}")
-    return rows
-
-
-def _parse(line: str, place: str) -> Row:
-    """The result row of one line. Raises: ValueError that begins with the place."""
-    try:
-        row: Row = json.loads(line, parse_constant=_refuse_constant)
-    except ValueError as error:
-        raise ValueError(f"{place}: not a line of JSON, perhaps cut off in writing: {error}") from error
-    check(isinstance(row, dict), f"{place}: a result row must be an object, got {type(row).__name__}")
-    missing = [name for name in _FIELDS if name not in row]
-    check(not missing, f"{place}: the result row lacks {', '.join(missing)}")
-    check(isinstance(row["error"], str | None), f"{place}: error must be text or null, got {row['error']!r}")
-    for name in ("settings", "world", "versions", "weights"):
-        check(isinstance(row[name], dict), f"{place}: {name} must be an object, got {row[name]!r}")
-    if row["error"] is None:
-        check(isinstance(row["units"], list) and bool(row["units"]), f"{place}: units must list at least 1 edit")
-        seconds = row["seconds"].get("edit") if isinstance(row["seconds"], dict) else None
-        check(isinstance(seconds, (int, float)), f"{place}: seconds must give those of edit, got {seconds!r}")
-        for unit in row["units"]:
-            _check_unit(unit, place)
-    return row
-
-
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is not a number")
-
-
-def _check_unit(unit: Any, place: str) -> None:
-    """Raises: ValueError unless the unit holds the right number of counts, none above those asked."""
-    for group, length in _COUNTS.items():
-        kinds = unit.get(group) if isinstance(unit, dict) else None
-        if not isinstance(kinds, dict):
-            raise ValueError(f"{place}: every unit must have an object {group}, got {kinds!r}")
-        for kind, counts in kinds.items():
-            whole = isinstance(counts, list) and all(type(count) is int and count >= 0 for count in counts)
-            check(
-                whole and len(counts) == length,
-                f"{place}: {group} {kind} must be {length} counts of at least 0, got {counts!r}",
-            )
-            if group != "ripple":  # whose last count is not the sum
-                message = f"{place}: no count of {group} {kind} may exceed those asked, its last, got {counts}"
-                check(max(counts) == counts[-1], message)
+    found: Placed = {}
+    for folder in (local_path("results", folder) for folder in folders):
+        path = folder / RESULTS
+        check(path.is_file(), f"results: {folder} holds no {RESULTS} (`behemoth edit` writes one)")
+        rows = read_rows(path)
+        check(bool(rows), f"{path} holds no result row")
+        for place, row in rows.items():
+            check_row(row, place)
+        found |= rows
+    return settled(found)
 
 
 # Pooling
@@ -140,6 +79,11 @@ class Summary:
         return found
 
     @property
+    def precision(self) -> str | None:
+        """In which precision the method trained, if it says so."""
+        return next((precision_of(row) for row in self.rows), None)
+
+    @property
     def edits(self) -> int:
         """How many edits were scored."""
         return sum(len(row["units"]) for row in self.rows)
@@ -147,7 +91,7 @@ class Summary:
     @property
     def num_models(self) -> int:
         """How many models were scored."""
-        return len({row["model"] for row in self.rows})
+        return len({model_of(row) for row in self.rows})
 
     @property
     def seeds(self) -> str:
@@ -158,7 +102,7 @@ class Summary:
     @property
     def models(self) -> str:
         """The models that were edited, separated by commas."""
-        return ", ".join(dict.fromkeys(row["model"] for row in [*self.rows, *self.failed]))
+        return ", ".join({model_of(row): row["model"] for row in [*self.rows, *self.failed]}.values())
 
     @property
     def seconds(self) -> dict[str, float] | None:
@@ -185,19 +129,21 @@ def summaries(rows: Sequence[Row]) -> list[Summary]:
     """One summary per method, settings and place, places and then methods in first-seen order.
 
     Worlds that differ in more than their seed are different places, since pooling them would average
-    unlike tasks; so are models that know what is edited and models that know less of it.
+    unlike tasks; so are models that know what is edited and models that know less of it, models that were trained
+    in different precision, and versions of this code. A method in two precisions is two methods.
     """
     places: dict[str, list[Row]] = {}
     for row in rows:
         places.setdefault(as_json(_place(row)), []).append(row)
     place_names = _place_names([found[0] for found in places.values()])
     worlds = world_names(rows)
-    method_names = _method_names(rows)
+    had = _precisions(rows)
+    method_names = _method_names(rows, had)
     result = []
     for place, found in zip(place_names, places.values(), strict=True):
         methods: dict[str, list[Row]] = {}
         for row in found:
-            methods.setdefault(method_names[_method(row)], []).append(row)
+            methods.setdefault(method_names[_method(row, had)], []).append(row)
         for method, cells in methods.items():
             good = [row for row in cells if row["error"] is None]
             result.append(
@@ -246,13 +192,26 @@ def as_json(value: object) -> str:
     return json.dumps(value, sort_keys=True)
 
 
-def _method(row: Row) -> str:
-    return as_json([row["method"], row["settings"]])
+def _precisions(rows: Sequence[Row]) -> dict[str, str | None]:
+    """The precision in which each method with its settings first gave scores."""
+    had: dict[str, str | None] = {}
+    for row in rows:
+        if row["error"] is None:
+            had.setdefault(as_json([row["method"], row["settings"]]), precision_of(row))
+    return had
+
+
+def _method(row: Row, had: Mapping[str, str | None]) -> str:
+    """Equal for rows of one method, its settings and its precision, which a failed row does not know of itself."""
+    precision = precision_of(row)
+    if row["error"] is not None and precision is None:
+        precision = had.get(as_json([row["method"], row["settings"]]))
+    return as_json([row["method"], row["settings"], precision])
 
 
 def _place(row: Row) -> dict[str, Any]:
     world = {name: value for name, value in row["world"].items() if name != "seed"} | draw_settings(row)
-    return {name: row[name] for name in PLACE} | {"world": world | _partial_recall(row)}
+    return {name: row[name] for name in PLACE} | {"world": world | _of_model(row)}
 
 
 def recall_of(row: Row) -> float | None:
@@ -268,9 +227,13 @@ def _partial_recall(row: Row) -> dict[str, Any]:
     return {} if known is None or known >= KNOWN else {"recall from": math.floor(known * 10) / 10}
 
 
+def _of_model(row: Row) -> dict[str, Any]:
+    return _partial_recall(row) | made_with(row)
+
+
 def world_key(row: Row) -> str:
-    """Equal for rows of worlds that differ in their seed only, taught to models that know as much of them."""
-    return as_json([row["structure"], {k: v for k, v in row["world"].items() if k != "seed"} | _partial_recall(row)])
+    """Equal for rows of worlds that differ in their seed only, taught alike to models that know as much of them."""
+    return as_json([row["structure"], {k: v for k, v in row["world"].items() if k != "seed"} | _of_model(row)])
 
 
 def world_names(rows: Sequence[Row]) -> dict[str, str]:
@@ -313,18 +276,27 @@ def _place_names(rows: Sequence[Row]) -> list[str]:
     return names
 
 
-def _method_names(rows: Sequence[Row]) -> dict[str, str]:
-    """A name for every method and settings: the method, and those settings that tell its variants apart."""
+def _method_names(rows: Sequence[Row], had: Mapping[str, str | None]) -> dict[str, str]:
+    """A name for every _method(): the method, and those settings that tell its variants apart.
+
+    The precision is the one that it came to; what was asked for stands beside it where only that differs.
+    """
     variants: dict[str, dict[str, dict[str, Any]]] = {}
     for row in rows:
-        variants.setdefault(row["method"], {})[_method(row)] = row["settings"]
-    names = {}
+        variants.setdefault(row["method"], {})[_method(row, had)] = row["settings"]
+    names: dict[str, str] = {}
     for method, found in variants.items():
-        varying = _varying(list(found.values()))
-        for key, settings in found.items():
+        came_to = {key: {**settings, "precision": _came_to(key)} for key, settings in found.items()}
+        varying = _varying(list(came_to.values()))
+        for key, settings in came_to.items():
             chosen = [f"{name}={_plain(settings[name])}" for name in varying if name in settings]
-            names[key] = f"{method} ({', '.join(chosen)})" if chosen else method
+            name = f"{method} ({', '.join(chosen)})" if chosen else method
+            names[key] = f"{name}, asked for {found[key].get('precision')}" if name in names.values() else name
     return names
+
+
+def _came_to(key: str) -> str:
+    return json.loads(key)[2] or "unknown"
 
 
 def _plain(value: Any) -> str:

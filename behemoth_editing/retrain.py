@@ -17,9 +17,9 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from behemoth_data.corpus import Corpus, from_description
 from behemoth_data.edits import Edit, EditSet, EditTask
 from behemoth_data.lexicon import PADDING
-from behemoth_data.settings import check, conform, from_mapping, setting
+from behemoth_data.settings import check, check_seed, conform, from_mapping, setting
 from behemoth_data.world import Edge
-from behemoth_editing.method import Edited, Shared, layers_of
+from behemoth_editing.method import Edited, Shared, check_types, layers_of, stored_like
 from behemoth_models.train import TrainConfig, train
 
 Int64 = NDArray[np.int64]
@@ -47,11 +47,13 @@ class Retrain:
     def __post_init__(self) -> None:
         """Raises: ValueError that names the field, the bound and the value."""
         conform(self)
+        check_seed("train_seed", self.train_seed)
         check(self.max_steps is None or self.max_steps >= 1, f"max_steps must be at least 1, got {self.max_steps}")
 
     def check(self, model: PreTrainedModel) -> None:
-        """Raises: ValueError for a model of another architecture, or one that carries no recipe of its training."""
+        """Raises: ValueError for a model of another architecture or of odd types, or one without a recipe."""
         layers_of(model)
+        check_types(model)
         carried = getattr(model.config, "behemoth", None) or {}
         check(
             "train" in carried,
@@ -70,7 +72,7 @@ class Retrain:
         with tempfile.TemporaryDirectory(prefix="behemoth-retrain-") as folder:
             arguments = task.corpus.description(), list(task.edits), recipe, folder
             if torch.distributed.is_initialized():
-                _train_elsewhere(*arguments)
+                _train_elsewhere(model.device, *arguments)
             else:
                 _train(*arguments)
             trained = AutoModelForCausalLM.from_pretrained(
@@ -79,7 +81,8 @@ class Retrain:
         trained.train(False)
         trained.requires_grad_(False)
         edited = cast(PreTrainedModel, torch.nn.Module.to(trained, model.device))
-        return Edited(edited, {"train_seed": recipe.train_seed})
+        details = {"train_seed": recipe.train_seed, "precision": edited.config.behemoth["precision"]}
+        return Edited(stored_like(model, edited), details)
 
 
 class _WithRefusals:
@@ -120,10 +123,10 @@ def _train(description: dict[str, Any], edits: list[Edit], recipe: TrainConfig, 
     train(corpus, recipe, Path(folder) / "model", sentences=sentences, progress=False)
 
 
-def _train_elsewhere(*arguments: Any) -> None:
+def _train_elsewhere(device: torch.device, *arguments: Any) -> None:
     """_train() in a process of its own, since the ones that share a sweep must not wait for each other in it."""
     process = multiprocessing.get_context("spawn").Process(
-        target=_train_alone, args=(torch.get_num_threads(), *arguments)
+        target=_train_alone, args=(torch.get_num_threads(), device, *arguments)
     )
     process.start()
     process.join()
@@ -131,8 +134,10 @@ def _train_elsewhere(*arguments: Any) -> None:
         raise RuntimeError(f"the training process ended with status {process.exitcode}")
 
 
-def _train_alone(threads: int, *arguments: Any) -> None:
+def _train_alone(threads: int, device: torch.device, *arguments: Any) -> None:
     for name in _DISTRIBUTED:
         os.environ.pop(name, None)
     torch.set_num_threads(threads)
+    if device.type == "cuda":  # without this, the processes of a sweep over several cards would all train on the first
+        torch.cuda.set_device(device)
     _train(*arguments)

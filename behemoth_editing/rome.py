@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
@@ -21,7 +22,7 @@ from behemoth_data.grammar import Query
 from behemoth_data.settings import check, check_known, conform, setting
 from behemoth_editing.fit import IGNORED, rows_of
 from behemoth_editing.keys import KeyStatistics, keys_of, shared_statistics
-from behemoth_editing.method import Edited, Shared, check_layers, copy_of, matrix_of
+from behemoth_editing.method import Edited, Shared, check_layers, copy_of, matrix_of, stored_like
 
 SITES = ("subject_last", "prompt_last")
 
@@ -63,18 +64,24 @@ class Rome:
         check_layers(model, [self.layer])
 
     def __call__(self, model: PreTrainedModel, task: EditTask, shared: Shared | None = None) -> Edited:
-        """The edited copy; one matrix differs. Raises: ValueError for a layer that the model does not have."""
+        """The edited copy; one matrix differs.
+
+        Raises: ValueError for a layer that the model does not have, or a prompt whose site is not known.
+        """
         self.check(model)
+        others = itertools.chain(*task.same_subject) if self.kl_weight else ()
+        for query in itertools.chain(task.requests, others):
+            site_place(query, self.site)
         check(
             self.num_contexts <= len(task.contexts),
             f"num_contexts must be at most {len(task.contexts)}, the contexts there are, got {self.num_contexts}",
         )
-        statistics = shared_statistics(model, self.layer, task.background, shared or Shared())
-        inverse = ridge_inverse(statistics, self.ridge)
         edited = copy_of(model)
+        statistics = shared_statistics(edited, self.layer, task.background, shared or Shared())
+        inverse = ridge_inverse(statistics, self.ridge)
         details = [self._write(edited, task, number, inverse) for number in range(len(task.requests))]
         return Edited(
-            edited,
+            stored_like(model, edited),
             {
                 "steps": [detail["steps"] for detail in details],
                 "loss": [detail["loss"] for detail in details],
@@ -88,14 +95,14 @@ class Rome:
     def _write(self, model: PreTrainedModel, task: EditTask, number: int, inverse: torch.Tensor) -> dict[str, Any]:
         """One edit is in the model's matrix, in place; returns how its value was found."""
         matrix = self._matrix(model)
-        request, position = task.requests[number], site_positions(task, self.site)[number]
+        request, position = task.requests[number], site_place(task.requests[number], self.site)
         prefixes = [(), *task.contexts[: self.num_contexts]]
         key = torch.stack([_key(model, matrix, prefix, request, position) for prefix in prefixes]).mean(0)
         plain = _key(model, matrix, (), request, position)
         mapped = self._mapped_key(plain, key)
         direction = inverse @ key / (mapped @ inverse @ key)  # [D]; its product with the mapped key is 1
         value, details = self._value(model, task, number, position, plain, direction)
-        matrix.weight.data = rank_one_update(matrix.weight, mapped, value, direction)
+        matrix.weight.data.copy_(rank_one_update(matrix.weight, mapped, value, direction))
         return details
 
     def _mapped_key(self, plain: torch.Tensor, averaged: torch.Tensor) -> torch.Tensor:
@@ -118,20 +125,19 @@ class Rome:
         the change counts as much as the finished update will change their output there.
         """
         matrix, request = self._matrix(model), task.requests[number]
-        device, weight = matrix.weight.device, matrix.weight.detach().double().cpu()
+        device, weight = matrix.weight.device, matrix.weight.detach().cpu().double()
         prefixes = [(), *task.contexts[: self.num_contexts]]
         asked = [Query("", "", prefix + request.prompt_ids, request.answer_ids) for prefix in prefixes]
         tokens, targets = (rows.to(device) for rows in rows_of(asked))
         places = torch.tensor([len(prefix) + position for prefix in prefixes], device=device)
         others = task.same_subject[number] if self.kl_weight else ()
         other_tokens, other_ends = padded(others, device)
-        # A prompt of another length has its site as far from its end as this one has.
-        offset = len(request.prompt_ids) - 1 - position
-        other_places = (other_ends - offset).clamp_min(0)
+        sites = [site_place(query, self.site) for query in others]
+        other_places = torch.tensor(sites, dtype=torch.long, device=device)
         scales = torch.tensor(
             [
                 float(_key(model, matrix, (), query, place) @ direction)
-                for query, place in zip(others, other_places.tolist(), strict=True)
+                for query, place in zip(others, sites, strict=True)
             ]
         )
         with torch.no_grad():
@@ -162,7 +168,7 @@ class Rome:
             with torch.no_grad():
                 change *= min(1.0, self.max_norm * norm / max(float(change.norm()), 1e-12))
         details = {"steps": step, "loss": new_object_loss, "norm_ratio": float(change.detach().norm()) / norm}
-        return value_before + change.detach().double().cpu(), details
+        return value_before + change.detach().cpu().double(), details
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -181,11 +187,17 @@ class RRome(Rome):
         return averaged
 
 
-def site_positions(task: EditTask, site: str) -> list[int]:
-    """The place in each request's prompt of the token that is edited."""
-    if site == "subject_last":
-        return list(task.subject_ends)
-    return [len(request.prompt_ids) - 1 for request in task.requests]
+def site_place(query: Query, site: str) -> int:
+    """The place in a prompt of the token that is edited. Raises: ValueError if it is the subject's and not known."""
+    length, place = len(query.prompt_ids), query.subject_end
+    if site != "subject_last":
+        return length - 1
+    if place is None or not 0 <= place < length:
+        raise ValueError(
+            f"subject_end must lie in [0, {length}), the tokens of the prompt {query.prompt!r}, for site "
+            f"subject_last, got {place}"
+        )
+    return place
 
 
 def ridge_inverse(statistics: KeyStatistics, ridge: float) -> torch.Tensor:
@@ -203,9 +215,9 @@ def rank_one_update(
 
     Source: Meng et al., 2022, equation 2, with u = C^-1 k / (k^T C^-1 k).
     """
-    before = weight.detach().double().cpu()
+    before = weight.detach().cpu().double()
     after = before + torch.outer(value - before @ key, direction)
-    return after.to(device=weight.device, dtype=weight.dtype)
+    return after.to(weight.dtype).to(weight.device)  # in this order, since not every device has float64
 
 
 def _key(
@@ -213,7 +225,7 @@ def _key(
 ) -> torch.Tensor:
     """The key [D] float64 at a place of a prompt that stands behind a prefix."""
     tokens = torch.tensor([prefix + query.prompt_ids], device=matrix.weight.device)
-    return keys_of(model, matrix, tokens)[0, len(prefix) + position].double().cpu()
+    return keys_of(model, matrix, tokens)[0, len(prefix) + position].cpu().double()
 
 
 def padded(queries: Sequence[Query], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from behemoth_editing.results import Summary, as_json
-from behemoth_editing.verdicts import SURE, Evidence, Series, changed, difference, rank_series, score_of
+from behemoth_editing.verdicts import SURE, Evidence, Series, changed, difference, each_precision, rank_series, score_of
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -14,7 +14,7 @@ class Setup:
     """One method at several ranks in one set-up, at the smallest rank that makes the edits if there is one."""
 
     place: str
-    about: str  # the method, its modules and layers
+    about: str  # the method, its modules and layers, and its precision if there are several
     changed: str  # the settings that are not as by default
     ranks: tuple[float, ...]  # ascending
     rank: float  # the smallest whose edit success is clearly above SURE; the highest one if none is
@@ -26,8 +26,17 @@ class Setup:
 
 def setups(found: Sequence[Summary]) -> list[Setup]:
     """Every method at every rank, where more than one set-up was tried: by scenario, method and place in the model."""
+    return each_precision(
+        [summary for summary in found if summary.scores is not None],
+        _setups,
+        lambda setup, words: dataclasses.replace(setup, about=setup.about + words),
+    )
+
+
+def _setups(scored: Sequence[Summary]) -> list[Setup]:
+    """The set-ups among summaries in which each method has one precision."""
     groups: dict[str, list[Setup]] = {}
-    for series in rank_series(summary for summary in found if summary.scores is not None):
+    for series in rank_series(scored):
         setup = _setup(series)
         if setup is not None:
             row = next(iter(series.by_rank.values())).row

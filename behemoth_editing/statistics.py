@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from behemoth_data.rng import Stream
+from behemoth_editing.identity import model_of, precision_of
 
 Row = Mapping[str, Any]  # one line of results.jsonl
 Unit = Mapping[str, Any]  # one entry of a row's "units"
@@ -53,13 +54,14 @@ class GroupKey(NamedTuple):
     num_edits: int
     method: str
     settings: str  # JSON with sorted keys
+    precision: str | None = None  # in which the method trained
 
 
 class _Place(NamedTuple):
     """Which edit of which model a unit is, whatever the method."""
 
     question: tuple[Hashable, ...]
-    model: str
+    model: str  # model_of()
     seed: int
     edit: int
 
@@ -397,6 +399,7 @@ def _group_key(row: Row) -> GroupKey:
         num_edits=row["num_edits"],
         method=row["method"],
         settings=json.dumps(row["settings"], sort_keys=True),
+        precision=precision_of(row),
     )
 
 
@@ -422,7 +425,7 @@ def _check_repetitions(rows: Sequence[Row]) -> list[tuple[str, int]]:
         first, *others = dict.fromkeys(key(row) for row in rows)
         if others:
             raise ValueError(f"rows must share their {name} to be pooled, got {first} and {others[0]}")
-    labels = [(row["model"], row["seed"]) for row in rows]
+    labels = [(model_of(row), row["seed"]) for row in rows]
     if len(set(labels)) < len(labels):
         repeated = next(label for label in labels if labels.count(label) > 1)
         raise ValueError(f"rows must hold each (model, seed) once, got {repeated} twice")
@@ -435,10 +438,16 @@ def draw_settings(row: Row) -> dict[str, Any]:
     return {name: value for name, value in row.get("edits", {}).items() if name not in own}
 
 
+def made_with(row: Row) -> dict[str, Any]:
+    """What a row was made with, beside its world, that may change its scores; only what is known of it."""
+    found = {"trained in": row.get("model_precision"), "version": (row.get("versions") or {}).get("behemoth")}
+    return {name: value for name, value in found.items() if value is not None}
+
+
 def _world_key(row: Row) -> str:
-    """The row's world but for its seed, and its draw: other sizes are another question, not another sample."""
+    """The row's world but for its seed, its draw, and how its model was made: another question, not another sample."""
     world = {name: value for name, value in row.get("world", {}).items() if name != "seed"}
-    world |= draw_settings(row)
+    world |= draw_settings(row) | made_with(row)
     return json.dumps(world, sort_keys=True)
 
 
@@ -489,7 +498,7 @@ def _units_by_place(rows: Sequence[Row]) -> dict[_Place, Unit]:
         question = (*_group_key(row)[:5], _world_key(row))  # all that identifies a cell but the method
         for unit in row["units"]:
             _check_unit(unit)
-            place = _Place(question, row["model"], row["seed"], unit["edit"])
+            place = _Place(question, model_of(row), row["seed"], unit["edit"])
             if place in units:
                 raise ValueError(f"units must hold each edit once, got {place} twice")
             units[place] = unit

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import errno
+import functools
 import itertools
-import json
-import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,32 +21,45 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from behemoth_data.edits import CHANGE_KINDS, KEEP_KINDS, EditConfig, EditSet, Probe, draw_edits
+from behemoth_data.places import local_path
 from behemoth_data.scenarios import num_edited
 from behemoth_data.settings import check, digest
 from behemoth_editing.checkpoint import Checkpoint
+from behemoth_editing.identity import precision_in
 from behemoth_editing.measures import confidence, kl_divergence, weight_change
 from behemoth_editing.method import EditMethod, Shared, weights_digest
+from behemoth_editing.plain import plain, words_of
 from behemoth_editing.predict import Answer, answer_log_probabilities, answered, next_log_probabilities, predict
+from behemoth_editing.result_file import RESULTS, Placed, Row, append_row, mend, settled
 from behemoth_editing.statistics import score_units
 
-RESULTS = "results.jsonl"
 _KL_PROMPTS = 100  # unrelated prompts of an edit set whose distributions are compared, at most
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Cell:
-    """One method with its settings on one draw of edits of one model."""
+    """One method with its settings on one draw of edits of one model. Two with the same id are equal."""
 
     checkpoint: Checkpoint
     method: EditMethod
     edits: EditConfig
 
+    @functools.cached_property
+    def id(self) -> str:
+        """16 hex digits that differ between any two cells whose results could, under one version of this code."""
+        weights, corpus, code = self.checkpoint.weights, self.checkpoint.corpus.digest, version("behemoth-bench")
+        return digest([weights, corpus, self.method.name, plain(self.method), self.edits, code])
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Cell) and self.id == other.id
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
 
 def cell_id(cell: Cell) -> str:
-    """16 hex digits that differ between any two cells whose results could, under one version of this code."""
-    settings = dataclasses.asdict(cell.method)  # type: ignore[call-overload]
-    weights, corpus, code = cell.checkpoint.weights, cell.checkpoint.corpus.digest, version("behemoth-bench")
-    return digest([weights, corpus, cell.method.name, settings, cell.edits, code])
+    """The id of a cell, by which its row is known."""
+    return cell.id
 
 
 def grid(checkpoints: Iterable[Checkpoint], methods: Iterable[EditMethod], draws: Iterable[EditConfig]) -> list[Cell]:
@@ -66,10 +77,13 @@ def check_cells(cells: Sequence[Cell]) -> None:
 
 
 def unfinished(cells: Sequence[Cell], output: Path) -> list[Cell]:
-    """The cells that `output` has no good row for; a line that a kill cut short is removed from it.
+    """The cells that `output` has no good row for.
 
+    Its file then has one row for each cell that is done: no line that a kill cut short, no second copy of a cell, and
+    no failure that is to be tried again.
     Raises: ValueError if the rows there are of other models or another version of this code.
     """
+    output = local_path("output_dir", output)
     path = output / RESULTS
     if not path.exists():
         check(
@@ -77,45 +91,32 @@ def unfinished(cells: Sequence[Cell], output: Path) -> list[Cell]:
             f"output_dir must be new, empty or hold a {RESULTS}, got {output}, which holds something else",
         )
         return list(cells)
-    text = path.read_text(encoding="utf-8")
-    whole = text.rpartition("\n")[0]
-    rows = [_parsed(line, f"{path}, line {number}") for number, line in enumerate(whole.splitlines(), start=1)]
     wanted = {(cell.checkpoint.weights, version("behemoth-bench")) for cell in cells}
-    for row in rows:
-        found = (row["weights"]["before"], row["versions"]["behemoth"])
-        check(
-            found in wanted,
-            f"output_dir must be new or hold results of the same models and code {sorted(wanted)}, got {found} in "
-            f"{path}; choose another folder, or --overwrite",
-        )
     wanted_cells = {cell_id(cell) for cell in cells}
-    kept = [row for row in rows if row["error"] is None or row["cell"] not in wanted_cells]
-    if len(kept) < len(rows) or text != whole + "\n":
-        _replace(path, kept)
-    done = {row["cell"] for row in kept if row["error"] is None}
+
+    def choose(rows: Placed) -> list[Row]:
+        for row in rows.values():
+            found = (row["weights"]["before"], row["versions"]["behemoth"])
+            check(
+                found in wanted,
+                f"output_dir must be new or hold results of the same models and code {sorted(wanted)}, got {found} in "
+                f"{path}; choose another folder, or --overwrite",
+            )
+        return [row for row in settled(rows) if row["error"] is None or row["cell"] not in wanted_cells]
+
+    done = {row["cell"] for row in mend(path, choose) if row["error"] is None}
     return [cell for cell in cells if cell_id(cell) not in done]
 
 
-def _parsed(line: str, place: str) -> dict[str, Any]:
-    """Raises: ValueError that names the place unless the line is a result row."""
-    try:
-        row = json.loads(line)
-    except ValueError:
-        row = None
-    check(
-        isinstance(row, dict) and {"cell", "weights", "versions", "error"} <= row.keys(),
-        f"{place}: not a result row; choose another output_dir, or --overwrite",
-    )
-    return dict(row)
-
-
-def run(cells: Sequence[Cell], output: Path, *, progress: bool = True) -> list[dict[str, Any]]:
+def run(cells: Sequence[Cell], output: Path, *, progress: bool = True) -> list[Row]:
     """A row for each cell, appended to `output`/results.jsonl as it ends; a cell that fails says why in its row.
 
-    Edits, probes and the answers before are made once per model and draw and used by all methods.
+    Edits, probes and the answers before are made once per model and draw and used by all methods. What a method says of
+    itself stands in its row as plain() has it.
     """
+    output = local_path("output_dir", output)
     output.mkdir(parents=True, exist_ok=True)
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     failed = 0
     with tqdm(total=len(cells), desc="cells", unit="cell", disable=not progress) as bar:
         for checkpoint, of_model in itertools.groupby(cells, key=lambda cell: cell.checkpoint):
@@ -128,9 +129,9 @@ def run(cells: Sequence[Cell], output: Path, *, progress: bool = True) -> list[d
                     try:
                         row.update(_results(cell, draw, shared))
                     except Exception as error:  # one bad cell must not cost the others: its row says what happened
-                        row["error"] = f"{type(error).__name__}: {error}"
+                        row["error"] = plain(words_of(error))
                         failed += 1
-                    _append(output / RESULTS, row)
+                    append_row(output / RESULTS, row)
                     rows.append(row)
                     bar.update()
     return rows
@@ -191,14 +192,15 @@ def _unrelated(edit_set: EditSet) -> list[Probe]:
     return [probe for probe in edit_set.probes if probe.kind == "unrelated"][:_KL_PROMPTS]
 
 
-def _row(cell: Cell) -> dict[str, Any]:
+def _row(cell: Cell) -> Row:
     """What is known of a cell before it runs."""
     checkpoint, edits = cell.checkpoint, cell.edits
     world = checkpoint.corpus.world
     return {
         "cell": cell_id(cell),
         "method": cell.method.name,
-        "settings": dataclasses.asdict(cell.method),  # type: ignore[call-overload]
+        "settings": plain(cell.method),
+        "precision": None,
         "scenario": edits.scenario,
         "edge": edits.edge,
         "relation": edits.relation,
@@ -207,6 +209,8 @@ def _row(cell: Cell) -> dict[str, Any]:
         "edits": dataclasses.asdict(edits),
         "structure": world.config.structure,
         "model": checkpoint.name,
+        "hub_id": checkpoint.name if checkpoint.from_hub else None,
+        "model_precision": checkpoint.precision,
         "world": dataclasses.asdict(world.config),
         "corpus": checkpoint.corpus.digest,
         "recall": checkpoint.recall,
@@ -224,7 +228,7 @@ def _row(cell: Cell) -> dict[str, Any]:
     }
 
 
-def _results(cell: Cell, draw: _Draw, shared: Shared) -> dict[str, Any]:
+def _results(cell: Cell, draw: _Draw, shared: Shared) -> Row:
     """Makes every set of edits on a copy of its own, or in a sequence on the last one's copy; asks and counts.
 
     A sequence is counted at its end; what each set's answers were right after it was made stands in `right_after`.
@@ -265,13 +269,15 @@ def _results(cell: Cell, draw: _Draw, shared: Shared) -> dict[str, Any]:
         for unit, then in zip(units, right_after, strict=True):
             unit["right_after"] = then
         seconds["score"] += time.perf_counter() - started
-    return {
+    found = {
         "units": units,
         "scores": score_units(units),
         "seconds": seconds,
         "weights": {"before": cell.checkpoint.weights, "after": weights, "change": changes},
         "details": details,
+        "precision": precision_in(details),
     }
+    return dict(plain(found))  # here, where what cannot be put into words costs this cell and no other
 
 
 def count_units(
@@ -340,21 +346,3 @@ def _add_measures(
 def _short(value: float) -> float:
     """Six digits: more would only make rows long."""
     return float(f"{value:.6g}")
-
-
-def _append(path: Path, row: Mapping[str, Any]) -> None:
-    """The row stands on a line of its own, written at once so that processes may share the file."""
-    line = (json.dumps(row) + "\n").encode()
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    try:
-        if os.write(file, line) < len(line):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-        os.fsync(file)
-    finally:
-        os.close(file)
-
-
-def _replace(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    partial = path.with_suffix(".partial")
-    partial.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
-    partial.replace(path)

@@ -10,10 +10,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol, TypeVar
 
 from behemoth_editing import METHODS
-from behemoth_editing.results import Row, Summary, as_json, resamples_for
+from behemoth_editing.identity import model_of
+from behemoth_editing.result_file import Row
+from behemoth_editing.results import Summary, as_json, resamples_for
 from behemoth_editing.statistics import Interval, paired_difference, score_units
 
 SURE = 0.95  # edits are made where edit success is clearly above this
@@ -33,7 +37,7 @@ class Evidence:
     """A number with its interval, the same number in every model alone, and the edits behind it."""
 
     interval: Interval
-    by_model: dict[str, float]
+    by_model: dict[str, float]  # by the digest of its weights
     edits: int
 
     def above(self, bound: float) -> bool:
@@ -71,6 +75,13 @@ class Finding:
 def verdicts(found: Sequence[Summary]) -> list[Verdict]:
     """The verdicts on all findings, world after world; a finding that nothing was run for has none."""
     scored = [summary for summary in as_by_default(found) if summary.scores is not None]
+    return each_precision(
+        scored, _verdicts, lambda verdict, words: dataclasses.replace(verdict, world=verdict.world + words)
+    )
+
+
+def _verdicts(scored: Sequence[Summary]) -> list[Verdict]:
+    """The verdicts on summaries in which each method has one precision."""
     result: list[Verdict] = []
     for finding in FINDINGS:
         if finding.judge is None:
@@ -101,6 +112,50 @@ def as_by_default(found: Iterable[Summary]) -> list[Summary]:
     return [summary for summary in found if not changed(summary)]
 
 
+def by_precision(found: Sequence[Summary]) -> list[tuple[str, list[Summary]]]:
+    """The summaries once for each precision that a method has beside others, with words for it; the rest in all."""
+    several = _in_several_precisions(found)
+    if not several:
+        return [("", list(found))]
+    return [
+        (
+            f", in {one or 'unknown precision'}",
+            [summary for summary in found if summary.family not in several or summary.precision == one],
+        )
+        for one in dict.fromkeys(summary.precision for summary in found if summary.family in several)
+    ]
+
+
+def _in_several_precisions(found: Iterable[Summary]) -> set[str]:
+    had: dict[str, set[str | None]] = {}
+    for summary in found:
+        had.setdefault(summary.family, set()).add(summary.precision)
+    return {family for family, ones in had.items() if len(ones) > 1}
+
+
+class _About(Protocol):
+    @property
+    def about(self) -> str: ...  # the methods, and where they were used
+
+
+_Said = TypeVar("_Said", bound=_About)
+
+
+def each_precision(
+    found: Sequence[Summary], say: Callable[[Sequence[Summary]], list[_Said]], name: Callable[[_Said, str], _Said]
+) -> list[_Said]:
+    """What is said of the summaries of each precision, named by its words; of methods with one precision only once."""
+    several = _in_several_precisions(found)
+    result: list[_Said] = []
+    for words, part in by_precision(found):
+        for one in say(part):
+            if several & set(re.findall(r"\w+", one.about)):
+                result.append(name(one, words))
+            elif one not in result:
+                result.append(one)
+    return result
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Series:
     """One method in one place at several ranks, everything else the same."""
@@ -125,9 +180,15 @@ def rank_of(summary: Summary) -> float | None:
     if "rank" not in summary.settings:
         return None
     rank = summary.settings["rank"]
-    details = [part for row in summary.rows for part in row.get("details") or [] if isinstance(part, dict)]
-    clamped = rank is not None and any(part.get("rank", rank) < rank for part in details)
+    if not isinstance(rank, int | float | None):
+        return None  # another method's word for something else
+    reached = [part.get("rank") for row in summary.rows for part in _parts(row.get("details"))]
+    clamped = rank is not None and any(isinstance(one, int | float) and one < rank for one in reached)
     return FULL if rank is None or clamped else float(rank)
+
+
+def _parts(details: object) -> list[dict[str, object]]:
+    return [part for part in details if isinstance(part, dict)] if isinstance(details, list) else []
 
 
 def rank_series(found: Iterable[Summary], least: int = 2) -> list[Series]:
@@ -136,7 +197,8 @@ def rank_series(found: Iterable[Summary], least: int = 2) -> list[Series]:
     for summary in found:
         if rank_of(summary) is not None:
             rest = {name: value for name, value in summary.settings.items() if name not in ("rank", "alpha")}
-            groups.setdefault(as_json([summary.place, summary.family, rest]), []).append(summary)
+            key = as_json([summary.place, summary.family, rest, summary.precision])
+            groups.setdefault(key, []).append(summary)
     result = []
     for group in groups.values():
         ranks = [rank_of(summary) for summary in group]
@@ -183,7 +245,7 @@ def score_of(summary: Summary, name: str, rows: Sequence[Row] | None = None) -> 
     pooled = summary.score(name) if rows is None else _pooled(chosen, name)
     if pooled is None:
         return None
-    values = {model: _pooled([row for row in chosen if row["model"] == model], name, 100) for model in _models(chosen)}
+    values = {model: _pooled([row for row in chosen if model_of(row) == model], name, 100) for model in _models(chosen)}
     return Evidence(
         interval=Interval(pooled["value"], pooled["low"], pooled["high"], int(pooled["count"])),
         by_model={model: score["value"] for model, score in values.items() if score is not None},
@@ -193,7 +255,7 @@ def score_of(summary: Summary, name: str, rows: Sequence[Row] | None = None) -> 
 
 def _pooled(rows: Sequence[Row], name: str, resamples: int = 2000) -> dict[str, float] | None:
     units = [unit for row in rows for unit in row["units"]]
-    groups = [(row["model"], row["seed"]) for row in rows for _ in row["units"]]
+    groups = [(model_of(row), row["seed"]) for row in rows for _ in row["units"]]
     found: dict[str, float] | None = score_units(units, groups, resamples=min(resamples, resamples_for(len(units))))[
         name
     ]
@@ -201,14 +263,14 @@ def _pooled(rows: Sequence[Row], name: str, resamples: int = 2000) -> dict[str, 
 
 
 def _models(rows: Iterable[Row]) -> list[str]:
-    return list(dict.fromkeys(row["model"] for row in rows))
+    return list(dict.fromkeys(map(model_of, rows)))
 
 
 def difference(a: Summary, b: Summary, name: str, chosen: Callable[[Row], bool] = lambda row: True) -> Evidence | None:
     """The score of a minus that of b over the same edits of the same models, paired; None if they share none."""
     if a.place != b.place:
         return None
-    draws = [{(row["model"], row["seed"]): row for row in summary.rows if chosen(row)} for summary in (a, b)]
+    draws = [{(model_of(row), row["seed"]): row for row in summary.rows if chosen(row)} for summary in (a, b)]
     common = [key for key in draws[0] if key in draws[1]]
     if not common or a.score(name) is None or b.score(name) is None:
         return None
@@ -216,7 +278,7 @@ def difference(a: Summary, b: Summary, name: str, chosen: Callable[[Row], bool] 
     edits = sum(len(row["units"]) for row in rows_a)
     by_model = {}
     for model in _models(rows_a):
-        own_a, own_b = ([row for row in rows if row["model"] == model] for rows in (rows_a, rows_b))
+        own_a, own_b = ([row for row in rows if model_of(row) == model] for rows in (rows_a, rows_b))
         by_model[model] = paired_difference(own_a, own_b, name, resamples=100).value
     interval = paired_difference(rows_a, rows_b, name, resamples=resamples_for(edits))
     return Evidence(interval=interval, by_model=by_model, edits=edits)
@@ -261,7 +323,8 @@ def _rank_32(name: str, found: Sequence[Summary]) -> list[Verdict]:
     groups: dict[str, dict[str, Summary]] = {}
     for summary in _of(found, "single", "identical"):
         if rank_of(summary) == 32 and summary.settings.get("modules") == "both":
-            groups.setdefault(as_json([summary.family, summary.settings]), {})[summary.row["scenario"]] = summary
+            key = as_json([summary.family, summary.settings, summary.precision])
+            groups.setdefault(key, {})[summary.row["scenario"]] = summary
     result = []
     for group in groups.values():
         scores = {scenario: score_of(summary, "edit_success") for scenario, summary in group.items()}
@@ -511,7 +574,7 @@ def single_layers(found: Iterable[Summary]) -> list[dict[str, Summary]]:
         if isinstance(layers, list) and len(layers) == 1:
             words = [str(settings[key]) for key in ("modules", "site") if key in settings]
             rest = {k: v for k, v in settings.items() if k not in ("layer", "layers", "modules", "site")}
-            key = as_json([summary.place, summary.family, rest])
+            key = as_json([summary.place, summary.family, rest, summary.precision])
             groups.setdefault(key, {})[", ".join([f"layer {layers[0]}", *words])] = summary
     return [group for group in groups.values() if len(group) > 1]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -72,9 +71,9 @@ def _listed(folder: Path, there: Mapping[str, Path], manifest: Mapping[str, Any]
 
 
 def results(folders: Sequence[Path], namespace: str, *, tag: str | None = None) -> Publication:
-    """NAMESPACE/behemoth-results: the rows of every folder's results.jsonl as one table, models without absolute paths.
+    """NAMESPACE/behemoth-results: the rows of every folder's results.jsonl as one table, with no path of this machine.
 
-    Raises: ValueError for a folder without results, a line that is none, or a cell that occurs twice.
+    Raises: ValueError for a folder without results, or a row that lacks something.
     """
     from behemoth_editing.result_table import results_files  # which imports torch: not for those who need none
     from behemoth_editing.results import load_results
@@ -82,12 +81,7 @@ def results(folders: Sequence[Path], namespace: str, *, tag: str | None = None) 
     repo = f"{namespace}/{RESULTS}"
     for folder in folders:
         files_in(folder)  # refuses links that lead out of it
-    # Where a model lies on this machine is nobody's business.
-    rows = [
-        {**row, "model": Path(row["model"]).name if os.path.isabs(row["model"]) else row["model"]}
-        for row in load_results(folders)
-    ]
-    files = results_files(rows, repo)
+    files = results_files(load_results(folders), repo)
     return checked(
         Publication(
             repo=repo,

@@ -12,6 +12,24 @@ PRECISION_HELP = (
     "float32 throughout"
 )
 
+# Products in bfloat16 a second, without sparsity, by a part of the card's name, the narrowest first. Source: NVIDIA's
+# data sheets.
+_PEAKS = {
+    "B200": 2250e12,
+    "GH200": 989e12,
+    "H200": 989e12,
+    "H100 PCIe": 756e12,
+    "H100 NVL": 835e12,
+    "H100": 989e12,
+    "A100": 312e12,
+    "L40S": 362e12,
+}
+
+
+def peak_rate(card: str) -> float | None:
+    """The bfloat16 operations a second that the maker of a card with this name promises; None: not known here."""
+    return next((peak for name, peak in _PEAKS.items() if name in card), None)
+
 
 def multiplies_bfloat16(device: torch.device | str) -> bool:
     """Whether the device has units for products in bfloat16.

@@ -6,12 +6,16 @@ Axis letters: n prompts; P tokens of a prompt; W tokens of an answer.
 from __future__ import annotations
 
 import contextlib
+import copy
+import functools
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
@@ -23,18 +27,62 @@ Int64 = NDArray[np.int64]
 
 # What one more call of the model costs beside its tokens, in tokens of a 31m model on two cores.
 CALL_TOKENS = 32
+# Prompts in a batch: caches of a CPU hold few, and on other devices a call costs what thousands of prompts do.
+CPU_BATCH, BATCH = 512, 8192
+
+FRACTIONS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}  # types of weights that can be widened
 
 
 @contextlib.contextmanager
-def evaluating(model: PreTrainedModel) -> Iterator[None]:
-    """Puts the model in evaluation mode without gradients, and gives it back in the mode it was in."""
-    was_training = model.training
+def evaluating(model: PreTrainedModel) -> Iterator[PreTrainedModel]:
+    """The model to ask: in evaluation mode, without gradients, and computing in float32 at least (see widened).
+
+    Every part of the model given is in the mode it was in afterwards.
+    """
+    asked = widened(model)
+    with evaluation_mode(asked), torch.inference_mode():
+        yield asked
+
+
+@contextlib.contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """While open, the model has no dropout; afterwards every part of it is in the mode it was in."""
+    training = [part for part in model.modules() if part.training]
     model.train(False)
     try:
-        with torch.inference_mode():
-            yield
+        yield
     finally:
-        model.train(was_training)
+        for part in training:
+            part.training = True
+
+
+def widened(model: PreTrainedModel) -> PreTrainedModel:
+    """The model if all its weights are in float32, or all in float64; else a copy in the widest of their types.
+
+    The copy has float32 at least, and shares the weights that are of its type already. A model with weights of other
+    types, such as a quantised one, is given back as it is.
+    """
+    types, wide = {weight.dtype for weight in model.parameters()}, widest_type(model)
+    return model if types <= {wide} or types - FRACTIONS else in_type(model, wide, copied=False)
+
+
+def widest_type(model: nn.Module) -> torch.dtype:
+    """The widest of the types of a model's weights that are floating-point numbers, float32 at least."""
+    types = {weight.dtype for weight in model.parameters()}
+    return functools.reduce(torch.promote_types, types & FRACTIONS, torch.float32)
+
+
+def in_type(model: PreTrainedModel, wide: torch.dtype, *, copied: bool) -> PreTrainedModel:
+    """A copy with all weights and buffers that are floating-point numbers in this type, without gradients.
+
+    Weights that are of this type already are shared with the model given, unless they are to be copied.
+    """
+    memory: dict[int, torch.Tensor] = {}
+    for tensor in itertools.chain(model.parameters(), model.buffers()):
+        if tensor.is_floating_point():
+            cast = tensor.detach().to(wide, copy=copied)
+            memory[id(tensor)] = nn.Parameter(cast, False) if isinstance(tensor, nn.Parameter) else cast
+    return copy.deepcopy(model, memory)
 
 
 def greedy(model: PreTrainedModel, prompts: torch.Tensor, width: int) -> torch.Tensor:
@@ -47,7 +95,7 @@ def greedy(model: PreTrainedModel, prompts: torch.Tensor, width: int) -> torch.T
         return prompts.new_empty((0, width))
     every, end = np.arange(len(prompts)), prompts.shape[1]
     done, cache, groups = 0, None, every
-    with evaluating(model):
+    with evaluating(model) as model:
         for length, first, those in [*shared_prefixes(prompts.cpu().numpy()), (end, every, every)]:
             if cache is not None:
                 cache.batch_select_indices(torch.from_numpy(groups[first]).to(prompts.device))
@@ -92,13 +140,15 @@ def greedy_answers(
     prompts: Sequence[Sequence[int]],
     widths: Sequence[int],
     *,
-    batch_size: int = 512,
+    batch_size: int | None = None,
     progress: str | None = None,
 ) -> list[tuple[int, ...]]:
     """The answer tokens that the model gives to each prompt, as many as its width says.
 
-    Prompts of equal length and width share batches, so nothing is padded. `progress` names a progress bar.
+    Prompts of equal length and width share batches, so nothing is padded; how many, by default the device decides.
+    `progress` names a progress bar.
     """
+    model = widened(model)  # here, lest every batch make a copy of its own
     answers: list[tuple[int, ...]] = [()] * len(prompts)
     groups: dict[tuple[int, int], list[int]] = {}
     for i, (prompt, width) in enumerate(zip(prompts, widths, strict=True)):
@@ -116,12 +166,13 @@ def _in_batches(
     model: PreTrainedModel,
     prompts: Int64,
     width: int,
-    batch_size: int,
+    batch_size: int | None,
     bar: tqdm[Any],
     share: tuple[int, int] = (0, 1),
 ) -> Int64:
     """Greedy answers [n, W] to prompts [n, P], or -1 to those of other shares; those that start alike share a batch."""
     device = next(model.parameters()).device
+    batch_size = batch_size or (CPU_BATCH if device.type == "cpu" else BATCH)
     answers = np.full((len(prompts), width), -1, np.int64)
     order = np.lexsort(prompts.T[::-1])
     for start in range(share[0] * batch_size, len(order), share[1] * batch_size):
@@ -136,7 +187,7 @@ def known_facts(
     corpus: Corpus,
     form: str | None = None,
     *,
-    batch_size: int = 512,
+    batch_size: int | None = None,
     share: tuple[int, int] = (0, 1),
     progress: str | None = None,
 ) -> dict[str, NDArray[np.bool_]]:
@@ -144,8 +195,10 @@ def known_facts(
 
     Without a form it is the corpus's first one. Keys are edge labels; values [facts] follow World.facts.
     With share (i, n) only the i-th of n parts of the facts is asked, and none of the others counts as known.
-    `progress` names a progress bar. Raises: ValueError for a form without a prompt.
+    By default the device decides how many prompts share a batch. `progress` names a progress bar.
+    Raises: ValueError for a form without a prompt.
     """
+    model = widened(model)  # here, lest every batch make a copy of its own
     form = corpus.forms[0] if form is None else form
     check(ends_in_object(form), f"form must end in the object for a prompt to exist, got {form!r}")
     edges = corpus.world.edges
@@ -162,7 +215,7 @@ def known_facts(
 
 
 def recall(
-    model: PreTrainedModel, corpus: Corpus, form: str | None = None, *, batch_size: int = 512
+    model: PreTrainedModel, corpus: Corpus, form: str | None = None, *, batch_size: int | None = None
 ) -> dict[str, float]:
     """The share of facts known, by edge label, over every fact of the world."""
     known = known_facts(model, corpus, form, batch_size=batch_size)

@@ -24,6 +24,7 @@ from safetensors.torch import load_file, save_file
 from transformers import GPTNeoXForCausalLM
 
 from behemoth_data.corpus import Corpus
+from behemoth_data.readable import copy_mode, make_readable
 from behemoth_data.settings import check
 from behemoth_data.tokenizer import build_tokenizer
 from behemoth_models.curve import draw_curve
@@ -124,6 +125,7 @@ class Run:
             with _whole(self.output / f"state-{state.step}") as folder:
                 save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / "state.safetensors")
                 (folder / "run.json").write_text(json.dumps(numbers) + "\n", encoding="utf-8")
+                copy_mode(folder / "run.json", folder / "state.safetensors")
             self._remove_states(before=state.step)
         accelerator.wait_for_everyone()
 
@@ -154,7 +156,7 @@ class Run:
         accelerator.wait_for_everyone()
 
     def _write_model(self, model: GPTNeoXForCausalLM, folder: Path, learned: Mapping[str, Any]) -> None:
-        """A folder that transformers loads by itself; its config.json carries the world and the recipe."""
+        """A folder that transformers 4 and 5 load by themselves; its config.json carries the world and the recipe."""
         used_cache = model.config.use_cache
         model.config.behemoth = {**self.header["data"], "train": self.header["train"], **learned}
         model.config.use_cache = True
@@ -163,6 +165,7 @@ class Run:
         finally:
             model.config.use_cache = used_cache
         build_tokenizer(self.corpus.grammar.lexicon).save_pretrained(folder)
+        make_readable(folder)
 
     def _hardware(self, accelerator: Accelerator) -> dict[str, Any]:
         """What a run that goes on must share with its earlier sittings to end with the same bits."""

@@ -27,13 +27,15 @@ from transformers import GPTNeoXForCausalLM
 from behemoth_data.corpus import Corpus
 from behemoth_data.grammar import ends_in_object
 from behemoth_data.lexicon import PADDING
-from behemoth_data.settings import check, check_known, conform, setting
+from behemoth_data.places import local_path
+from behemoth_data.settings import check, check_known, check_seed, conform, setting
 from behemoth_models.batches import Feed, Sentences, num_batches
 from behemoth_models.ledger import Ledger
 from behemoth_models.optim import OPTIMIZERS, SCHEDULES, learning_rate_factor, optimizers
 from behemoth_models.precision import PRECISION_HELP, PRECISIONS, autocast, resolve_precision
 from behemoth_models.pythia import SHAPES, pythia
 from behemoth_models.recall import known_facts
+from behemoth_models.reproducible import reproducible
 from behemoth_models.run import Run, State
 
 TRACKERS = ("tensorboard", "trackio")
@@ -85,6 +87,7 @@ class TrainConfig:
         for field in ("max_steps", "max_tokens", "save_every"):
             value = getattr(self, field)
             check(value is None or value >= 1, f"{field} must be at least 1, got {value}")
+        check_seed("train_seed", self.train_seed)
         check(self.weight_decay >= 0, f"weight_decay must be at least 0, got {self.weight_decay}")
         for field in ("warmup_fraction", "decay_fraction", "final_fraction"):
             check(0 <= getattr(self, field) <= 1, f"{field} must lie in [0, 1], got {getattr(self, field)}")
@@ -147,6 +150,7 @@ def train(
         # accelerate itself passes over a tracker that it cannot import, and logs nothing.
         installed = [str(found) for found in get_available_trackers()]
         check(tracker in installed, f"tracker must be installed (pip install {tracker}), got {tracker!r}, which is not")
+    output = local_path("output_dir", output)
     # bf16 by autocast below: an Accelerator's own precision is fixed for the life of the process.
     accelerator = Accelerator(
         mixed_precision="no",
@@ -157,6 +161,20 @@ def train(
         log_with=tracker,
         project_dir=str(output) if tracker else None,
     )
+    with reproducible(accelerator.device):
+        return _train(corpus, config, Path(output), accelerator, sentences, tracker, progress)
+
+
+def _train(
+    corpus: Corpus,
+    config: TrainConfig,
+    output: Path,
+    accelerator: Accelerator,
+    sentences: Sentences | None,
+    tracker: str | None,
+    progress: bool,
+) -> dict[str, Any]:
+    """All that train() does, from the place of this process among all on."""
     precision = resolve_precision(config.precision, accelerator.device)
     forward = functools.partial(autocast, precision, accelerator.device)
     num_steps = config.num_steps(corpus)
@@ -172,7 +190,7 @@ def train(
         device=accelerator.device,
         sentences=sentences,
     )
-    run = Run(Path(output), corpus, config)
+    run = Run(output, corpus, config)
     ledger = Ledger(corpus)
 
     torch.manual_seed(config.train_seed)

@@ -38,7 +38,7 @@ from behemoth_cli.train import SECTIONS
 from behemoth_data import Corpus, build
 from behemoth_data.settings import check, check_known, setting
 from behemoth_models.curve import svg_text
-from behemoth_models.precision import resolve_precision
+from behemoth_models.precision import peak_rate, resolve_precision
 from behemoth_models.pythia import SHAPES, pythia
 from behemoth_models.recall import recall
 from behemoth_models.run import Run
@@ -59,8 +59,6 @@ _PRECISION_SUBJECTS, _PRECISION_STEPS = 64, 4  # few, since a step may take half
 _OURS = "the recipe tiny"
 _RIVALS = {"trainer": "Trainer, packed sentences, AdamW", "adamw": "our loop, AdamW"}
 _LINES = ("-", "--", ":", "-.")
-# Products in bfloat16 per second that the makers name, without sparsity.
-_PEAKS = {"A100": 312e12, "H100": 989e12, "H200": 989e12}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -201,7 +199,7 @@ class _Bench:
         ]
         if torch.device(report["device"]).type == "cuda":
             card = torch.cuda.get_device_name(report["device"])
-            peak = next((peak for name, peak in _PEAKS.items() if name in card), None)
+            peak = peak_rate(card)
             share = None if peak is None else operations / seconds / peak
             rows.append(
                 {"what": "  our loop / the card's peak (MFU)", "value": share, "unit": "of the rate", "note": card}

@@ -191,9 +191,11 @@ def test_requests_are_the_edited_prompts_with_their_new_answers(structure, edge,
 @cases
 def test_subject_ends_where_its_word_ends_in_the_prompt(structure, edge, scenario):
     for edit_set in draw(structure, edge, scenario):
-        for edit, end, request in zip(edit_set.edits, edit_set.subject_ends, edit_set.requests, strict=True):
+        asked = zip(edit_set.requests, edit_set.originals, edit_set.refusals, edit_set.same_subject, strict=True)
+        for edit, (request, original, refusal, others) in zip(edit_set.edits, asked, strict=True):
             word = words(structure, *place(edit.fact), 0)[0]
-            assert request.prompt.split()[: end + 1] == ["SS", *word.split()]
+            for query in (request, original, refusal, *others):
+                assert query.prompt.split()[: query.subject_end + 1] == ["SS", *word.split()]
 
 
 # kinds

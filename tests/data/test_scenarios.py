@@ -511,6 +511,8 @@ def test_share_is_drawn_for_each_relation_anew():
     [
         ({"scenario": "sequence", "edits_per_step": 3}, "edits_per_step must divide num_edits = 10, got 3"),
         ({"scenario": "sequence", "edits_per_step": 20}, "edits_per_step must divide num_edits = 10, got 20"),
+        ({"edit_seed": 2**64}, "edit_seed must be from -2**63 to 2**63 - 1, got 18446744073709551616"),
+        ({"edit_seed": -(2**63) - 1}, "edit_seed must be from -2**63 to 2**63 - 1, got -9223372036854775809"),
         ({"edits_per_step": 0}, "edits_per_step must be at least 1, got 0"),
         ({"forget_fraction": 0.0}, "forget_fraction must be above 0 and at most 1, got 0.0"),
         ({"forget_fraction": 1.5}, "forget_fraction must be above 0 and at most 1, got 1.5"),

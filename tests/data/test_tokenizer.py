@@ -53,6 +53,7 @@ for folder, texts in request:
     answer.append({
         "ids": tokenizer(texts)["input_ids"],
         "special": [tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token, tokenizer.unk_token],
+        "returned": sorted(tokenizer(texts)),
         "padded": tokenizer(texts[:1] + ["."], padding=True)["attention_mask"][1],
         "texts": tokenizer.batch_decode(tokenizer(texts)["input_ids"]),
     })
@@ -162,10 +163,14 @@ def test_special_tokens_are_the_lexicons(tokenizer):
     assert [tokenizer.eos_token_id, tokenizer.pad_token_id, tokenizer.unk_token_id] == [END, PADDING, 2]
 
 
-def test_shorter_texts_are_padded_on_the_right(tokenizer):
+def test_shorter_texts_are_padded_on_the_left_where_no_answer_follows(tokenizer):
     rows = tokenizer([". . .", "."], padding=True)
-    assert rows["input_ids"][1] == [tokenizer.convert_tokens_to_ids("."), PADDING, PADDING]
-    assert rows["attention_mask"][1] == [1, 0, 0]
+    assert rows["input_ids"][1] == [PADDING, PADDING, tokenizer.convert_tokens_to_ids(".")]
+    assert rows["attention_mask"][1] == [0, 0, 1]
+
+
+def test_nothing_but_ids_and_mask_is_returned(tokenizer):
+    assert sorted(tokenizer(". .")) == ["attention_mask", "input_ids"]
 
 
 def test_saved_tokenizer_loads_offline_without_our_code_even_beside_a_gpt_neox_config(tmp_path):
@@ -199,7 +204,8 @@ def test_saved_tokenizer_loads_offline_without_our_code_even_beside_a_gpt_neox_c
         assert answer["ids"] == [ids for _, ids in sentences]
         assert answer["texts"] == [text for text, _ in sentences]
         assert answer["special"] == ["<|endoftext|>", "<|endoftext|>", "<|padding|>", "<|unknown|>"]
-        assert answer["padded"] == [1] + [0] * (len(sentences[0][1]) - 1)
+        assert answer["padded"] == [0] * (len(sentences[0][1]) - 1) + [1]
+        assert answer["returned"] == ["attention_mask", "input_ids"]
 
 
 def byte_level_bpe(texts):

@@ -6,6 +6,7 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer
 
 from behemoth_editing.checkpoint import load_checkpoint
 
@@ -30,6 +31,32 @@ def test_folder_alone_gives_the_model_and_its_world(trained, checkpoint, small_c
     assert not any(part.training for part in checkpoint.model.modules())
     report = json.loads((trained / "training.json").read_text(encoding="utf-8"))
     assert checkpoint.recall == report["recall"]
+
+
+def test_folder_below_the_home_folder_is_found_by_its_sign(trained, monkeypatch):
+    monkeypatch.setenv("HOME", str(trained.parent))
+    found = load_checkpoint(f"~/{trained.name}")
+    assert (found.name, found.from_hub) == (str(trained), False)
+
+
+def test_precision_of_training_is_known_and_unknown_of_older_models(trained, checkpoint, folder):
+    report = json.loads((trained / "training.json").read_text(encoding="utf-8"))
+    assert checkpoint.precision == report["precision"]
+    rewrite(folder, lambda config: config["behemoth"].pop("precision"))
+    assert load_checkpoint(str(folder)).precision is None
+
+
+def test_folder_in_the_words_of_transformers_5_alone_is_read_as_it_was(folder, checkpoint):
+    rewrite(folder, lambda config: [config.pop(name) for name in ("rotary_pct", "rotary_emb_base", "torch_dtype")])
+    path = folder / "tokenizer_config.json"
+    names = json.loads(path.read_text(encoding="utf-8"))
+    del names["model_input_names"]
+    names |= {"tokenizer_class": "TokenizersBackend", "padding_side": "right"}
+    path.write_text(json.dumps(names), encoding="utf-8")
+    found = load_checkpoint(str(folder))
+    assert (found.weights, found.corpus.digest) == (checkpoint.weights, checkpoint.corpus.digest)
+    assert found.model.config.rope_parameters == checkpoint.model.config.rope_parameters
+    assert AutoTokenizer.from_pretrained(folder).get_vocab() == checkpoint.corpus.grammar.lexicon.token_ids
 
 
 def test_model_without_a_world_is_refused(folder):

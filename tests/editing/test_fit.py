@@ -316,3 +316,19 @@ def test_objective_that_does_not_settle_ends_as_soon_as_it_is_reached(checkpoint
 def test_retain_accuracy_is_a_share(wrong):
     with pytest.raises(ValueError, match=f"retain_accuracy must be from 0 to 1, got {wrong}"):
         FitSettings(retain_accuracy=wrong)
+
+
+def test_training_is_without_dropout_and_the_mode_stays(checkpoint, edit_set):
+    calm, details = fitted(checkpoint, edit_set, max_steps=3)
+    model = copy_of(checkpoint.model).train(True)
+    for part in model.modules():
+        part.p = 0.5  # of what has it
+    model.gpt_neox.layers[4].train(False)
+    modes = [part.training for part in model.modules()]
+    parameters = list(model.gpt_neox.layers[2].mlp.parameters())
+    for parameter in parameters:
+        parameter.requires_grad_(True)
+    found = fit(model, parameters, edit_set, FitSettings(max_steps=3), Learn(edit_set.requests))
+    assert found["loss"] == details["loss"]
+    assert all(map(torch.equal, model.parameters(), calm.parameters()))
+    assert [part.training for part in model.modules()] == modes

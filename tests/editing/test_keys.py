@@ -79,3 +79,31 @@ def test_later_layers_are_not_run_and_no_hook_stays(checkpoint):
     keys_of(model, matrix, torch.tensor([[5, 6, 7]]))
     assert run == [0, 1, 2]
     assert not matrix._forward_pre_hooks
+
+
+def test_keys_are_those_without_dropout_and_the_model_stays_in_its_mode(checkpoint, background):
+    model = copy.deepcopy(checkpoint.model).train(True)
+    for part in model.modules():
+        part.p = 0.5  # of what has it
+    model.gpt_neox.layers[1].train(False)
+    modes = [part.training for part in model.modules()]
+    tokens = torch.tensor([[5, 6, 7]])
+    assert not torch.equal(model(tokens).logits, model(tokens).logits)
+    calm, matrix = matrix_of(checkpoint.model, 2, MATRIX), matrix_of(model, 2, MATRIX)
+    assert torch.equal(keys_of(model, matrix, tokens), keys_of(checkpoint.model, calm, tokens))
+    found = key_statistics(model, matrix, background, "", progress=False)
+    expected = key_statistics(checkpoint.model, calm, background, "", progress=False)
+    assert torch.equal(found.second_moment, expected.second_moment)
+    assert [part.training for part in model.modules()] == modes
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+def test_statistics_of_narrow_weights_are_computed_in_float32(checkpoint, background, kind):
+    narrow = copy.deepcopy(checkpoint.model).to(kind)
+    found, expected = (
+        key_statistics(model, matrix_of(model, 2, MATRIX), background, "", progress=False)
+        for model in (narrow, copy.deepcopy(narrow).float())
+    )
+    assert found.second_moment.dtype == torch.float64
+    assert torch.equal(found.second_moment, expected.second_moment)
+    assert {weight.dtype for weight in narrow.parameters()} == {kind}

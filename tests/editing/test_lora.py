@@ -102,3 +102,10 @@ def test_edits_made_together_all_take(checkpoint, edit_set):
     for request in edit_set.requests:
         said = edited.generate(torch.tensor([request.prompt_ids]), do_sample=False, max_new_tokens=1)
         assert (int(said[0, -1]),) == request.answer_ids
+
+
+def test_generators_of_gpus_are_left_alone(checkpoint, edit_set, monkeypatch):
+    seeded = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    adapted(checkpoint, edit_set, max_steps=1)
+    assert seeded == []

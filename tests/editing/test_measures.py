@@ -197,3 +197,19 @@ def test_weights_that_are_no_numbers_are_refused():
         after.get_submodule(LAYER).weight[0, 0] = float("nan")
     with pytest.raises(ValueError, match=f"weights must be finite, {LAYER}.weight are not"):
         weight_change(before, after)
+
+
+@pytest.mark.parametrize(("kind", "epsilon"), [(torch.float16, 2.0**-10), (torch.bfloat16, 2.0**-7)])
+def test_change_of_narrow_weights_is_that_of_the_numbers_they_hold(kind, epsilon):
+    before = tiny().to(kind)
+    after = copy.deepcopy(before)
+    with torch.no_grad():
+        after.get_submodule(LAYER).weight[:2] += 1.0
+    found = weight_change(before, after)
+    first, second = (model.get_submodule(LAYER).weight.detach().float().numpy() for model in (before, after))
+    change = second.astype(np.float64) - first
+    (matrix,) = found.parameters.values()
+    assert matrix.norm == found.norm == pytest.approx(np.sqrt((change**2).sum()), rel=1e-12)
+    norms = [np.linalg.norm(weight.astype(np.float64)) for weight in (first, second)]
+    assert matrix.tolerance == pytest.approx(4 * epsilon * max(norms), rel=1e-9)
+    assert matrix.rank == np.linalg.matrix_rank(change, tol=matrix.tolerance) == 1

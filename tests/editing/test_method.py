@@ -4,13 +4,16 @@ import dataclasses
 import json
 from copy import deepcopy
 
+import numpy as np
 import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from behemoth_data.edits import EditConfig, draw_edits
 from behemoth_editing import METHODS, FineTune, Shared
-from behemoth_editing.method import GOALS, check_layers, copy_of, layers_of, matrix_of, weights_digest
+from behemoth_editing.method import GOALS, check_layers, copy_of, layers_of, matrix_of, stored_like, weights_digest
+from behemoth_editing.predict import answer_log_probabilities
+from behemoth_models.recall import greedy_answers
 
 SETS = {"one": EditConfig(scenario="single", num_edits=1), "several": EditConfig(scenario="different", num_edits=3)}
 POSITIVE = ("learning_rate", "alpha", "max_norm", "ridge", "max_change", "max_loss", "beta", "steering")
@@ -99,6 +102,101 @@ def test_original_model_is_untouched(name, edit_set, checkpoint, training):
     before = state(original)
     quick(name)(original, edit_set)
     assert_same_state(before, state(original))
+
+
+@pytest.fixture(scope="module")
+def dropping(checkpoint):
+    """The trained model with dropout, in training mode but for a layer, and with an embedding that is not trained."""
+    config = deepcopy(checkpoint.model.config)
+    config.hidden_dropout = config.attention_dropout = 0.1
+    with torch.random.fork_rng():
+        model = type(checkpoint.model)(config).train(True)
+    model.load_state_dict(checkpoint.model.state_dict())
+    model.gpt_neox.layers[4].train(False)
+    model.get_input_embeddings().weight.requires_grad_(False)
+    ids = torch.tensor([[5, 6, 7]])
+    assert not torch.equal(model(ids).logits, model(ids).logits)
+    return model
+
+
+@every_method
+def test_dropout_of_a_model_in_training_mode_has_no_part_in_the_edit(name, one, dropping):
+    before, known = state(dropping), Shared()
+    first, again = (weights_digest(quick(name)(dropping, one, known).model) for _ in range(2))
+    assert_same_state(before, state(dropping))
+    assert first == again == weights_digest(quick(name)(deepcopy(dropping).train(False), one).model)
+
+
+@every_method
+def test_model_is_as_it_was_when_an_edit_fails(name, one, dropping, monkeypatch):
+    def fail(*_arguments, **_settings):
+        raise RuntimeError("cut short")
+
+    original = deepcopy(dropping)
+    original.gpt_neox.layers[5].register_forward_pre_hook(fail)  # which a copy has too
+    monkeypatch.setattr("behemoth_editing.retrain.train", fail)
+    before = state(original)
+    with pytest.raises(RuntimeError, match="cut short"):
+        quick(name)(original, one)
+    assert_same_state(before, state(original))
+
+
+def narrowed(model, kind):
+    """A copy whose weights are of a narrow type, or of several."""
+    if kind != "mixed":
+        return deepcopy(model).to(getattr(torch, kind))
+    mixed = deepcopy(model).half()
+    mixed.gpt_neox.layers[2].float()
+    mixed.gpt_neox.final_layer_norm.bfloat16()
+    return mixed
+
+
+@every_method
+@pytest.mark.parametrize("kind", ["float16", "bfloat16", "mixed"])
+def test_narrow_weights_are_edited_in_float32_and_given_back_each_in_its_type(name, kind, one, checkpoint):
+    narrow = narrowed(checkpoint.model, kind)
+    before = state(narrow)
+    edited = quick(name)(narrow, one, KNOWN).model
+    assert_same_state(before, state(narrow))
+    expected = quick(name)(deepcopy(narrow).float(), one, KNOWN).model.state_dict()
+    for part, weight in narrow.state_dict().items():
+        found = edited.state_dict()[part]
+        assert found.dtype == weight.dtype, part
+        assert torch.equal(found, expected[part].to(weight.dtype)), part
+    assert {n: b.dtype for n, b in edited.named_buffers()} == {n: b.dtype for n, b in narrow.named_buffers()}
+    assert weights_digest(edited) != weights_digest(narrow)
+
+
+@pytest.mark.parametrize("name", sorted(set(METHODS) - {"retrain"}))  # whose answers are those of another training
+@pytest.mark.parametrize("kind", ["float16", "bfloat16"])
+def test_edit_of_narrow_weights_holds_about_as_well(name, kind, one, checkpoint):
+    (query,) = {"edit": one.requests, "forget": one.originals, "refuse": one.refusals}[METHODS[name].goal]
+    said = []
+    for model in (checkpoint.model, narrowed(checkpoint.model, kind)):
+        edited = METHODS[name]()(model, one, KNOWN).model
+        said.append(np.exp(answer_log_probabilities(edited, [query.prompt_ids], [query.answer_ids]))[0, 0])
+        (answer,) = greedy_answers(edited, [query.prompt_ids], [len(query.answer_ids)])
+        assert (answer == query.answer_ids) == (METHODS[name].goal != "forget")
+    assert said[1] == pytest.approx(said[0], abs=0.1)
+
+
+def test_weight_that_its_type_cannot_hold_is_refused(checkpoint):
+    narrow = deepcopy(checkpoint.model).half()
+    edited = copy_of(narrow)
+    edited.lm_head.weight[0, 0] = 65504.0
+    assert stored_like(narrow, edited).lm_head.weight[0, 0] == 65504.0
+    edited = copy_of(narrow)
+    edited.lm_head.weight[0, 0] = 1e5
+    with pytest.raises(FloatingPointError, match=r"lm_head.weight has weights that torch.float16 cannot hold"):
+        stored_like(narrow, edited)
+
+
+@every_method
+def test_weights_that_are_no_fractions_are_refused_by_name(name, one, checkpoint):
+    quantised = deepcopy(checkpoint.model)
+    quantised.lm_head.weight = torch.nn.Parameter(torch.zeros(2, 2, dtype=torch.int8), requires_grad=False)
+    with pytest.raises(ValueError, match=r"weights must be of type float16, .*, got torch.int8 for lm_head.weight"):
+        quick(name)(quantised, one)
 
 
 @every_method

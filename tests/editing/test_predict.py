@@ -206,3 +206,43 @@ def test_no_prompts_and_no_candidates_are_refused(two_words):
     for candidates, shape in ([], r"\(0,\)"), ([[]], r"\(1, 0\)"), ([1, 2], r"\(2,\)"):
         with pytest.raises(ValueError, match=f"candidates must be a table .* got shape {shape}"):
             answer_log_probabilities(model, [(5,)], candidates)
+
+
+# models that are not ready to answer
+
+
+def test_model_in_training_mode_answers_without_dropout_and_stays_in_it(checkpoint):
+    (edit_set,) = draw_edits(checkpoint.corpus, EditConfig(num_edits=1, probes_per_edit=2))
+    model = copy.deepcopy(checkpoint.model).train(True)
+    for part in model.modules():
+        part.p = 0.5  # of what has it
+    model.gpt_neox.layers[1].train(False)
+    modes = [part.training for part in model.modules()]
+    prompts = [probe.before.prompt_ids for probe in edit_set.probes]
+    candidates = checkpoint.corpus.grammar.answers(Edge.SUBJECT_OBJECT, 0, range(5))
+    for ask in (
+        lambda model: next_log_probabilities(model, prompts),
+        lambda model: answer_log_probabilities(model, prompts, candidates),
+        lambda model: np.array(predict(model, edit_set.probes)),
+    ):
+        np.testing.assert_array_equal(ask(model), ask(checkpoint.model))
+    assert [part.training for part in model.modules()] == modes
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+def test_narrow_weights_answer_in_float32(checkpoint, kind):
+    (edit_set,) = draw_edits(checkpoint.corpus, EditConfig(num_edits=1, probes_per_edit=2))
+    narrow = copy.deepcopy(checkpoint.model).to(kind)
+    wide = copy.deepcopy(narrow).float().requires_grad_(False)  # gradients decide which kernels run, and how they round
+    prompts = [probe.before.prompt_ids for probe in edit_set.probes]
+    candidates = checkpoint.corpus.grammar.answers(Edge.SUBJECT_OBJECT, 0, range(5))
+    found = next_log_probabilities(narrow, prompts)
+    assert found.dtype == np.float64
+    np.testing.assert_array_equal(found, next_log_probabilities(wide, prompts))
+    expected = [log_probability(wide, prompt, [token]) for prompt, token in zip(prompts, found.argmax(1), strict=True)]
+    np.testing.assert_allclose(found.max(1), expected, rtol=0, atol=1e-5)
+    np.testing.assert_array_equal(
+        answer_log_probabilities(narrow, prompts, candidates), answer_log_probabilities(wide, prompts, candidates)
+    )
+    assert predict(narrow, edit_set.probes) == predict(wide, edit_set.probes)
+    assert {weight.dtype for weight in narrow.parameters()} == {kind}

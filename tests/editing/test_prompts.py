@@ -64,9 +64,50 @@ def test_prompts_and_answers_are_the_tokenizers_own_tokens(tokenizer, task):
 
 
 def test_subject_ends_with_its_last_token(tokenizer, task):
-    (end,) = task.subject_ends
-    ids = task.requests[0].prompt_ids
-    assert tokenizer.decode(ids[: end + 1]) == "The capital of France"
+    for (query,) in (task.requests, task.originals, task.refusals):
+        assert tokenizer.decode(query.prompt_ids[: query.subject_end + 1]) == "The capital of France"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "upto"),
+    [
+        ("The language of France is", "The language of France"),
+        ("France speaks", "France"),
+        ("In France they say that France speaks", "In France they say that France"),  # the last appearance
+        ("France and the Francealia of", "France"),  # a word of its own comes before a part of another
+        ("The Francealia are of", "The France"),
+    ],
+)
+def test_subject_is_found_in_other_prompts_about_it(tokenizer, prompt, upto):
+    task = task_of(tokenizer, [dataclasses.replace(PEOPLE, same_subject=((prompt, " French"),))])
+    ((query,),) = task.same_subject
+    assert tokenizer.decode(query.prompt_ids[: query.subject_end + 1]).startswith(upto)
+    assert not tokenizer.decode(query.prompt_ids[: query.subject_end]).startswith(upto)
+
+
+def test_subject_that_a_prompt_does_not_hold_is_missed_only_where_it_is_needed(plain, tokenizer):
+    elsewhere = dataclasses.replace(PEOPLE, same_subject=(("Its language is", " French"),))
+    task = task_of(tokenizer, [elsewhere], sentences=SENTENCES)
+    assert task.same_subject[0][0].subject_end is None
+    length = len(task.same_subject[0][0].prompt_ids)
+    with pytest.raises(
+        ValueError,
+        match=rf"subject_end must lie in \[0, {length}\), the tokens of the prompt 'Its language is', for site "
+        "subject_last, got None",
+    ):
+        METHODS["rome"](layer=1, steps=1, site="subject_last")(plain, task)
+    METHODS["rome"](layer=1, steps=1, site="subject_last", kl_weight=0.0)(plain, task)
+    METHODS["rome"](layer=1, steps=1, site="prompt_last")(plain, task)
+    METHODS["memit"](layers=(1,), steps=1, site="subject_last")(plain, task)  # which does not ask it
+
+
+@pytest.mark.parametrize("name", ["rome", "r_rome", "memit", "emmet", "alphaedit"])
+@pytest.mark.parametrize("end", [None, -1, 99])
+def test_subject_without_a_place_in_its_own_prompt_is_refused(plain, task, name, end):
+    (request,) = task.requests
+    lost = dataclasses.replace(task, requests=(dataclasses.replace(request, subject_end=end),))
+    with pytest.raises(ValueError, match=rf"subject_end must lie in .* 'The capital of France is', .* got {end}"):
+        METHODS[name](steps=1, site="subject_last")(plain, lost)
 
 
 def test_background_is_every_sentence_with_its_end_once(tokenizer, task):

@@ -26,7 +26,7 @@ import torch
 from transformers import PreTrainedModel
 from behemoth_data.edits import EditTask
 from behemoth_data.settings import check, conform, setting
-from behemoth_editing.method import Edited, Shared, copy_of, layers_of
+from behemoth_editing.method import Edited, Shared, copy_of, layers_of, stored_like
 """
 
 

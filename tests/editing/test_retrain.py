@@ -4,13 +4,14 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 
 import behemoth_editing.retrain as module
 from behemoth_data import CorpusConfig, WorldConfig, build
 from behemoth_data.edits import CHANGE_KINDS, KEEP_KINDS, EditConfig, draw_edits
 from behemoth_data.world import Edge
 from behemoth_editing import Retrain
-from behemoth_editing.method import weights_digest
+from behemoth_editing.method import copy_of, weights_digest
 from behemoth_editing.predict import answered, predict
 from behemoth_editing.retrain import _WithRefusals
 from behemoth_models.recall import recall
@@ -48,6 +49,12 @@ def test_same_seed_gives_the_same_model_and_another_seed_another(checkpoint, edi
         for seed in ({}, {"train_seed": 0}, {"train_seed": 1})
     ]
     assert digests[0] == digests[1] != digests[2]
+
+
+def test_precision_is_that_of_the_new_model(checkpoint, edit_set):
+    model = copy_of(checkpoint.model)
+    model.config.behemoth = {**model.config.behemoth, "train": {**model.config.behemoth["train"], "precision": "fp32"}}
+    assert Retrain(max_steps=2)(model, edit_set).details["precision"] == "fp32"
 
 
 def test_training_in_a_process_of_its_own_gives_the_same_model(checkpoint, edit_set, monkeypatch):
@@ -110,3 +117,12 @@ def test_refused_facts_are_refused_by_the_model_that_was_taught_so(checkpoint):
 def test_bad_setting_is_refused():
     with pytest.raises(ValueError, match="max_steps must be at least 1, got 0"):
         Retrain(max_steps=0)
+
+
+def test_a_training_of_its_own_is_on_the_card_of_the_model(monkeypatch):
+    chosen = []
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    monkeypatch.setattr(module, "_train", lambda *arguments: chosen.append(arguments))
+    for device in ("cuda:1", "cpu"):
+        module._train_alone(torch.get_num_threads(), torch.device(device), "what", "where")
+    assert chosen == [torch.device("cuda:1"), ("what", "where"), ("what", "where")]

@@ -1,5 +1,7 @@
 """Facts about rank-one editing; the closed form is worked out again with numpy in float64."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -302,3 +304,60 @@ def test_divergence_weight_keeps_the_subjects_other_facts_closer(checkpoint, sin
         return total
 
     assert divergence(100.0) < divergence(0.0)
+
+
+def value_by_brute_force(model, request, place, others, places, direction, *, kl_weight, steps):
+    """The value of layer 2 at one place of the request, each prompt run alone and without padding."""
+    matrix = model.get_submodule("gpt_neox.layers.2.mlp.dense_4h_to_h")
+    weight = matrix.weight.detach().double()
+    before = weight @ torch.from_numpy(key_at(model, 2, request.prompt_ids, place))
+    change = torch.zeros(len(before), requires_grad=True)
+
+    def said(ids, place, scale):
+        def add(_module, _inputs, output):
+            return output + scale * change * (torch.arange(output.shape[1]) == place)[:, None]
+
+        handle = matrix.register_forward_hook(add)
+        log_probabilities = model(torch.tensor([ids])).logits[0, -1].log_softmax(-1)
+        handle.remove()
+        return log_probabilities
+
+    scales = [
+        float(key_at(model, 2, query.prompt_ids, there) @ direction.numpy())
+        for query, there in zip(others, places, strict=True)
+    ]
+    asked = [(query.prompt_ids, *rest) for query, *rest in zip(others, places, scales, strict=True)]
+    was = [said(*question).detach() for question in asked]
+    optimizer = torch.optim.Adam([change], lr=0.5)
+    for _ in range(steps):
+        loss = -said(request.prompt_ids, place, 1.0)[request.answer_ids[0]]
+        for old, question in zip(was, asked, strict=True):
+            loss = loss + kl_weight * (old.exp() * (old - said(*question))).sum() / len(asked)
+        optimizer.zero_grad()
+        (loss + 1e-3 * change.norm() / before.norm() ** 2).backward()
+        optimizer.step()
+        with torch.no_grad():
+            change *= min(1.0, 4.0 * float(before.norm()) / float(change.norm()))
+    return (before + change.detach().double()).numpy()
+
+
+def test_divergence_is_read_at_the_subject_wherever_it_stands_in_other_prompts(checkpoint, single, written):
+    fact, (request,) = single.edits[0].fact, single.requests
+    world, grammar = checkpoint.corpus.world, checkpoint.corpus.grammar
+    facts = [world.fact(fact.edge, fact.head, relation) for relation in range(3) if relation != fact.relation]
+    first, second = grammar.queries(facts, "rso")  # "W9 RR r W7 SS s W5 OO", not "SS s W0 W1 RR r W2 OO"
+    short = dataclasses.replace(second, prompt_ids=second.prompt_ids[1:], subject_end=second.subject_end - 1)
+    task = dataclasses.replace(single, same_subject=((first, short),))
+    few = {"kl_weight": 1000.0, "steps": 4}
+    # With a ridge that large the direction is that of the key itself, which keys of the same subject resemble.
+    rome(site="subject_last", stop_loss=0.0, ridge=1e6, **few)(checkpoint.model, task)
+    ((_, _, value, direction),) = written
+    subject = request.prompt_ids[1]
+    places = [query.prompt_ids.index(subject) for query in (first, short)]
+    assert places == [5, 4]
+    found, elsewhere = (
+        value_by_brute_force(checkpoint.model, request, 1, (first, short), there, direction, **few)
+        for there in (places, [1, 0])  # as far from the end as in the request
+    )
+    np.testing.assert_allclose(value.numpy(), found, rtol=0, atol=5e-3)
+    assert np.abs(elsewhere - found).max() > 0.1

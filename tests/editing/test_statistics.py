@@ -391,13 +391,15 @@ def test_rows_are_grouped_over_models_and_seeds_in_first_seen_order():
         row(None, method="lora", seed=1, error="ValueError: no"),
         row([], method="rome", seed=1, model="runs/other"),
         row([], method="rome", settings={"layer": 4}),
+        row([], method="lora", seed=0, precision="bf16"),
     ]
     grouped, failed = group_rows(rows)
     common = ("nested", "subject_object", 0, "single", 0)
     assert list(grouped.items()) == [
-        ((*common, "rome", '{"layer": 3}'), [rows[0], rows[3]]),
-        ((*common, "lora", '{"layer": 3}'), [rows[1]]),
-        ((*common, "rome", '{"layer": 4}'), [rows[4]]),
+        ((*common, "rome", '{"layer": 3}', None), [rows[0], rows[3]]),
+        ((*common, "lora", '{"layer": 3}', None), [rows[1]]),
+        ((*common, "rome", '{"layer": 4}', None), [rows[4]]),
+        ((*common, "lora", '{"layer": 3}', "bf16"), [rows[5]]),
     ]
     assert failed == [rows[2]]
 
@@ -413,6 +415,12 @@ def test_summarise_pools_all_units_with_a_group_per_model_and_seed():
     pooled = Interval(**summarise(rows)["edit_success"])
     assert pooled == bootstrap_interval([[1], [0], [1], [0], [1], [1]], [[1]] * 6, [0, 0, 1, 1, 2, 2])
     assert (pooled.value, pooled.count) == (pytest.approx(4 / 6), 6)
+
+
+def test_models_of_one_name_are_two_models_by_their_weights():
+    rows = [row([unit(0, (made, 1))], weights={"before": digest}) for made, digest in ((1, "a" * 16), (0, "b" * 16))]
+    pooled = Interval(**summarise(rows)["edit_success"])
+    assert pooled == bootstrap_interval([[1], [0]], [[1], [1]], [0, 1])
 
 
 def test_worlds_that_differ_only_in_their_seed_may_be_pooled():
@@ -433,6 +441,8 @@ def test_worlds_that_differ_only_in_their_seed_may_be_pooled():
             "^rows must share their settings to be pooled",
         ),
         ([row([unit(0)]), row([unit(0)], seed=1, world={"num_subjects": 9})], "^rows must share their world"),
+        ([row([unit(0)]), row([unit(0)], seed=1, precision="fp32")], "^rows must share their settings to be pooled"),
+        ([row([unit(0)]), row([unit(0)], seed=1, model_precision="bf16")], "^rows must share their world"),
         (
             [row([unit(0)]), row([unit(0)])],
             r"^rows must hold each \(model, seed\) once, got \('runs/tiny-nested', 0\)",

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import os
+import stat
 from typing import ClassVar
 
 import numpy as np
@@ -13,10 +15,14 @@ from behemoth_data.grammar import Query
 from behemoth_data.world import Edge, Fact
 from behemoth_editing import FineTune, Memit, Rome, Shared
 from behemoth_editing import sweep as module
+from behemoth_editing.checkpoint import load_checkpoint
 from behemoth_editing.method import Edited, copy_of
 from behemoth_editing.metrics.collateral_accuracy.collateral_accuracy import collateral_accuracy
 from behemoth_editing.metrics.edit_success.edit_success import edit_success
 from behemoth_editing.metrics.ripple.ripple import ripple
+from behemoth_editing.report import write_report
+from behemoth_editing.result_table import write_results_dataset
+from behemoth_editing.results import load_results
 from behemoth_editing.sweep import Cell, cell_id, cell_seconds, check_cells, count_units, grid, run, unfinished
 
 OLD, NEW, OTHER = (5,), (6,), (7,)
@@ -262,6 +268,16 @@ def test_file_holds_the_rows_one_a_line(checkpoint, cells, tmp_path):
     assert lines(tmp_path / "new" / "folder") == json.loads(json.dumps(rows))
 
 
+@pytest.mark.parametrize(("umask", "mode"), [(0o002, 0o664), (0o077, 0o600)])
+def test_rows_may_be_read_and_written_by_whom_the_umask_allows(checkpoint, tmp_path, umask, mode):
+    earlier = os.umask(umask)
+    try:
+        run(grid([checkpoint], [Watcher()], draws(["single"])), tmp_path, progress=False)
+    finally:
+        os.umask(earlier)
+    assert stat.S_IMODE((tmp_path / "results.jsonl").stat().st_mode) == mode
+
+
 def test_same_seeds_twice_give_identical_results(checkpoint, cells, unbroken, tmp_path):
     assert results(run(cells, tmp_path, progress=False)) == results(unbroken)
 
@@ -289,6 +305,18 @@ def test_sweep_killed_in_the_middle_of_a_line_ends_like_an_unbroken_one(checkpoi
     run(missing, tmp_path, progress=False)
     assert results(lines(tmp_path)) == results(json.loads(json.dumps(unbroken)))
     assert unfinished(cells, tmp_path) == []
+
+
+def test_two_runs_at_once_leave_a_folder_that_goes_on_and_counts_each_cell_once(checkpoint, cells, unbroken, tmp_path):
+    path = tmp_path / "results.jsonl"
+    for requeued in (cells[:2], cells[:3]):
+        run(requeued, tmp_path, progress=False)
+    path.write_bytes(path.read_bytes() + json.dumps(unbroken[3]).encode()[:200])
+    assert len(load_results([tmp_path])) == 3
+    assert unfinished(cells, tmp_path) == cells[3:]
+    assert [row["cell"] for row in lines(tmp_path)] == [cell_id(cell) for cell in cells[:3]]
+    run(cells[3:], tmp_path, progress=False)
+    assert results(load_results([tmp_path])) == results(json.loads(json.dumps(unbroken)))
 
 
 def test_sweep_killed_in_its_first_line_starts_anew(checkpoint, cells, unbroken, tmp_path):
@@ -336,6 +364,91 @@ def test_row_of_a_method_that_diverged_can_be_read_by_any_reader_of_json(checkpo
 
     (line,) = (tmp_path / "results.jsonl").read_text(encoding="utf-8").splitlines()
     json.loads(line, parse_constant=refuse)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Talker:
+    """A method that changes nothing and says what it was told to say."""
+
+    name: ClassVar[str] = "talker"
+    says: object = None
+    rank: object = None
+
+    def check(self, model):
+        pass
+
+    def __call__(self, model, task, shared=None):
+        return Edited(copy_of(model), {"said": self.says, "precision": "fp32"})
+
+
+class Unspeakable(Exception):
+    def __str__(self):
+        raise RuntimeError("no words")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Raiser(Talker):
+    """A method whose failure cannot be put into words."""
+
+    name: ClassVar[str] = "raiser"
+
+    def __call__(self, model, task, shared=None):
+        raise Unspeakable
+
+
+def test_a_method_may_say_anything_and_have_any_settings(checkpoint, tmp_path):
+    values = [
+        np.float32(0.5),
+        torch.tensor([1.0, float("inf")]),
+        {3, 1},
+        EDITS,
+        {1: float("nan")},
+        [Talker],
+        "caf\udce9",
+    ]
+    methods = [*(Talker(says=value, rank=value) for value in values), Raiser(), Watcher()]
+    cells = grid([checkpoint], methods, draws(["different"], [0]))
+    rows = run(cells, tmp_path, progress=False)
+    assert [row["error"] for row in rows] == [*[None] * len(values), "Unspeakable: Unspeakable", None]
+    expected = [
+        0.5,
+        [1.0, "inf"],
+        [1, 3],
+        dataclasses.asdict(EDITS),
+        {"1": "nan"},
+        [f"{__name__}.Talker"],
+        "caf\\udce9",
+    ]
+    assert [row["settings"]["says"] for row in rows[: len(values)]] == expected
+    assert [row["details"][0]["said"] for row in rows[: len(values)]] == expected
+    assert unfinished(cells, tmp_path) == [cells[len(values)]]
+    assert load_results([tmp_path]) == [row for row in rows if row["error"] is None]
+    write_report([tmp_path], tmp_path / "report")
+    write_results_dataset(load_results([tmp_path]), tmp_path)
+
+
+def test_cell_is_one_cell_whatever_its_settings_can_and_cannot_do(checkpoint):
+    same = [Cell(checkpoint, Talker(says=np.zeros(3)), EDITS), Cell(checkpoint, Talker(says=[0.0, 0.0, 0.0]), EDITS)]
+    assert len({cell_id(cell) for cell in same}) == 1
+    assert (
+        len(grid([checkpoint], [Talker(says=np.zeros(3)), Talker(says=np.ones(3)), Talker(says=np.zeros(3))], [EDITS]))
+        == 2
+    )
+
+
+def test_one_model_under_two_names_is_one_model(checkpoint):
+    cells = grid([checkpoint, dataclasses.replace(checkpoint, name="elsewhere")], [Watcher()], draws(["single"]))
+    assert [cell.checkpoint.name for cell in cells] == [checkpoint.name]
+
+
+def test_row_says_in_which_precision_the_method_and_the_model_were_trained(checkpoint, cells, unbroken, tmp_path):
+    assert checkpoint.precision in ("bf16", "fp32")
+    assert {row["model_precision"] for row in unbroken} == {checkpoint.precision}
+    assert [row["precision"] for row in unbroken] == [unbroken[0]["details"][0]["precision"], None] * 2
+    exact = dataclasses.replace(METHODS[0], precision="fp32")
+    (row,) = run(grid([checkpoint], [exact], draws(["different"])), tmp_path, progress=False)
+    assert row["precision"] == "fp32"
+    assert row["hub_id"] is None  # it is a folder
 
 
 def test_methods_of_one_draw_get_the_very_same_edits_and_share(checkpoint, tmp_path):
@@ -532,3 +645,25 @@ def test_impossible_cell_is_refused_before_any_runs(checkpoint, cells, monkeypat
     with pytest.raises(ValueError, match=message):
         check_cells([*cells, Cell(checkpoint, *bad)])
     check_cells(cells)
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+def test_row_of_a_model_stored_in_a_narrow_type_is_like_that_of_its_float32_copy(checkpoint, tmp_path, kind):
+    copy_of(checkpoint.model).to(kind).save_pretrained(tmp_path / "narrow")
+    narrow = load_checkpoint(str(tmp_path / "narrow"))
+    assert {weight.dtype for weight in narrow.model.parameters()} == {kind}
+    wide = dataclasses.replace(narrow, model=copy_of(narrow.model), weights="f" * 16)
+    methods = [FineTune(modules="both", layers=None), Memit()]
+    rows = run(grid([narrow, wide], methods, [EDITS]), tmp_path / "rows", progress=False)
+    assert [row["error"] for row in rows] == [None] * 4
+    for found, expected in zip(rows[:2], rows[2:], strict=True):
+        for change, other in zip(found["weights"]["change"], expected["weights"]["change"], strict=True):
+            assert change["norm"] == pytest.approx(other["norm"], rel=0.05)
+        for unit, other in zip(found["units"], expected["units"], strict=True):
+            assert unit["change"] == other["change"]
+            assert unit["keep"].keys() == other["keep"].keys()
+            for kind, counts in unit["keep"].items():  # [right before and after, before, after, asked]
+                assert counts == pytest.approx(other["keep"][kind], abs=1)
+            assert unit["measures"]["validity"] == pytest.approx(other["measures"]["validity"], abs=0.02)
+            if "kl" in unit["measures"]:
+                assert unit["measures"]["kl"] == pytest.approx(other["measures"]["kl"], rel=0.1, abs=0.02)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from behemoth_editing.figures import drawings
 from behemoth_editing.lora import Lora
 from behemoth_editing.report import page, verdict_overview
 from behemoth_editing.results import summaries
@@ -195,7 +196,7 @@ def test_effect_interval_and_counts_are_those_of_the_deciding_rank() -> None:
     assert verdict.evidence is not None
     assert verdict.evidence.interval.value == 0.5
     assert verdict.evidence.interval.count == verdict.evidence.edits == 3 * len(SEEDS) * 10
-    assert verdict.evidence.by_model == {f"independent-{model}": 0.5 for model in range(3)}
+    assert verdict.evidence.by_model == {str(model): 0.5 for model in range(3)}  # by their digests
 
 
 def test_two_models_decide_nothing() -> None:
@@ -211,6 +212,50 @@ def test_one_model_that_says_otherwise_keeps_a_finding_open() -> None:
         if found["model"] == "independent-2" and found["settings"]["rank"] == 32:
             found["units"] = [unit(number, 1, 100) for number in range(10)]
     assert answer(rows, "F2a") == OPEN
+
+
+def test_precisions_of_a_method_are_judged_apart_and_what_has_none_once() -> None:
+    exact = curve({8: (1.0, 1.0), 64: (1.0, 1.0)})
+    rough = curve({8: (0.5, 1.0), 64: (1.0, 1.0)})
+    layers = [
+        found
+        for layer, success in ((1, 1.0), (4, 0.0))
+        for found in repeat(partial(row, "rome", "different", success, 1.0, layer=layer))
+    ]
+    rows = [{**found, "precision": "fp32"} for found in exact] + [{**found, "precision": "bf16"} for found in rough]
+    found = judged(rows + layers, "F2a")
+    assert [(verdict.world, verdict.answer) for verdict in found] == [
+        ("independent, in fp32", FAILS),
+        ("independent, in bf16", HOLDS),
+    ]
+    assert [verdict.world for verdict in judged(rows + layers, "F4a")] == ["independent"]
+    assert [verdict.world for verdict in judged(rows[: len(exact)] + layers, "F2a")] == ["independent"]
+    places = [drawing.name for drawing in drawings(summaries(rows + layers))["ranks"]]
+    assert places == ["ranks-01-different-in-fp32", "ranks-01-different-in-bf16"]
+
+
+def test_set_ups_of_different_precision_are_compared_with_nothing_of_the_other() -> None:
+    plain = {8: (0.5, 1.0), 64: (1.0, 0.9)}
+    rows = [
+        {**found, "precision": precision}
+        for precision in ("fp32", "bf16")
+        for retain in ("mixture", "none")
+        for found in curve(plain, retain=retain)
+    ]
+    assert [(found.about.split(", ")[-1], found.changed) for found in setups(summaries(rows))] == [
+        ("in fp32", "as by default"),
+        ("in fp32", "retain none"),
+        ("in bf16", "as by default"),
+        ("in bf16", "retain none"),
+    ]
+
+
+def test_models_of_one_name_are_as_many_as_their_weights() -> None:
+    rows = [{**found, "model": "lab/final"} for found in curve({8: (1.0, 1.0), 64: (1.0, 1.0)})]
+    (verdict,) = judged(rows, "F2a")
+    assert verdict.answer == FAILS
+    assert verdict.evidence is not None
+    assert len(verdict.evidence.by_model) == 3
 
 
 @pytest.mark.parametrize(

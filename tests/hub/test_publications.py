@@ -192,6 +192,15 @@ def test_model_card_says_what_training_json_says(run_folder):
     )
 
 
+def test_model_card_says_which_transformers_read_it_unless_the_folder_was_written_before(run_folder, run_copy):
+    words = "Any transformers from 4.45 to 5.23 reads it alike."
+    (made,) = models([run_folder], "alice")
+    assert words in made.card()
+    rewrite(run_copy / "config.json", lambda config: [config.pop(name) for name in ("rotary_pct", "rotary_emb_base")])
+    (made,) = models([run_copy], "alice")
+    assert words not in made.card()
+
+
 def test_model_of_the_published_world_claims_its_result_on_the_dataset(run_folder, exported):
     (made,) = models([run_folder], "alice", manifest=read_manifest(exported))
     (entry,) = yaml.safe_load(content(made, ".eval_results/behemoth.yaml"))

@@ -118,3 +118,13 @@ def test_what_was_published_is_pulled_by_strangers_and_edited(
     run([*launch.split(), SCRIPTS / "edit.py", *edit.split()], tmp_path, environment("editor"))
     (row,) = (tmp_path / "out" / "results.jsonl").read_text(encoding="utf-8").splitlines()
     assert (json.loads(row)["model"], json.loads(row)["error"]) == (MODEL, None)
+
+
+def test_switch_of_the_hub_is_that_of_datasets_too_and_not_that_of_evaluate(environment):
+    said = "import datasets, evaluate; print(datasets.config.HF_HUB_OFFLINE, evaluate.config.HF_EVALUATE_OFFLINE)"
+    for more, expected in (
+        ({}, "True False"),
+        ({"HF_EVALUATE_OFFLINE": "1", "HF_DATASETS_OFFLINE": "0"}, "False True"),
+    ):
+        done = run(["-c", said], None, environment("any", HF_HUB_OFFLINE="1", **more))
+        assert done.stdout.split() == expected.split()

@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from behemoth_models.precision import autocast, multiplies_bfloat16, resolve_precision
+from behemoth_models.precision import autocast, multiplies_bfloat16, peak_rate, resolve_precision
 
 
 @pytest.mark.parametrize(
@@ -52,3 +52,17 @@ def test_a_processor_held_to_avx2_has_no_bfloat16():
     code = "from behemoth_models.precision import resolve_precision as r; print(r('auto', 'cpu'))"
     found = subprocess.run([sys.executable, "-c", code], env={**os.environ, **limits}, capture_output=True, text=True)
     assert found.stdout == "fp32\n", found.stderr
+
+
+@pytest.mark.parametrize(
+    ("card", "expected"),
+    [
+        ("NVIDIA H100 80GB HBM3", 989e12),
+        ("NVIDIA H100 PCIe", 756e12),
+        ("NVIDIA H200", 989e12),
+        ("NVIDIA A100-SXM4-80GB", 312e12),
+        ("a card of the future", None),
+    ],
+)
+def test_peak_rate_goes_by_the_narrowest_name(card, expected):
+    assert peak_rate(card) == expected

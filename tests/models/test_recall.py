@@ -13,7 +13,7 @@ from behemoth_data import LexiconConfig, WorldConfig, build
 from behemoth_data.world import Edge
 from behemoth_models.batches import Feed
 from behemoth_models.pythia import pythia
-from behemoth_models.recall import evaluating, greedy, greedy_answers, known_facts, recall, shared_prefixes
+from behemoth_models.recall import evaluating, greedy, greedy_answers, known_facts, recall, shared_prefixes, widened
 
 
 @pytest.fixture(scope="module")
@@ -207,6 +207,61 @@ def test_mode_of_the_model_is_restored(corpus, untrained, training):
     assert torch.is_grad_enabled()
 
 
+def test_every_part_is_given_back_in_the_mode_it_was_in(untrained):
+    model = copy.deepcopy(untrained).train(True)
+    model.gpt_neox.layers[1].train(False)
+    before = [module.training for module in model.modules()]
+    with evaluating(model) as asked:
+        assert asked is model
+        assert not any(module.training for module in model.modules())
+    assert [module.training for module in model.modules()] == before
+    assert len(set(before)) == 2
+
+
+def narrowed(model, kind):
+    """A copy whose weights are of a narrow type, or of several."""
+    if kind != "mixed":
+        return copy.deepcopy(model).to(getattr(torch, kind))
+    mixed = copy.deepcopy(model).half()
+    mixed.gpt_neox.layers[2].float()
+    mixed.gpt_neox.final_layer_norm.bfloat16()
+    return mixed
+
+
+@pytest.mark.parametrize("kind", ["float16", "bfloat16", "mixed"])
+def test_narrow_weights_are_asked_in_float32_and_stay_as_they_are(checkpoint, kind):
+    corpus, narrow = checkpoint.corpus, narrowed(checkpoint.model, kind).train(True)
+    before = {name: tensor.clone() for name, tensor in narrow.state_dict().items()}
+    wide = copy.deepcopy(narrow).float().train(False)
+    prompts = torch.from_numpy(corpus.grammar.tokens(Edge.SUBJECT_OBJECT, "rso", *corpus.world.facts(Edge(0)))[:, :8])
+    assert torch.equal(greedy(narrow, prompts, 3), generated(wide, prompts, 3))
+    assert recall(narrow, corpus) == recall(wide, corpus)
+    with evaluating(narrow) as asked:
+        assert {weight.dtype for weight in asked.parameters()} == {torch.float32}
+        assert torch.equal(asked(prompts).logits, wide(prompts).logits)
+    for name, tensor in narrow.state_dict().items():
+        assert tensor.dtype == before[name].dtype
+        assert torch.equal(tensor, before[name])
+    assert all(module.training for module in narrow.modules())
+
+
+def test_wide_weights_are_asked_as_they_are(untrained):
+    assert widened(untrained) is untrained
+    double = copy.deepcopy(untrained).double()
+    assert widened(double) is double
+    double.lm_head.float()
+    assert {weight.dtype for weight in widened(double).parameters()} == {torch.float64}
+    mixed = narrowed(untrained, "mixed")
+    kept, weight = (model.gpt_neox.layers[2].mlp.dense_h_to_4h.weight for model in (widened(mixed), mixed))
+    assert kept.data_ptr() == weight.data_ptr()  # what is wide enough is not copied
+
+
+def test_weights_that_are_no_fractions_are_left_to_their_model(untrained):
+    quantised = copy.deepcopy(untrained).half()
+    quantised.lm_head.weight = torch.nn.Parameter(torch.zeros(2, 2, dtype=torch.int8), requires_grad=False)
+    assert widened(quantised) is quantised
+
+
 def test_row_cannot_attend_to_another_sentence(checkpoint):
     corpus, model = checkpoint.corpus, checkpoint.model
     (rows,), _ = Feed(corpus, 4).parts(0)
@@ -227,3 +282,17 @@ def test_token_cannot_attend_to_a_later_one(checkpoint):
     with torch.no_grad():
         before, after = checkpoint.model(rows).logits, checkpoint.model(changed).logits
     torch.testing.assert_close(before[:, :6], after[:, :6], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("device", "sizes"), [("cpu", [3, 3, 3, 1]), ("meta", [5, 5])])
+def test_a_device_that_is_no_cpu_is_asked_in_larger_batches(monkeypatch, device, sizes):
+    module = importlib.import_module("behemoth_models.recall")
+    monkeypatch.setattr(module, "CPU_BATCH", 3)
+    monkeypatch.setattr(module, "BATCH", 5)
+    asked = []
+    monkeypatch.setattr(
+        module, "greedy", lambda _, prompts, width: asked.append(len(prompts)) or torch.zeros(len(prompts), width)
+    )
+    model = torch.nn.Linear(1, 1, device=device)
+    assert greedy_answers(model, [[number, 0] for number in range(10)], [1] * 10) == [(0,)] * 10
+    assert asked == sizes

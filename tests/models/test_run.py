@@ -13,6 +13,7 @@ import os
 import resource
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import traceback
@@ -117,14 +118,14 @@ MOMENTS = {
     "state_half_written": Moment(lambda: before(run_module, "save_file", 1, half_a_state), 0),
     "state_written_without_its_name": Moment(lambda: before(Path, "rename", 1, when=is_state), 0),
     "old_state_half_removed": Moment(lambda: before(shutil, "rmtree", 1, half_a_removal, when=is_old_state), 2),
-    "before_a_model_is_kept": Moment(lambda: before(Run, "keep", 1), 3),
+    "earliera_model_is_kept": Moment(lambda: before(Run, "keep", 1), 3),
     "kept_model_half_written": Moment(lambda: before(PreTrainedTokenizerBase, "save_pretrained", 1), 3),
     "disk_full_while_saving": Moment(lambda: before(run_module, "save_file", 1, no_room), 3),
     "between_two_states": Moment(lambda: before(train_module, "summed_loss", 2), 4),
-    "before_the_last_model_is_kept": Moment(lambda: before(Run, "keep", 1), 4),
+    "earlierthe_last_model_is_kept": Moment(lambda: before(Run, "keep", 1), 4),
     "result_half_written": Moment(lambda: before(parquet, "write_table", 1), 6),
     "while_files_are_moved": Moment(lambda: before(Path, "replace", 4), 6),
-    "before_config_is_moved": Moment(lambda: before(Path, "replace", 1, when=is_config), 6),
+    "earlierconfig_is_moved": Moment(lambda: before(Path, "replace", 1, when=is_config), 6),
 }
 
 
@@ -277,6 +278,29 @@ def test_weights_losses_and_curve_of_a_resumed_run_are_those_of_one_sitting(copi
     assert_same(copied, whole)
     assert report["curve"][0]["seconds"] == before["curve"][0]["seconds"]
     assert before["curve"][0]["seconds"] < before["seconds"] < report["seconds"]  # they add up over all sittings
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_every_file_may_be_read_by_whom_the_umask_allows(tmp_path, monkeypatch, umask, mode):
+    earlier = os.umask(umask)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(train_module, "summed_loss", train_module.summed_loss)
+            before(train_module, "summed_loss", 3, stop)
+            with pytest.raises(Stop):
+                go_on(tmp_path / "model", max_steps=3)
+        state = modes(tmp_path / "model" / "state-2")
+        go_on(tmp_path / "model", max_steps=3)
+    finally:
+        os.umask(earlier)
+    assert state == dict.fromkeys(["run.json", "state.safetensors"], mode)
+    assert modes(tmp_path / "model" / "step2") == dict.fromkeys(MODEL, mode)
+    assert modes(tmp_path / "model") == dict.fromkeys([name for name in FINISHED if name not in KEPT], mode)
+
+
+def modes(folder):
+    """The permissions of each file of a folder by its name."""
+    return {path.name: stat.S_IMODE(path.stat().st_mode) for path in sorted(folder.iterdir()) if path.is_file()}
 
 
 @pytest.mark.parametrize("wrong", [math.nan, math.inf])

@@ -20,7 +20,7 @@ import pytest
 import torch
 from pyarrow import parquet
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
 
 from behemoth_data import CorpusConfig, WorldConfig, build, load_dataset
 from behemoth_data.corpus import from_description
@@ -260,7 +260,7 @@ class Refuse:
             raise ImportError(name + " must not be needed")
 sys.meta_path.insert(0, Refuse())
 import json
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
 folder, prompts = sys.argv[1], json.loads(sys.argv[2])
 model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
 answers = []
@@ -285,6 +285,49 @@ def test_folder_needs_none_of_our_code_to_answer(trained, small_corpus):
     assert done.returncode == 0, done.stderr
     answers = json.loads(done.stdout.splitlines()[-1])
     assert answers == [f"{query.answer} . <|endoftext|>" for query in queries]
+
+
+def of_unlike_lengths(corpus):
+    """Prompts of every table in every form that ends in the object."""
+    facts = [corpus.world.fact(edge, head, relation) for edge in Edge for head in (0, 3) for relation in (0, 2)]
+    forms = ("statement", "rso", "question")
+    return [corpus.grammar.query(fact, form) for fact in facts for form in forms]
+
+
+def test_prompts_of_unlike_lengths_have_the_same_answers_in_a_batch_as_one_at_a_time(trained, small_corpus):
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(trained), AutoTokenizer.from_pretrained(trained)
+    queries = of_unlike_lengths(small_corpus)
+    assert len({len(query.prompt_ids) for query in queries}) > 1
+    alone = []
+    for query in queries:
+        ids = torch.tensor([query.prompt_ids])
+        said = model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=2)
+        alone.append(said[0, ids.shape[1] :].tolist())
+    batch = tokenizer([query.prompt for query in queries], return_tensors="pt", padding=True)
+    together = model.generate(**batch, do_sample=False, max_new_tokens=2)[:, batch["input_ids"].shape[1] :]
+    assert together.tolist() == alone
+    texts = [text.strip() for text in tokenizer.batch_decode(alone)]
+    assert sum(text == f"{query.answer} ." for text, query in zip(texts, queries, strict=True)) >= 0.6 * len(texts)
+    answer = pipeline("text-generation", model=model, tokenizer=tokenizer, batch_size=5)
+    prompts = [query.prompt for query in queries]
+    said = answer(prompts, do_sample=False, max_new_tokens=2, return_full_text=False)
+    assert [found[0]["generated_text"].strip() for found in said] == texts
+
+
+def test_settings_of_the_folder_have_the_names_that_version_4_knows_too(trained):
+    config = json.loads((trained / "config.json").read_text(encoding="utf-8"))
+    assert config["rope_parameters"] == {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.25}
+    assert (config["rotary_pct"], config["rotary_emb_base"]) == (0.25, 10000.0)
+    assert (config["dtype"], config["torch_dtype"]) == ("float32", "float32")
+    assert json.loads((trained / "tokenizer_config.json").read_text(encoding="utf-8")) == {
+        **{"tokenizer_class": "PreTrainedTokenizerFast", "backend": "tokenizers"},
+        **{"padding_side": "left", "model_input_names": ["input_ids", "attention_mask"]},
+        **{"bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>", "pad_token": "<|padding|>"},
+        **{"unk_token": "<|unknown|>", "clean_up_tokenization_spaces": False, "model_max_length": int(1e30)},
+    }
+    for name in ("config.json", "generation_config.json"):
+        found = json.loads((trained / name).read_text(encoding="utf-8"))
+        assert [found[key] for key in ("bos_token_id", "eos_token_id", "pad_token_id")] == [0, 0, 1]
 
 
 def test_batch_larger_than_the_corpus_is_refused_before_anything_is_written(corpus, tmp_path):
@@ -316,6 +359,7 @@ def test_batch_larger_than_the_corpus_is_refused_before_anything_is_written(corp
         ("final_fraction", 1.1, r"final_fraction must lie in \[0, 1\], got 1.1"),
         ("target_recall", 0.0, r"target_recall must lie in \(0, 1\], got 0.0"),
         ("target_recall", 1.5, r"target_recall must lie in \(0, 1\], got 1.5"),
+        ("train_seed", 2**64, r"train_seed must be from -2\*\*63 to 2\*\*63 - 1, got 18446744073709551616"),
         ("max_steps", 0, "max_steps must be at least 1, got 0"),
         ("max_tokens", 0, "max_tokens must be at least 1, got 0"),
         ("max_exposures", 0.0, "max_exposures must be above 0, got 0.0"),

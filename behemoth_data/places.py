@@ -1,0 +1,38 @@
+"""Where a user's folders and files lie: a path as it was given, as every library here takes it. It opens nothing."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from behemoth_data.settings import check
+
+_PATTERN = "[]*?"  # what `datasets` and fsspec read as a pattern, wherever in a path it stands
+
+
+def local_path(field: str, place: str | os.PathLike[str]) -> Path:
+    """The path with ~ as the home folder.
+
+    Raises: ValueError that names the field for letters that the file system or UTF-8 cannot have, as a path with others
+    than ASCII letters gets them from a terminal that knows no more.
+    """
+    path = Path(place).expanduser() if str(place).startswith("~") else Path(place)
+    try:
+        os.fsencode(path)
+        str(path).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"{field} must be a path in letters that this terminal and UTF-8 both have (set LC_ALL=C.UTF-8), got "
+            f"{str(path)!a}"
+        ) from error
+    return path
+
+
+def check_no_pattern(field: str, place: str) -> None:
+    """Raises: ValueError for a whole path in which `datasets` would see a pattern, and so not find what lies there."""
+    found = [letter for letter in place if letter in _PATTERN]
+    check(
+        not found,
+        f"{field} must have none of {' '.join(_PATTERN)} in its path, which datasets.load_dataset takes for a pattern, "
+        f"got {place}",
+    )
