@@ -1,4 +1,4 @@
-"""What a missing extra is told by: requirements as a distribution declares them, against versions that are installed."""
+"""What a missing extra is told by: the distribution's requirements, against the versions that are installed."""
 
 import importlib.metadata
 
