@@ -272,8 +272,8 @@ def _new_model(corpus: Corpus, config: TrainConfig) -> GPTNeoXForCausalLM:
     least = len(lexicon.vocabulary)
     vocab_size = -(-least // 64) * 64 if config.vocab_size is None else config.vocab_size
     check(vocab_size >= least, f"vocab_size must be at least {least}, the corpus's tokens, got {vocab_size}")
-    model = pythia(config.size, vocab_size)
-    model.set_attn_implementation("eager")  # sentences are so short that a fused kernel costs more than it saves
+    # Sentences are so short that a fused kernel costs more than it saves.
+    model = pythia(config.size, vocab_size, attention="eager")
     model.config.bos_token_id = model.config.eos_token_id = corpus.grammar.end_id
     model.config.pad_token_id = lexicon.token_ids[PADDING]
     model.generation_config.bos_token_id = model.generation_config.eos_token_id = corpus.grammar.end_id
