@@ -14,7 +14,6 @@ from typing import Any, ClassVar
 
 import datasets
 import pyarrow as pa
-from datasets.builder import Key
 
 from behemoth_data.corpus import Corpus, CorpusConfig, build
 from behemoth_data.lexicon import LexiconConfig
@@ -93,6 +92,12 @@ def field_helps() -> dict[str, str]:
     return {field.name: field.metadata["help"] for field in fields if "help" in field.metadata}
 
 
+def _key(shard: int, block: int) -> Any:
+    """What `datasets` calls a block by: a Key of its own from version 4.4 on, any name before."""
+    kind = getattr(datasets.builder, "Key", None)
+    return kind(shard, block) if kind else f"{shard}-{block}"
+
+
 def code_digest() -> str:
     """16 hex digits that change whenever the code that makes rows does."""
     code = hashlib.sha256()
@@ -133,8 +138,8 @@ class Behemoth(datasets.ArrowBasedBuilder):
             for name, rows in rows_of(self.config).items()
         ]
 
-    def _generate_tables(self, split: str, shards: list[tuple[int, int]]) -> Iterator[tuple[Key, pa.Table]]:
+    def _generate_tables(self, split: str, shards: list[tuple[int, int]]) -> Iterator[tuple[Any, pa.Table]]:
         rows = rows_of(self.config)[split]
         for number, (start, stop) in enumerate(shards):
             for block, table in enumerate(rows.tables(start, stop)):
-                yield Key(number, block), table.cast(self.info.features.arrow_schema)
+                yield _key(number, block), table.cast(self.info.features.arrow_schema)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from behemoth_data.extras import need
+
+need("behemoth_editing", "editing")
+
 from behemoth_editing.finetune import FineTune, FineTuneConstrained
 from behemoth_editing.lora import Lora
 from behemoth_editing.memit import AlphaEdit, Emmet, Memit

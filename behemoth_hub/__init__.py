@@ -5,6 +5,10 @@ It makes no data, trains nothing and scores nothing: every number comes from a f
 
 from __future__ import annotations
 
+from behemoth_data.extras import need
+
+need("behemoth_hub", "hub")
+
 from behemoth_hub.collect import Publication, Upload
 from behemoth_hub.data_publication import dataset, results
 from behemoth_hub.metric_publication import metrics
