@@ -8,20 +8,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PACKAGES := behemoth_data behemoth_models behemoth_editing behemoth_hub behemoth_cli
 
-RECIPE := recipes/tiny.yaml
-DATA := behemoth/README.md
-MODEL := runs/tiny-nested/config.json
-RESULTS := results/demo.done
-REPORT := report/index.html
 STUDY := study/tiny
 OFFLINE := HF_HUB_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1
-# Every default is spelled out so that accelerate does not print a page about it. The threads most of all:
-# unasked, it gives each process one.
-LAUNCH := $(BIN)/accelerate launch --num_machines 1 --num_processes 1 --mixed_precision no \
-	--dynamo_backend no --num_cpu_threads_per_process $(shell getconf _NPROCESSORS_ONLN)
-
 .DEFAULT_GOAL := help
-.PHONY: help setup demo study test lint types check constraints clean FORCE
+.PHONY: help setup demo study test lint types check constraints clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -37,32 +27,17 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
 	@touch $@
 
-# Each file is what its command writes last, so an interrupted demo goes on where it stopped.
-demo: $(REPORT)  ## run the main job on a tiny nested world: data, training, editing, report
-	@echo "The demo is complete: open $(REPORT)"
-
-$(DATA): | $(STAMP)
-	$(OFFLINE) $(BIN)/python scripts/make_data.py $(RECIPE) --output behemoth
-
-$(MODEL): | $(DATA) $(STAMP)
-	$(OFFLINE) $(LAUNCH) scripts/train.py $(RECIPE) --config nested --output_dir runs/tiny-nested
-
-# results.jsonl grows by a row per cell, so its presence does not say that the sweep is complete.
-$(RESULTS): $(MODEL) $(if $(wildcard results/demo/results.jsonl),,FORCE) | $(STAMP)
-	$(OFFLINE) $(LAUNCH) scripts/edit.py --model runs/tiny-nested --methods finetune lora rome \
-	  --scenarios single different --num_edits 10 --seeds 0 1 --output_dir results/demo
-	@touch $@
-
-$(REPORT): $(RESULTS) | $(STAMP)
-	$(OFFLINE) $(BIN)/python scripts/report.py results/demo --output_dir report
+# It goes on where it was stopped.
+demo: | $(STAMP)  ## run the main job on a small nested world: data, training, editing, report
+	$(OFFLINE) $(BIN)/behemoth demo
 
 # It goes on where it was stopped, and does nothing but the report again once it is complete.
 study: | $(STAMP)  ## put the paper's findings to the test: 24 models, some 1,500 cells; README gets the verdicts
 	$(OFFLINE) $(BIN)/python scripts/study.py recipes/study_tiny.yaml --output_dir $(STUDY) --readme README.md
 	@echo "The study is complete: open $(STUDY)/report/index.html; the verdicts are in $(STUDY)/verdicts.md"
 
-test: $(STAMP)  ## run the tests
-	$(BIN)/python -m pytest
+test: $(STAMP)  ## run the tests, on all cores
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 
 lint: $(STAMP)  ## ruff: rules and layout
 	$(BIN)/ruff check .
@@ -81,6 +56,6 @@ constraints: $(STAMP)  ## rewrite constraints.txt from what .venv holds now
 	@mv $(VENV)/constraints.txt constraints.txt
 
 clean:  ## remove what the demo, the tests and the build wrote; .venv and the study stay
-	rm -rf behemoth runs/tiny-nested results/demo results/demo.done report build dist *.egg-info \
+	rm -rf behemoth runs/demo-nested results/demo report build dist *.egg-info \
 	  .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find $(PACKAGES) scripts tools tests -name __pycache__ -prune -exec rm -rf {} +

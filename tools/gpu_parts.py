@@ -205,7 +205,7 @@ def cells(part: Part) -> None:
 
 
 def _count(part: Part, workers: Sequence[Worker], folder: Path, window: float) -> None:
-    """The cells a minute of these processes together, from when all are at work for a window of time, or as many cells."""
+    """Cells a minute of these processes together, from when all are at work, over a window of time or as many cells."""
     count, started, before = len(workers), 0.0, 0
 
     def busy() -> bool:

@@ -24,7 +24,7 @@ from behemoth_editing import METHODS
 from behemoth_models.train import TrainConfig
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
-# As in the Makefile: with every default spelled out, accelerate asks and says nothing.
+# With every default spelled out, accelerate asks and says nothing.
 LAUNCH = (
     "-m accelerate.commands.launch --num_machines 1 --num_processes 1 --mixed_precision no --dynamo_backend no"
     " --num_cpu_threads_per_process 2"
