@@ -11,7 +11,7 @@ PACKAGES := behemoth_data behemoth_models behemoth_editing behemoth_hub behemoth
 STUDY := study/tiny
 OFFLINE := HF_HUB_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1
 .DEFAULT_GOAL := help
-.PHONY: help setup demo study test lint types check constraints clean
+.PHONY: help setup demo study test lint types check constraints lowest clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -54,6 +54,18 @@ constraints: $(STAMP)  ## rewrite constraints.txt from what .venv holds now
 	@grep '^torch==' $(VENV)/frozen.txt >> $(VENV)/constraints.txt
 	@grep -v '^torch==' $(VENV)/frozen.txt >> $(VENV)/constraints.txt
 	@mv $(VENV)/constraints.txt constraints.txt
+
+# uv comes into a folder of its own, so that .venv holds what it is declared to hold. Torch is the one of constraints.txt,
+# and what a CUDA build of it brings along is left to torch, as there.
+lowest: $(STAMP)  ## rewrite constraints-lowest.txt: the oldest versions that pyproject.toml allows, by uv
+	$(BIN)/python -m pip install --quiet --upgrade --target $(VENV)/uv uv
+	@grep '^torch==' constraints.txt > $(VENV)/torch.txt
+	$(VENV)/uv/bin/uv pip compile --quiet --no-header --no-annotate --resolution lowest-direct --python-version 3.11 \
+	  --python $(BIN)/python --override $(VENV)/torch.txt --extra editing --extra dask --output-file $(VENV)/lowest.txt \
+	  pyproject.toml
+	@sed -n '/^#/p' constraints-lowest.txt > $(VENV)/constraints-lowest.txt
+	@sed 's/+[a-z0-9.]*$$//' $(VENV)/lowest.txt | grep -v '^\(cuda\|nvidia\|triton\)' >> $(VENV)/constraints-lowest.txt
+	@mv $(VENV)/constraints-lowest.txt constraints-lowest.txt
 
 clean:  ## remove what the demo, the tests and the build wrote; .venv and the study stay
 	rm -rf behemoth runs/demo-nested results/demo report build dist *.egg-info \

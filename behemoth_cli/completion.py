@@ -15,8 +15,9 @@ import shtab
 
 from behemoth_cli.console import COMMANDS, parser
 from behemoth_cli.settings import RECIPES, Options
-from behemoth_data.extras import MissingExtra
+from behemoth_data.extras import MissingExtra, need
 
+_SHELLS = ("bash", "zsh")  # what shtab makes for tcsh knows no options of commands
 _WITH_RECIPE = ("demo", "data", "train", "pretrain", "edit", "study")
 
 
@@ -25,7 +26,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth completion") -
     options = argparse.ArgumentParser(
         prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    options.add_argument("shell", choices=shtab.SUPPORTED_SHELLS)
+    options.add_argument("shell", choices=_SHELLS)
     print(shtab.complete(commands(), options.parse_args(argv).shell))
 
 
@@ -33,9 +34,9 @@ def commands() -> argparse.ArgumentParser:
     """All commands in one parser; one whose extra is not installed has no options there."""
     whole = parser()
     added: Any = whole.add_subparsers()
-    for name, help in COMMANDS.items():
+    for name, command in COMMANDS.items():
         options = _options(name)
-        one = added.add_parser(name, help=help, parents=[options] if options else [], add_help=options is None)
+        one = added.add_parser(name, help=command.help, parents=[options] if options else [], add_help=options is None)
         if name in _WITH_RECIPE:
             kind = "study_*.yaml" if name == "study" else "*.yaml"
             names = sorted(path.stem for path in RECIPES.glob(kind))
@@ -45,15 +46,18 @@ def commands() -> argparse.ArgumentParser:
         elif name == "benchmark":
             one.add_argument("part", nargs="?", choices=["generate", "train", "edit"])
         elif name == "completion":
-            one.add_argument("shell", choices=shtab.SUPPORTED_SHELLS)
+            one.add_argument("shell", choices=_SHELLS)
     return whole
 
 
 def _options(name: str) -> Options | None:
+    extra = COMMANDS[name].extra
     try:
-        module = importlib.import_module(f"behemoth_cli.{name}")
+        if extra:
+            need(name, extra)
     except MissingExtra:
         return None
+    module = importlib.import_module(f"behemoth_cli.{name}")
     options: Options | None = module.options() if hasattr(module, "options") else None
     for action in options._actions if options else ():
         if options and action.dest in options.places:

@@ -8,20 +8,28 @@ import io
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import Any
+from typing import Any, NamedTuple
+
+
+class Command(NamedTuple):
+    """What a command does, and the extra that it needs."""
+
+    help: str
+    extra: str | None = None
+
 
 # Each is the module of its name, whose main(argv, prog) runs it and whose options(prog) say what it takes.
 COMMANDS = {
-    "demo": "run the main job on a small world: data, training, editing, report",
-    "data": "write the dataset, or token files for other trainers",
-    "train": "teach a model a world",
-    "pretrain": "teach one model each structure of a recipe",
-    "edit": "edit trained models and measure what changed",
-    "report": "make one page, figures and tables of results",
-    "study": "put findings to the test: many models, many edits, verdicts",
-    "publish": "put dataset, models, metrics and results on the Hugging Face Hub",
-    "benchmark": "measure how fast data is made, models are taught and edited",
-    "completion": "print what completes these commands in your shell",
+    "demo": Command("run the main job on a small world: data, training, editing, report", "editing"),
+    "data": Command("write the dataset, or token files for other trainers"),
+    "train": Command("teach a model a world", "models"),
+    "pretrain": Command("teach one model each structure of a recipe", "models"),
+    "edit": Command("edit trained models and measure what changed", "editing"),
+    "report": Command("make one page, figures and tables of results", "editing"),
+    "study": Command("put findings to the test: many models, many edits, verdicts", "editing"),
+    "publish": Command("put dataset, models, metrics and results on the Hugging Face Hub", "hub"),
+    "benchmark": Command("measure how fast data is made, models are taught and edited", "editing"),
+    "completion": Command("print what completes these commands in your shell"),
 }
 
 
@@ -48,8 +56,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     options = parser()
     listed: Any = options.add_subparsers(title="commands", metavar="COMMAND")
-    for name, help in COMMANDS.items():
-        listed.add_parser(name, help=help, add_help=False)
+    for name, command in COMMANDS.items():
+        listed.add_parser(name, help=command.help, add_help=False)
     if words and not words[0].startswith("-"):
         from behemoth_cli.settings import one_line_errors  # with numpy, which help does without
         from behemoth_data.settings import check_known
@@ -69,13 +77,11 @@ def run(name: str, argv: Sequence[str] | None = None, prog: str | None = None) -
     prog = prog or f"behemoth {name}"
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
-    try:
-        module = importlib.import_module(f"behemoth_cli.{name}")
-    except ImportError as error:
-        from behemoth_data.extras import MissingExtra
+    from behemoth_cli.settings import one_line_errors  # with numpy, which help does without
+    from behemoth_data.extras import need
 
-        if not isinstance(error, MissingExtra):
-            raise
-        print(f"{prog}: error: {error}", file=sys.stderr)
-        raise SystemExit(2) from error
-    module.main(argv, prog)
+    extra = COMMANDS[name].extra
+    if extra:
+        with one_line_errors(prog):
+            need("this command", extra)
+    importlib.import_module(f"behemoth_cli.{name}").main(argv, prog)

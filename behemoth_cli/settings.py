@@ -327,10 +327,11 @@ def _word(value: Any) -> str:
 def one_line_errors(prog: str) -> Iterator[None]:
     """An error that a user can mend ends the command: one line on standard error.
 
-    Exit status 2 for a ValueError or an output that exists, 1 for another OSError or a loss that is no number.
+    Exit status 2 for a ValueError, a missing extra or an output that exists, 1 for another OSError or a loss that is
+    no number.
     """
     try:
         yield
-    except (ValueError, OSError, FloatingPointError) as error:
+    except (ValueError, MissingExtra, OSError, FloatingPointError) as error:
         print(f"{prog}: error: {' '.join(str(error).split())}", file=sys.stderr)
-        raise SystemExit(2 if isinstance(error, (ValueError, FileExistsError)) else 1) from error
+        raise SystemExit(2 if isinstance(error, (ValueError, MissingExtra, FileExistsError)) else 1) from error

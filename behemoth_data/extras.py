@@ -11,17 +11,17 @@ DISTRIBUTION = "behemoth-bench"
 
 
 class MissingExtra(ImportError):
-    """A package of this project was imported without what its extra installs."""
+    """Something was asked for without what its extra installs."""
 
 
-def need(package: str, extra: str) -> None:
-    """Everything that the extra installs is there.
+def need(what: str, extra: str) -> None:
+    """Everything that the extra installs is there, as `what` needs it.
 
     Raises: MissingExtra that names what is missing, or too old or new, and the command that installs it.
     """
     faults = [fault for requirement in _requirements(extra) if (fault := _fault(requirement))]
     if faults:
-        raise MissingExtra(f"{package} needs {', '.join(faults)}: pip install '{DISTRIBUTION}[{extra}]'")
+        raise MissingExtra(f"{what} needs {', '.join(faults)}: pip install '{DISTRIBUTION}[{extra}]'")
 
 
 def _requirements(extra: str) -> Iterator[Requirement]:
@@ -43,7 +43,7 @@ def _fault(requirement: Requirement) -> str:
     try:
         found = importlib.metadata.version(requirement.name)
     except importlib.metadata.PackageNotFoundError:
-        return f"{requirement.name}, which is not installed"
+        return f"{requirement.name} (not installed)"
     if not requirement.specifier.contains(found, prereleases=True):
-        return f"{requirement.name}{requirement.specifier}, of which {found} is installed"
+        return f"{requirement.name}{requirement.specifier} ({found} is installed)"
     return ""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ast
 import importlib.util
-import re
 import sys
 from importlib.metadata import requires
 from pathlib import Path
+
+from packaging.requirements import Requirement
 
 from behemoth_data.card import CARD, picture
 from behemoth_data.settings import check
@@ -71,9 +72,9 @@ def _requirements(code: str, name: str) -> str:
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             imported.add(node.module.split(".")[0])
     wanted = imported - set(sys.stdlib_module_names)
-    # A line with a marker, after a semicolon, is of an extra.
-    lines = [line for line in requires("behemoth-bench") or [] if ";" not in line]
-    known = {re.split(r"[^\w.-]", line, maxsplit=1)[0]: line for line in lines}
+    known: dict[str, str] = {}  # those of extras too: the metrics are part of one
+    for requirement in map(Requirement, requires("behemoth-bench") or []):
+        known.setdefault(requirement.name, f"{requirement.name}{requirement.specifier}")
     lacking = sorted(wanted - set(known))
     check(not lacking, f"metric {name} must need only packages that this project requires, got {lacking}")
     return "".join(f"{known[package]}\n" for package in sorted(wanted))

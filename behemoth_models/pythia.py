@@ -30,8 +30,8 @@ def pythia(size: str, vocab_size: int, attention: str | None = None) -> GPTNeoXF
     """A Pythia model of the named size with fresh weights drawn from torch's global generator.
 
     The 31m has 4,739,072 parameters beside its two embeddings, which take 512 per vocabulary entry:
-    30,494,720 in all at Pythia's own vocab_size of 50,304. `attention` names one of transformers' implementations; none:
-    its choice.
+    30,494,720 in all at Pythia's own vocab_size of 50,304. `attention` is one of transformers' names; none:
+    what transformers takes.
     Raises: ValueError that lists the known sizes.
     """
     check_known("size", size, SHAPES)
@@ -47,6 +47,6 @@ def pythia(size: str, vocab_size: int, attention: str | None = None) -> GPTNeoXF
         max_position_embeddings=2048,
         use_parallel_residual=True,
         tie_word_embeddings=False,
-        attn_implementation=attention,
+        attn_implementation=attention,  # type: ignore[call-arg]  # of the base class, which takes it by keyword
     )
     return GPTNeoXForCausalLM(config)

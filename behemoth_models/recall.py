@@ -103,10 +103,11 @@ def greedy(model: PreTrainedModel, prompts: torch.Tensor, width: int) -> torch.T
             cached = cache is not None or length < end or width > 1
             read = model.base_model(input_ids=ids, past_key_values=cache, use_cache=cached)
             done, cache, groups = length, read.past_key_values, those
-        answers = [model.lm_head(read.last_hidden_state[:, -1]).argmax(-1, keepdim=True)]
+        head: Any = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+        answers = [head(read.last_hidden_state[:, -1]).argmax(-1, keepdim=True)]
         while len(answers) < width:
             read = model.base_model(input_ids=answers[-1], past_key_values=cache, use_cache=True)
-            answers.append(model.lm_head(read.last_hidden_state[:, -1]).argmax(-1, keepdim=True))
+            answers.append(head(read.last_hidden_state[:, -1]).argmax(-1, keepdim=True))
     return torch.cat(answers, dim=1)
 
 
