@@ -24,8 +24,8 @@ from behemoth_editing.predict import answer_log_probabilities, next_log_probabil
 from behemoth_models.pythia import SHAPES, Shape
 from behemoth_models.train import TrainConfig, train
 
-# A model that knows nothing yet has a loss above what gradient ascent stops at.
-FEW = {"max_steps": 2, "steps": 2, "num_contexts": 1, "max_loss": 10.0}
+# A model that knows nothing yet has a loss above what gradient ascent stops at; limits of rank are float64's work.
+FEW = {"max_steps": 2, "steps": 2, "num_contexts": 1, "max_loss": 10.0, "rank": 2}
 
 
 def refused(work):
