@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from behemoth_cli.process import announce, prepare_process
+from behemoth_cli.process import prepare_process
 from behemoth_cli.settings import Options, one_line_errors, parse, place
 from behemoth_cli.train import SECTIONS, lesson, summary
 from behemoth_data.settings import check_known, setting
@@ -74,8 +74,6 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth pretrain") -> 
             else:
                 finished[output] = report
         state.wait_for_everyone()  # no process trains before all have seen what is finished
-        if missing:
-            announce(state)
         for number, (output, corpus, sentences, config, tracker) in enumerate(missing, 1):
             if state.is_main_process:
                 print(f"{output}: model {number} of {len(missing)}", file=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import sys
 
 import torch
@@ -35,6 +36,8 @@ def prepare_process() -> Accelerator:
     """
     state = Accelerator(mixed_precision="no")  # not PartialState(), which overlooks CPU processes
     set_threads()
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("behemoth_models").setLevel(logging.INFO)
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     return state
 

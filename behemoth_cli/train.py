@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from behemoth_cli.process import announce, prepare_process
+from behemoth_cli.process import prepare_process
 from behemoth_cli.settings import Options, one_line_errors, parse, place
 from behemoth_data import Corpus, CorpusConfig, LexiconConfig, WorldConfig, build
 from behemoth_data.published import open_published
@@ -48,7 +48,6 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth train") -> Non
     state = prepare_process()
     with one_line_errors(prog):
         taught, sentences = lesson(arguments.data, arguments.config, world, lexicon, corpus)
-        announce(state)
         report = train(taught, config, arguments.output_dir, sentences=sentences, tracker=arguments.tracker)
     if state.is_main_process:
         print(summary(arguments.output_dir, report))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import logging
 import math
 import time
 from collections.abc import Mapping
@@ -39,6 +40,8 @@ from behemoth_models.reproducible import reproducible
 from behemoth_models.run import Run, State
 
 TRACKERS = ("tensorboard", "trackio")
+
+_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -201,6 +204,8 @@ def _train(
     if tracker is not None:
         accelerator.init_trackers("behemoth", config=dataclasses.asdict(config))
 
+    if accelerator.is_main_process:
+        _log.info("training on %s in %s, %d threads a process", accelerator.device, precision, torch.get_num_threads())
     started = time.perf_counter() - state.seconds
     quiet = not (progress and accelerator.is_main_process)
     bar = tqdm(total=num_steps, initial=state.step, desc="training", unit="step", disable=quiet)

@@ -8,6 +8,9 @@ from filelock import FileLock
 
 from behemoth_data import Corpus, CorpusConfig, WorldConfig, build
 
+# Programs that tests start: to look for doctests in them, pytest would import them, and one registers a device.
+collect_ignore = ["second_device.py", "on_second_device.py"]
+
 
 @pytest.fixture(scope="session")
 def small_corpus() -> Corpus:
