@@ -401,7 +401,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth study") -> Non
             f"written {datetime.datetime.now(datetime.UTC):%Y-%m-%d}; `{command}`."
         )
         table = f"{verdict_table(judged)}\n{note}\n"
-        (output / "verdicts.md").write_text(table, encoding="utf-8")
+        (output / "verdicts.md").write_text(table, encoding="utf-8", newline="\n")
         if arguments.readme:
             _into_readme(Path(arguments.readme), f"{verdict_overview(judged)}\n{note}\n", output / "report" / "figures")
     print(table)
@@ -428,7 +428,7 @@ def _into_readme(readme: Path, verdicts: str, figures: Path) -> None:
             alt = ". ".join(html.unescape(label[1]).split(". ")[:2]) if label else name  # not every number
             parts.append(f"![{alt}](docs/{name})\n")
     partial = readme.with_name(f"{readme.name}.partial")
-    partial.write_text("\n".join(parts) + _MARKS[1] + after, encoding="utf-8")
+    partial.write_text("\n".join(parts) + _MARKS[1] + after, encoding="utf-8", newline="\n")
     partial.replace(readme)
 
 

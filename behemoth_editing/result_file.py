@@ -72,7 +72,8 @@ def _write(file: int, line: bytes) -> None:
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[int]:
     """The open file, which no other process of ours writes to meanwhile, if the file system knows locks."""
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)  # less the umask, as any new file
+    binary = getattr(os, "O_BINARY", 0)  # else Windows writes two bytes for each end of a line
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | binary, 0o666)  # less the umask, as any new file
     try:
         if fcntl is not None:
             with contextlib.suppress(OSError):

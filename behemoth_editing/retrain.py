@@ -76,7 +76,7 @@ class Retrain:
             else:
                 _train(*arguments)
             trained = AutoModelForCausalLM.from_pretrained(
-                f"{folder}/model", use_safetensors=True, attn_implementation="eager"
+                Path(folder) / "model", use_safetensors=True, attn_implementation="eager"
             )
         trained.train(False)
         trained.requires_grad_(False)

@@ -124,7 +124,7 @@ class Run:
             numbers = {"header": {**self.header, **self._hardware(accelerator)}, **dataclasses.asdict(state)}
             with _whole(self.output / f"state-{state.step}") as folder:
                 save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / "state.safetensors")
-                (folder / "run.json").write_text(json.dumps(numbers) + "\n", encoding="utf-8")
+                (folder / "run.json").write_text(json.dumps(numbers) + "\n", encoding="utf-8", newline="\n")
                 copy_mode(folder / "run.json", folder / "state.safetensors")
             self._remove_states(before=state.step)
         accelerator.wait_for_everyone()
@@ -145,9 +145,11 @@ class Run:
             with _written(partial):
                 learned = {"step": report["steps"], "recall": report["recall"], **self._precision(accelerator)}
                 self._write_model(model, partial, learned)
-                (partial / "training.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+                (partial / "training.json").write_text(
+                    json.dumps(report, indent=2) + "\n", encoding="utf-8", newline="\n"
+                )
                 parquet.write_table(ledger.table(), partial / "facts.parquet", compression="zstd")
-                (partial / "training_curve.svg").write_text(draw_curve(report), encoding="utf-8")
+                (partial / "training_curve.svg").write_text(draw_curve(report), encoding="utf-8", newline="\n")
             # A folder without config.json is no model, so that one goes last.
             for path in sorted(partial.iterdir(), key=lambda path: path.name == "config.json"):
                 path.replace(self.output / path.name)

@@ -17,6 +17,10 @@ SOURCES = sorted(
 )
 SCRIPTS = {PurePosixPath(source).stem for source in SOURCES if source.startswith("scripts/")}
 
+# Of the standard library; the files import them where they are needed, and do without elsewhere.
+NOT_EVERYWHERE = {"fcntl", "resource", "pwd", "grp", "termios", "winreg", "msvcrt"}
+MAY_FAIL = {"behemoth_editing/result_file.py", "behemoth_cli/benchmarks/generating.py"}
+
 PICKLES = {"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 # torch's own format and numpy's object arrays are pickles too.
 PICKLING_CALLS = {"torch.save", "torch.load", "pandas.read_pickle"}
@@ -55,6 +59,8 @@ def import_faults(path: str, name: str) -> Iterator[str]:
         yield f"nobody imports scripts, but this imports {name}"
     if room in PACKAGES and room != "behemoth_cli" and within(name, {"behemoth_cli"}):
         yield f"no package imports behemoth_cli, but this imports {name}"
+    if within(name, NOT_EVERYWHERE) and path not in MAY_FAIL:
+        yield f"not every operating system has what this imports, {name}"
     if within(name, PICKLES):
         yield f"no pickle, but this imports {name}"
     if within(name, {"random"}):
@@ -91,10 +97,23 @@ def call_faults(room: str, called: str, node: ast.Call) -> Iterator[str]:
         yield f"no pickle, but this calls {called}"
     if called in {"print", "builtins.print"} and room not in ("behemoth_cli", *OUTSIDE):
         yield "no print in packages"
+    yield from text_faults(called, node)
     for keyword in node.keywords:
         false = isinstance(keyword.value, ast.Constant) and not keyword.value.value
         if keyword.arg in {"trust_remote_code", "allow_pickle"} and not false:
             yield f"no {keyword.arg}"
+
+
+def text_faults(called: str, node: ast.Call) -> Iterator[str]:
+    """What differs between operating systems in how this call reads or writes text, unless the call says it."""
+    given, name = {keyword.arg: keyword.value for keyword in node.keywords}, called.rpartition(".")[2]
+    mode = node.args[1] if len(node.args) > 1 else given.get("mode")
+    letters = str(mode.value) if isinstance(mode, ast.Constant) else "r"
+    opens = called == "open" and "b" not in letters
+    if (name in {"read_text", "write_text"} or opens) and "encoding" not in given:
+        yield f"text has an encoding, but this calls {name} without"
+    if (name == "write_text" or (opens and letters[0] in "wax")) and "newline" not in given:
+        yield f"lines end in the same way everywhere, but this calls {name} without newline"
 
 
 def faults(path: str, source: str) -> list[str]:
@@ -196,6 +215,12 @@ def test_every_package_has_sources_to_check(package: str) -> None:
         ("behemoth_editing/report.py", "import builtins\nbuiltins.print('x')", "no print"),
         ("behemoth_editing/report.py", "def f(x):\n    assert x", "assert only in tests"),
         ("scripts/report.py", "assert True", "assert only in tests"),
+        ("behemoth_cli/edit.py", "import resource", "not every operating system"),
+        ("behemoth_cli/edit.py", "from pathlib import Path\nPath('x').read_text()", "an encoding"),
+        ("behemoth_cli/edit.py", "open('x')", "an encoding"),
+        ("behemoth_cli/edit.py", "path.write_text('x', newline='\\n')", "an encoding"),
+        ("behemoth_cli/edit.py", "path.write_text('x', encoding='utf-8')", "the same way everywhere"),
+        ("behemoth_cli/edit.py", "open('x', 'w', encoding='utf-8')", "the same way everywhere"),
         ("behemoth_data/rng.py", "import random", "no global random numbers"),
         ("behemoth_data/rng.py", "import numpy as np\nnp.random.seed(0)", "numpy.random.seed"),
         ("behemoth_data/rng.py", "import numpy\nshuffle = numpy.random.shuffle", "numpy.random.shuffle"),
@@ -263,6 +288,11 @@ def test_package_cannot_import_a_script_by_its_bare_name() -> None:
         ),
         ("behemoth_editing/report.py", "report.print('x')\ntext = 'print(assert)'  # import pickle"),
         ("behemoth_data/rng.py", "random = Stream(0, 'x')\nrandom.shuffle(3)"),
+        (
+            "behemoth_cli/edit.py",
+            "open('x', 'wb')\npath.write_text('x', encoding='utf-8', newline='\\n')\nfile.open('x')",
+        ),
+        ("behemoth_editing/result_file.py", "import fcntl"),
     ],
 )
 def test_allowed_source_has_no_fault(path: str, source: str) -> None:

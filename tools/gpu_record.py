@@ -33,7 +33,9 @@ class Record:
         """The file holds all of it; a kill leaves what was there before."""
         partial = self._path.with_suffix(".partial")
         partial.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps({"settings": self._settings, "parts": self.parts}, indent=1), encoding="utf-8")
+        partial.write_text(
+            json.dumps({"settings": self._settings, "parts": self.parts}, indent=1), encoding="utf-8", newline="\n"
+        )
         partial.replace(self._path)
 
 

@@ -12,7 +12,6 @@ import functools
 import multiprocessing
 import os
 import re
-import resource
 import statistics
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pyarrow as pa
 from pyarrow import parquet
 from tqdm import tqdm
@@ -135,7 +135,11 @@ def _peak_bytes() -> int:
     """The most memory that this process has had; on Linux the kernel's own count starts with the parent's."""
     status = Path("/proc/self/status")
     if status.exists():
-        return 1024 * int(re.findall(r"VmHWM:\s+(\d+) kB", status.read_text())[0])
+        return 1024 * int(re.findall(r"VmHWM:\s+(\d+) kB", status.read_text(encoding="utf-8"))[0])
+    if sys.platform == "win32":
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource  # which Windows lacks
+
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 

@@ -71,7 +71,7 @@ def write(output: str, found: dict[str, Any]) -> None:
     """The file holds the result as JSON; a kill leaves what was there before."""
     partial = Path(f"{output}.partial")
     partial.parent.mkdir(parents=True, exist_ok=True)
-    partial.write_text(json.dumps(found) + "\n", encoding="utf-8")
+    partial.write_text(json.dumps(found) + "\n", encoding="utf-8", newline="\n")
     partial.replace(output)
 
 
@@ -93,7 +93,9 @@ def _number(value: float | None) -> str:
 def _processor() -> str:
     """The processor's name as Linux knows it, else as Python does."""
     info = Path("/proc/cpuinfo")
-    names = re.findall(r"^model name\s*: (.+)$", info.read_text(), re.MULTILINE) if info.exists() else []
+    names = (
+        re.findall(r"^model name\s*: (.+)$", info.read_text(encoding="utf-8"), re.MULTILINE) if info.exists() else []
+    )
     return names[0] if names else platform.processor()
 
 

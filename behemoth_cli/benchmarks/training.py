@@ -343,7 +343,7 @@ class _Bench:
             rows += self.figures.part(f"scaling/{count}", functools.partial(self._scale, count))
         if self.arguments.output and rows:
             path = Path(self.arguments.output).with_suffix(".scaling.svg")
-            path.write_text(draw_scaling([row for row in rows if "facts" in row]), encoding="utf-8")
+            path.write_text(draw_scaling([row for row in rows if "facts" in row]), encoding="utf-8", newline="\n")
         return rows
 
     def _scale(self, num_subjects: int) -> list[Row]:
