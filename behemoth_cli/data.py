@@ -23,7 +23,7 @@ from typing import Any
 from behemoth_cli.settings import Options, one_line_errors, parse, place
 from behemoth_data import CorpusConfig, LexiconConfig, WorldConfig, export, export_tokens, open_tokens
 from behemoth_data.behemoth import CONFIG_NAMES, BehemothConfig, corpus_of
-from behemoth_data.export import ROWS_PER_FILE, read_manifest
+from behemoth_data.exports import ROWS_PER_FILE, read_manifest
 from behemoth_data.settings import check, check_known, setting
 from behemoth_data.world import PRESETS
 

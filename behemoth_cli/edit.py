@@ -24,10 +24,12 @@ from behemoth_data.edits import SCENARIOS, EditConfig
 from behemoth_data.settings import check, check_known, setting
 from behemoth_editing import METHODS
 from behemoth_editing.checkpoint import Checkpoint, load_checkpoint
-from behemoth_editing.result_file import RESULTS
-from behemoth_editing.result_table import CARD, PICTURE, TABLE, write_results_dataset
-from behemoth_editing.results import load_results, table
-from behemoth_editing.sweep import Cell, cell_seconds, check_cells, grid, run, unfinished
+from behemoth_editing.report.dataset import CARD, PICTURE, TABLE, write_results_dataset
+from behemoth_editing.report.summaries import load_results
+from behemoth_editing.report.text import table
+from behemoth_editing.sweep.cells import Cell, check_cells, grid, unfinished
+from behemoth_editing.sweep.rows import RESULTS
+from behemoth_editing.sweep.running import cell_seconds, run
 
 _LOW_RECALL = 0.95  # of the edited table: what is not known can hardly be said to be edited
 

@@ -21,7 +21,7 @@ from behemoth_cli.train import SECTIONS, lesson, summary
 from behemoth_data.settings import check_known, setting
 from behemoth_data.world import PRESETS
 from behemoth_models.run import Run
-from behemoth_models.train import TRACKERS, train
+from behemoth_models.training import TRACKERS, train
 
 _RECIPE = "recipes/base.yaml"
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from behemoth_cli.settings import Options, one_line_errors, parse, place
-from behemoth_data.export import MANIFEST, read_manifest
+from behemoth_data.exports import MANIFEST, read_manifest
 from behemoth_data.settings import check, setting
 from behemoth_hub import Outcome, Publication, Publisher, dataset, metrics, models, results
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from behemoth_cli.settings import Options, one_line_errors, parse, place
 from behemoth_data.settings import check, setting
-from behemoth_editing.report import write_report
+from behemoth_editing.report.page import write_report
+from behemoth_editing.study.findings import judge
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,7 +41,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth report") -> No
     with one_line_errors(prog):
         check(bool(arguments.results), "results must name at least 1 folder, got none")
         rows, _ = write_report(
-            [Path(folder) for folder in arguments.results], output_dir, overwrite=arguments.overwrite
+            [Path(folder) for folder in arguments.results], output_dir, overwrite=arguments.overwrite, judge=judge
         )
     failed = sum(row["error"] is not None for row in rows)
     print(

@@ -46,11 +46,15 @@ from behemoth_data.settings import check, check_known, setting
 from behemoth_data.world import PRESETS, World
 from behemoth_editing import METHODS, EditMethod
 from behemoth_editing.checkpoint import Checkpoint, load_checkpoint
-from behemoth_editing.identity import shown_place
-from behemoth_editing.report import verdict_overview, verdict_table, write_report
-from behemoth_editing.result_file import RESULTS, put_file
-from behemoth_editing.sweep import Cell, check_cells, grid, run, unfinished
-from behemoth_models.train import TrainConfig, train
+from behemoth_editing.report.page import write_report
+from behemoth_editing.report.tables import verdict_overview, verdict_table
+from behemoth_editing.study.findings import judge
+from behemoth_editing.sweep.cells import Cell, check_cells, grid, unfinished
+from behemoth_editing.sweep.identity import shown_place
+from behemoth_editing.sweep.rows import RESULTS, put_file
+from behemoth_editing.sweep.running import run
+from behemoth_models.config import TrainConfig
+from behemoth_models.training import train
 
 _SWEEP_SECTIONS = ("sweep", *METHODS)
 _POLL_SECONDS = 2.0
@@ -393,7 +397,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth study") -> Non
         check_cells(cells)
         _edit_all(cells, output, processes, clock)
         command = shlex.join(["behemoth", "study", shown_place(path), "--output_dir", shown_place(output.as_posix())])
-        rows, judged = write_report([output / "results"], output / "report", command=command)
+        rows, judged = write_report([output / "results"], output / "report", command=command, judge=judge)
         seconds = clock.keep()
         started = min(row["started"] for row in rows)[:10]
         note = (

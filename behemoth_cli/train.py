@@ -13,7 +13,8 @@ from behemoth_data.published import open_published
 from behemoth_data.settings import setting
 from behemoth_data.world import PRESETS
 from behemoth_models.batches import RowSentences
-from behemoth_models.train import TRACKERS, TrainConfig, train
+from behemoth_models.config import TrainConfig
+from behemoth_models.training import TRACKERS, train
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -7,10 +7,10 @@ from importlib.metadata import version as _version
 
 from behemoth_data.corpus import Corpus, CorpusConfig, build
 from behemoth_data.edits import Edit, EditConfig, EditSet, Probe, draw_edits
-from behemoth_data.export import export, load_dataset
+from behemoth_data.exports import export, load_dataset
 from behemoth_data.grammar import Grammar
 from behemoth_data.lexicon import Lexicon, LexiconConfig
-from behemoth_data.register import register
+from behemoth_data.registration import register
 from behemoth_data.shards import export_tokens, open_tokens
 from behemoth_data.world import Edge, Fact, World, WorldConfig
 

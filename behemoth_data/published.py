@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 from behemoth_data.corpus import Corpus
-from behemoth_data.export import MANIFEST, read_manifest
+from behemoth_data.exports import MANIFEST, read_manifest
 from behemoth_data.places import local_path
 from behemoth_data.safety import refuse_pickles
 from behemoth_data.settings import check, check_known

@@ -21,7 +21,7 @@ import numpy as np
 from tqdm import tqdm
 
 from behemoth_data.corpus import Corpus
-from behemoth_data.export import _put_in_place, _remove_leftovers
+from behemoth_data.exports import put_in_place, remove_leftovers
 from behemoth_data.lexicon import PADDING
 from behemoth_data.places import local_path
 from behemoth_data.settings import check
@@ -66,7 +66,7 @@ def export_tokens(
     inside = Path.cwd().is_relative_to(folder)
     check(not inside, f"output must not be or contain the working directory, got {output}")
     shards, header = _plan(corpus, shard_tokens), _header(corpus)
-    _remove_leftovers(folder)  # first: it may put back a folder that a killed run was replacing
+    remove_leftovers(folder)  # first: it may put back a folder that a killed run was replacing
     if _holds(folder, corpus, shards, header):
         _log.info("%s already holds exactly this export: nothing was written", output)
         return output
@@ -161,7 +161,7 @@ def _write(folder: Path, corpus: Corpus, shards: Sequence[_Shard], header: Mappi
         disable = None if progress else True
         with tqdm(desc=folder.name, unit=" tokens", unit_scale=True, leave=False, disable=disable) as bar:
             _fill(partial, corpus, shards, header, bar)
-        _put_in_place(partial, folder)
+        put_in_place(partial, folder)
     except BaseException as error:
         shutil.rmtree(partial, ignore_errors=True)
         if not isinstance(error, OSError):

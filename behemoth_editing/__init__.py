@@ -6,31 +6,14 @@ from behemoth_data.extras import need
 
 need("behemoth_editing", "editing")
 
-from behemoth_editing.finetune import FineTune, FineTuneConstrained
-from behemoth_editing.lora import Lora
-from behemoth_editing.memit import AlphaEdit, Emmet, Memit
-from behemoth_editing.method import Edited, EditMethod, Shared
-from behemoth_editing.retrain import Retrain
-from behemoth_editing.rome import Rome, RRome
-from behemoth_editing.unlearn import GradDiff, GradientAscent, Npo, Refusal, Rmu, SimNpo
-
-METHODS: dict[str, type[EditMethod]] = {
-    "finetune": FineTune,
-    "finetune_constrained": FineTuneConstrained,
-    "lora": Lora,
-    "rome": Rome,
-    "r_rome": RRome,
-    "memit": Memit,
-    "emmet": Emmet,
-    "alphaedit": AlphaEdit,
-    "gradient_ascent": GradientAscent,
-    "grad_diff": GradDiff,
-    "npo": Npo,
-    "simnpo": SimNpo,
-    "rmu": Rmu,
-    "refusal": Refusal,
-    "retrain": Retrain,
-}
+from behemoth_editing.methods import METHODS
+from behemoth_editing.methods.contract import Edited, EditMethod, Shared
+from behemoth_editing.methods.finetune import FineTune, FineTuneConstrained
+from behemoth_editing.methods.lora import Lora
+from behemoth_editing.methods.memit import AlphaEdit, Emmet, Memit
+from behemoth_editing.methods.retrain import Retrain
+from behemoth_editing.methods.rome import Rome, RRome
+from behemoth_editing.methods.unlearn import GradDiff, GradientAscent, Npo, Refusal, Rmu, SimNpo
 
 __all__ = [
     "METHODS",

@@ -13,7 +13,7 @@ from behemoth_data.corpus import Corpus, from_description
 from behemoth_data.places import local_path
 from behemoth_data.safety import refuse_pickles
 from behemoth_data.settings import check
-from behemoth_editing.method import weights_digest
+from behemoth_editing.copies import weights_digest
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from behemoth_data.card import CARD
-from behemoth_data.export import MANIFEST, card_of, read_manifest
+from behemoth_data.exports import MANIFEST, card_of, read_manifest
 from behemoth_data.settings import check
 from behemoth_hub.cards import benchmark, dataset_card, dumped
 from behemoth_hub.checks import checked
@@ -75,8 +75,8 @@ def results(folders: Sequence[Path], namespace: str, *, tag: str | None = None) 
 
     Raises: ValueError for a folder without results, or a row that lacks something.
     """
-    from behemoth_editing.result_table import results_files  # which imports torch: not for those who need none
-    from behemoth_editing.results import load_results
+    from behemoth_editing.report.dataset import results_files
+    from behemoth_editing.report.summaries import load_results
 
     repo = f"{namespace}/{RESULTS}"
     for folder in folders:

@@ -4,8 +4,9 @@ from behemoth_data.extras import need
 
 need("behemoth_models", "models")
 
-from behemoth_models.pythia import pythia
-from behemoth_models.recall import recall
-from behemoth_models.train import TrainConfig, train
+from behemoth_models.config import TrainConfig
+from behemoth_models.knowledge import recall
+from behemoth_models.sizes import pythia
+from behemoth_models.training import train
 
 __all__ = ["TrainConfig", "pythia", "recall", "train"]

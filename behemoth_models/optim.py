@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
 
+from behemoth_models.config import TrainConfig
 from behemoth_models.muon import Muon
-
-if TYPE_CHECKING:
-    from behemoth_models.train import TrainConfig
-
-OPTIMIZERS = ("muon", "adamw")
-SCHEDULES = ("wsd", "cosine", "constant")
 
 
 def optimizers(model: torch.nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:

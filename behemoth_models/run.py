@@ -14,7 +14,7 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -27,12 +27,10 @@ from behemoth_data.corpus import Corpus
 from behemoth_data.readable import copy_mode, make_readable
 from behemoth_data.settings import check
 from behemoth_data.tokenizer import build_tokenizer
+from behemoth_models.config import TrainConfig
 from behemoth_models.curve import draw_curve
 from behemoth_models.ledger import Ledger
 from behemoth_models.precision import resolve_precision
-
-if TYPE_CHECKING:
-    from behemoth_models.train import TrainConfig
 
 _STATE = re.compile(r"state-(\d+)")
 

@@ -30,7 +30,8 @@ def session_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(small_corpus: Corpus, session_folder: Path) -> Path:
     """The folder of a model that knows the small world; tests must leave it as it is."""
     # Imported here, since the tests of behemoth_data do without torch.
-    from behemoth_models.train import TrainConfig, train
+    from behemoth_models.config import TrainConfig
+    from behemoth_models.training import train
 
     folder = session_folder / "models" / "small-nested"
     config = TrainConfig(size="14m", batch_size=128, learning_rate=1e-2, measurements=3)

@@ -19,10 +19,11 @@ from second_device import CARD, operations
 from behemoth_data import CorpusConfig, EditConfig, WorldConfig, build, draw_edits
 from behemoth_editing import METHODS, Shared
 from behemoth_editing.checkpoint import load_checkpoint
-from behemoth_editing.measures import weight_change
-from behemoth_editing.predict import answer_log_probabilities, next_log_probabilities, predict
-from behemoth_models.pythia import SHAPES, Shape
-from behemoth_models.train import TrainConfig, train
+from behemoth_editing.scoring.answers import answer_log_probabilities, next_log_probabilities, predict
+from behemoth_editing.scoring.weights import weight_change
+from behemoth_models.config import TrainConfig
+from behemoth_models.sizes import SHAPES, Shape
+from behemoth_models.training import train
 
 # A model that knows nothing yet has a loss above what gradient ascent stops at; limits of rank are float64's work.
 FEW = {"max_steps": 2, "steps": 2, "num_contexts": 1, "max_loss": 10.0, "rank": 2}

@@ -4,14 +4,18 @@ A rule is broken by an import inside a function or under TYPE_CHECKING as much a
 """
 
 import ast
+import importlib
+import sys
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from types import ModuleType
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("behemoth_data", "behemoth_models", "behemoth_editing", "behemoth_hub", "behemoth_cli")
 OUTSIDE = ("scripts", "tools")  # of the wheel
+ROOMS = ("methods", "scoring", "sweep", "report", "study")  # of behemoth_editing, each seeing those before it
 SOURCES = sorted(
     path.relative_to(ROOT).as_posix() for room in (*PACKAGES, *OUTSIDE) for path in (ROOT / room).rglob("*.py")
 )
@@ -19,7 +23,7 @@ SCRIPTS = {PurePosixPath(source).stem for source in SOURCES if source.startswith
 
 # Of the standard library; the files import them where they are needed, and do without elsewhere.
 NOT_EVERYWHERE = {"fcntl", "resource", "pwd", "grp", "termios", "winreg", "msvcrt"}
-MAY_FAIL = {"behemoth_editing/result_file.py", "behemoth_cli/benchmarks/generating.py"}
+MAY_FAIL = {"behemoth_editing/sweep/rows.py", "behemoth_cli/benchmarks/generating.py"}
 
 PICKLES = {"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 # torch's own format and numpy's object arrays are pickles too.
@@ -81,14 +85,26 @@ def import_faults(path: str, name: str) -> Iterator[str]:
     if room == "behemoth_models" and within(name, {"behemoth_editing"}):
         yield f"behemoth_models imports behemoth_data only, but this imports {name}"
     if room == "behemoth_editing":
-        allowed = {"behemoth_models.recall", "behemoth_models.precision"} | (
-            {"behemoth_models.train"} if file == "retrain.py" else set()
+        allowed = {"behemoth_models.knowledge", "behemoth_models.precision"} | (
+            {"behemoth_models.training", "behemoth_models.config"} if file == "retrain.py" else set()
         )
         if within(name, {"behemoth_models"}) and not within(name, allowed):
-            yield f"only recall and precision of behemoth_models are used here, and by retrain.py train, not {name}"
+            yield f"only knowledge and precision of behemoth_models, and by retrain.py training, are used, not {name}"
+        if not may_enter(PurePosixPath(path).parts[1:-1], name):
+            yield f"rooms import only what comes before them, {' -> '.join(ROOMS)}, but this imports {name}"
         # A package's __init__ is no part of the single file that becomes a Space.
         if "metrics" in path.split("/") and file != "__init__.py" and within(name, set(PACKAGES)):
             yield f"a metric is one file on its own, but this imports {name}"
+
+
+def may_enter(place: tuple[str, ...], name: str) -> bool:
+    """Whether a file in this room of behemoth_editing, none for its own files, may import the name."""
+    entered = [room for room in ROOMS if within(name, {f"behemoth_editing.{room}"})]
+    if not entered or not place or place[0] not in ROOMS:
+        return True
+    if place[0] == "scoring" and entered[0] == "methods":
+        return False  # a score does not ask who made an edit
+    return ROOMS.index(entered[0]) <= ROOMS.index(place[0])
 
 
 def call_faults(room: str, called: str, node: ast.Call) -> Iterator[str]:
@@ -188,32 +204,48 @@ def test_every_package_has_sources_to_check(package: str) -> None:
         ("behemoth_models/train.py", "from behemoth_cli.settings import parse", "no package imports behemoth_cli"),
         ("behemoth_hub/push.py", "import behemoth_cli", "no package imports behemoth_cli"),
         ("scripts/edit.py", "import scripts", "nobody imports scripts"),
-        ("behemoth_editing/rome.py", "from behemoth_models import pythia", "only recall and precision"),
-        ("behemoth_editing/rome.py", "import behemoth_models", "only recall and precision"),
-        ("behemoth_editing/rome.py", "from behemoth_models import *", "only recall and precision"),
-        ("behemoth_editing/rome.py", "from behemoth_models.recall_cache import x", "only recall and precision"),
-        ("behemoth_editing/rome.py", "from ..behemoth_models import train", "only recall and precision"),
+        ("behemoth_editing/methods/rome.py", "from behemoth_models import pythia", "only knowledge and precision"),
+        ("behemoth_editing/methods/rome.py", "import behemoth_models", "only knowledge and precision"),
+        ("behemoth_editing/methods/rome.py", "from behemoth_models import *", "only knowledge and precision"),
+        (
+            "behemoth_editing/methods/rome.py",
+            "from behemoth_models.knowledge_cache import x",
+            "only knowledge and precision",
+        ),
+        ("behemoth_editing/methods/rome.py", "from ...behemoth_models import train", "only knowledge and precision"),
         (
             "behemoth_editing/metrics/ripple/ripple.py",
             "from behemoth_editing import x",
             "one file on its own",
         ),
-        ("behemoth_editing/metrics/ripple/ripple.py", "from ...statistics import x", "one file on its own"),
-        ("behemoth_editing/sweep.py", "from behemoth_hub import push", "only behemoth_cli imports behemoth_hub"),
+        ("behemoth_editing/metrics/ripple/ripple.py", "from ...scoring import x", "one file on its own"),
+        ("behemoth_editing/methods/rome.py", "from behemoth_editing.scoring import answers", "what comes before them"),
+        (
+            "behemoth_editing/scoring/counts.py",
+            "from behemoth_editing.methods import METHODS",
+            "what comes before them",
+        ),
+        ("behemoth_editing/sweep/cells.py", "import behemoth_editing.report.page", "what comes before them"),
+        ("behemoth_editing/report/page.py", "from behemoth_editing.study.findings import judge", "before them"),
+        (
+            "behemoth_editing/sweep/running.py",
+            "from behemoth_hub import push",
+            "only behemoth_cli imports behemoth_hub",
+        ),
         ("behemoth_data/export.py", "import behemoth_hub.collect", "only behemoth_cli imports behemoth_hub"),
         ("behemoth_hub/cards.py", "import torch", "runs no model"),
         ("behemoth_hub/cards.py", "from behemoth_models.run import Run", "runs no model"),
-        ("behemoth_editing/sweep.py", "import pickle", "no pickle"),
-        ("behemoth_editing/sweep.py", "from dill import dumps", "no pickle"),
+        ("behemoth_editing/sweep/running.py", "import pickle", "no pickle"),
+        ("behemoth_editing/sweep/running.py", "from dill import dumps", "no pickle"),
         ("behemoth_models/train.py", "import torch\ntorch.save({}, 'x')", "no pickle"),
         ("behemoth_models/train.py", "from torch import load\nload('x')", "no pickle"),
         ("behemoth_data/corpus.py", "import numpy as np\nnp.load('x', allow_pickle=True)", "no allow_pickle"),
         ("scripts/edit.py", "load(x, trust_remote_code=True)", "no trust_remote_code"),
         ("scripts/edit.py", "flag = True\nload(x, trust_remote_code=flag)", "no trust_remote_code"),
         ("scripts/edit.py", "load(x, **{'trust_remote_code': True})", "no trust_remote_code"),
-        ("behemoth_editing/report.py", "def f():\n    print('x')", "no print"),
-        ("behemoth_editing/report.py", "import builtins\nbuiltins.print('x')", "no print"),
-        ("behemoth_editing/report.py", "def f(x):\n    assert x", "assert only in tests"),
+        ("behemoth_editing/report/page.py", "def f():\n    print('x')", "no print"),
+        ("behemoth_editing/report/page.py", "import builtins\nbuiltins.print('x')", "no print"),
+        ("behemoth_editing/report/page.py", "def f(x):\n    assert x", "assert only in tests"),
         ("scripts/report.py", "assert True", "assert only in tests"),
         ("behemoth_cli/edit.py", "import resource", "not every operating system"),
         ("behemoth_cli/edit.py", "from pathlib import Path\nPath('x').read_text()", "an encoding"),
@@ -270,11 +302,11 @@ def test_package_cannot_import_a_script_by_its_bare_name() -> None:
         ("behemoth_data/export.py", "from .behemoth import Behemoth\nfrom . import world"),
         ("behemoth_models/train.py", "import torch\nimport datasets\nfrom behemoth_data import World"),
         (
-            "behemoth_editing/sweep.py",
-            "from behemoth_models.recall import recall\nfrom behemoth_data import World",
+            "behemoth_editing/sweep/running.py",
+            "from behemoth_models.knowledge import recall\nfrom behemoth_data import World",
         ),
-        ("behemoth_editing/sweep.py", "from behemoth_models import recall"),
-        ("behemoth_editing/sweep.py", "import behemoth_models.recall"),
+        ("behemoth_editing/sweep/running.py", "from behemoth_models import knowledge"),
+        ("behemoth_editing/sweep/running.py", "import behemoth_models.knowledge"),
         ("behemoth_editing/metrics/ripple/__init__.py", "from .ripple import ripple"),
         ("behemoth_editing/metrics/ripple/ripple.py", "import datasets\nimport evaluate\nimport numpy as np"),
         ("scripts/edit.py", "from behemoth_models import pythia\nimport behemoth_editing\nprint('done')"),
@@ -284,16 +316,29 @@ def test_package_cannot_import_a_script_by_its_bare_name() -> None:
         ("scripts/edit.py", "load(x, trust_remote_code=False)"),
         (
             "behemoth_hub/data_publication.py",
-            "from behemoth_data.card import CARD\nfrom behemoth_editing import results",
+            "from behemoth_data.card import CARD\nfrom behemoth_editing.report import summaries",
         ),
-        ("behemoth_editing/report.py", "report.print('x')\ntext = 'print(assert)'  # import pickle"),
+        ("behemoth_editing/report/page.py", "report.print('x')\ntext = 'print(assert)'  # import pickle"),
         ("behemoth_data/rng.py", "random = Stream(0, 'x')\nrandom.shuffle(3)"),
         (
             "behemoth_cli/edit.py",
             "open('x', 'wb')\npath.write_text('x', encoding='utf-8', newline='\\n')\nfile.open('x')",
         ),
-        ("behemoth_editing/result_file.py", "import fcntl"),
+        ("behemoth_editing/sweep/rows.py", "import fcntl"),
     ],
 )
 def test_allowed_source_has_no_fault(path: str, source: str) -> None:
     assert faults(path, source) == []
+
+
+@pytest.mark.parametrize(
+    "package", [*PACKAGES, *(f"behemoth_editing.{room}" for room in ROOMS), "behemoth_cli.benchmarks"]
+)
+def test_no_module_hides_behind_a_name_of_its_package_or_of_the_standard_library(package: str) -> None:
+    found = importlib.import_module(package)
+    names = [path.stem for path in Path(found.__path__[0]).glob("*.py") if path.stem not in ("__init__", "__main__")]
+    for name in names:
+        importlib.import_module(f"{package}.{name}")
+    hidden = [name for name in names if not isinstance(getattr(found, name), ModuleType)]
+    assert hidden == []
+    assert set(names) & sys.stdlib_module_names == set()

@@ -30,11 +30,12 @@ from behemoth_data import Corpus, CorpusConfig, EditConfig, WorldConfig, build, 
 from behemoth_data.settings import check
 from behemoth_editing import METHODS, Shared
 from behemoth_editing.checkpoint import load_checkpoint
-from behemoth_editing.predict import predict
-from behemoth_editing.statistics import score_units
-from behemoth_editing.sweep import count_units
+from behemoth_editing.scoring.answers import predict
+from behemoth_editing.scoring.counts import count_units
+from behemoth_editing.scoring.scores import score_units
+from behemoth_models.config import TrainConfig
 from behemoth_models.precision import multiplies_bfloat16, peak_rate, resolve_precision
-from behemoth_models.train import TrainConfig, train
+from behemoth_models.training import train
 
 _PACKAGES = ("torch", "transformers", "accelerate", "peft", "numpy", "scipy", "datasets", "safetensors", "tokenizers")
 _SIDE = 8192  # of the square matrices whose products say what the card gives at best

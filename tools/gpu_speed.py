@@ -22,13 +22,15 @@ from behemoth_data import Corpus, CorpusConfig, EditConfig, WorldConfig, build
 from behemoth_data.settings import from_mapping
 from behemoth_editing import EditMethod, FineTune, Lora, Rome
 from behemoth_editing.checkpoint import load_checkpoint
-from behemoth_editing.sweep import grid, run
+from behemoth_editing.sweep.cells import grid
+from behemoth_editing.sweep.running import run
 from behemoth_models.batches import Feed
+from behemoth_models.config import TrainConfig
+from behemoth_models.knowledge import known_facts
 from behemoth_models.ledger import Ledger
 from behemoth_models.precision import peak_rate
-from behemoth_models.pythia import SHAPES, pythia
-from behemoth_models.recall import known_facts
-from behemoth_models.train import TrainConfig, train
+from behemoth_models.sizes import SHAPES, pythia
+from behemoth_models.training import train
 
 _SUBJECTS = 2000  # so that asking for recall takes no time; model, vocabulary and batches are the recipe's own
 

@@ -19,7 +19,7 @@ from multiprocessing.connection import wait
 from typing import Any
 
 # Imported once, by the process that all others are copies of; none of it touches a card.
-PRELOADED = ["torch", "transformers", "behemoth_models.train", "behemoth_editing.sweep", "behemoth_editing.checkpoint"]
+PRELOADED = ["torch", "transformers", "behemoth_models.training", "behemoth_editing.sweep.running"]
 _LINES = 12  # of a traceback that are kept
 _LOOK = 0.5  # seconds between two looks at what is not said but written
 

@@ -21,9 +21,10 @@ from behemoth_data.edits import EditConfig, draw_edits
 from behemoth_data.settings import check, setting
 from behemoth_editing import FineTune, Lora, Rome, Shared
 from behemoth_editing.checkpoint import Checkpoint, load_checkpoint
-from behemoth_editing.method import EditMethod
-from behemoth_editing.predict import predict
-from behemoth_editing.sweep import grid, run
+from behemoth_editing.methods.contract import EditMethod
+from behemoth_editing.scoring.answers import predict
+from behemoth_editing.sweep.cells import grid
+from behemoth_editing.sweep.running import run
 
 # Three methods x four scenarios x five seeds x five settings: the study of 300 cells.
 _STUDY_METHODS: list[EditMethod] = [

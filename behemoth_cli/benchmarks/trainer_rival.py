@@ -15,9 +15,9 @@ from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArgu
 from behemoth_data import Corpus
 from behemoth_data.lexicon import PADDING
 from behemoth_data.settings import check
-from behemoth_models.pythia import pythia
-from behemoth_models.recall import recall
-from behemoth_models.train import TrainConfig
+from behemoth_models.config import TrainConfig
+from behemoth_models.knowledge import recall
+from behemoth_models.sizes import pythia
 
 
 def train_packed(

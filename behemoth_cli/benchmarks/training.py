@@ -37,12 +37,13 @@ from behemoth_cli.settings import RECIPES, Options, parse, place
 from behemoth_cli.train import SECTIONS
 from behemoth_data import Corpus, build
 from behemoth_data.settings import check, check_known, setting
+from behemoth_models.config import TrainConfig
 from behemoth_models.curve import svg_text
+from behemoth_models.knowledge import recall
 from behemoth_models.precision import peak_rate, resolve_precision
-from behemoth_models.pythia import SHAPES, pythia
-from behemoth_models.recall import recall
 from behemoth_models.run import Run
-from behemoth_models.train import TrainConfig, train
+from behemoth_models.sizes import SHAPES, pythia
+from behemoth_models.training import train
 
 PARTS = ("rate", "precision", "recall", "target", "scaling", "gpu", "base")
 _TARGET, _SCALING_TARGET = 0.995, 0.99

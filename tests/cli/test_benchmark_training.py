@@ -13,8 +13,8 @@ from accelerate.state import AcceleratorState
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
 from behemoth_data import CorpusConfig, WorldConfig, build
-from behemoth_models.pythia import SHAPES, Shape
-from behemoth_models.train import TrainConfig
+from behemoth_models.config import TrainConfig
+from behemoth_models.sizes import SHAPES, Shape
 
 SMALL = ["train", "--size", "14m", "--num_subjects", "16", "--threads", "1", "--measurements", "2"]
 SMALL += ["--block_tokens", "64", "--blocks", "3", "--steps", "2", "--runs", "1", "--seeds", "0", "1"]

@@ -57,7 +57,7 @@ def test_one_command_trains_three_models_that_cards_can_be_made_of_and_repeats_n
     assert [len(publication.branches) for publication in found] == [1, 1, 3]
 
     before = weights()
-    monkeypatch.setattr(importlib.import_module("behemoth_models.train"), "summed_loss", None)  # no step is made
+    monkeypatch.setattr(importlib.import_module("behemoth_models.training"), "summed_loss", None)  # no step is made
     main(["mine.yaml"])
     assert capsys.readouterr().out.splitlines() == [f"{line}, finished before" for line in lines]
     assert weights() == before
@@ -67,7 +67,7 @@ def test_one_command_trains_three_models_that_cards_can_be_made_of_and_repeats_n
 
 
 def test_command_that_was_cut_off_goes_on_with_the_model_that_it_was_at(main, capsys, monkeypatch):
-    module = importlib.import_module("behemoth_models.train")
+    module = importlib.import_module("behemoth_models.training")
     words = ["mine.yaml", "--configs", "correlated", "independent"]
     main([*words, "--output_dir", "whole"])
     loss, steps = module.summed_loss, []

@@ -21,7 +21,7 @@ from accelerate.state import AcceleratorState
 
 from behemoth_data import CorpusConfig, EditConfig, LexiconConfig, WorldConfig
 from behemoth_editing import METHODS
-from behemoth_models.train import TrainConfig
+from behemoth_models.config import TrainConfig
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 # With every default spelled out, accelerate asks and says nothing.
@@ -457,7 +457,7 @@ def test_train_leaves_a_file_in_the_place_of_its_output_alone(script, tmp_path, 
 
 
 def test_loss_that_is_no_number_is_one_clear_line(script, tmp_path, capsys, monkeypatch):
-    train = importlib.import_module("behemoth_models.train")
+    train = importlib.import_module("behemoth_models.training")
     loss = train.summed_loss
     monkeypatch.setattr(train, "summed_loss", lambda *arguments: loss(*arguments) * float("nan"))
     with pytest.raises(SystemExit) as caught:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from accelerate.state import AcceleratorState
 
-from behemoth_editing.results import load_results
+from behemoth_editing.report.summaries import load_results
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = sorted(path.name for path in (ROOT / "behemoth_cli" / "recipes").glob("study_*.yaml"))

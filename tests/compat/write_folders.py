@@ -18,7 +18,8 @@ from behemoth_data import CorpusConfig, LexiconConfig, WorldConfig, build
 from behemoth_data.grammar import ends_in_object
 from behemoth_data.readable import make_readable
 from behemoth_data.tokenizer import build_tokenizer
-from behemoth_models.train import TrainConfig, train
+from behemoth_models.config import TrainConfig
+from behemoth_models.training import train
 
 NUM_PROMPTS, ANSWER_TOKENS = 200, 3
 WORLD = WorldConfig(num_subjects=40, num_relations=3, num_objects=20, num_nested_objects=5)

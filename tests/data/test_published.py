@@ -6,7 +6,7 @@ import pytest
 
 from behemoth_data import build, export
 from behemoth_data.corpus import CorpusConfig
-from behemoth_data.export import MANIFEST
+from behemoth_data.exports import MANIFEST
 from behemoth_data.published import open_published
 from behemoth_data.world import WorldConfig
 

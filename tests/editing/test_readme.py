@@ -13,9 +13,10 @@ import torch
 import behemoth_editing
 from behemoth_data.edits import SCENARIOS, EditConfig, draw_edits
 from behemoth_editing import METHODS
-from behemoth_editing.method import weights_digest
-from behemoth_editing.predict import answered, predict
-from behemoth_editing.sweep import grid, run
+from behemoth_editing.copies import weights_digest
+from behemoth_editing.scoring.answers import answered, predict
+from behemoth_editing.sweep.cells import grid
+from behemoth_editing.sweep.running import run
 
 README = (Path(behemoth_editing.__file__).parent / "README.md").read_text(encoding="utf-8")
 NEEDED = """
@@ -26,7 +27,9 @@ import torch
 from transformers import PreTrainedModel
 from behemoth_data.edits import EditTask
 from behemoth_data.settings import check, conform, setting
-from behemoth_editing.method import Edited, Shared, copy_of, layers_of, stored_like
+from behemoth_editing.methods.contract import Edited, Shared
+from behemoth_editing.copies import copy_of, stored_like
+from behemoth_editing.architecture import layers_of
 """
 
 

@@ -99,7 +99,8 @@ def run_folder(tmp_path_factory):
     import torch
 
     from behemoth_data import CorpusConfig, WorldConfig, build
-    from behemoth_models.train import TrainConfig, train
+    from behemoth_models.config import TrainConfig
+    from behemoth_models.training import train
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from pyarrow import parquet
 
-from behemoth_data.export import read_manifest
+from behemoth_data.exports import read_manifest
 from behemoth_hub import dataset, metrics, models, results
 from behemoth_hub.cards import accuracy
 from behemoth_hub.checks import front_matter

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from behemoth_models.config import TrainConfig
 from behemoth_models.optim import OPTIMIZERS, SCHEDULES, learning_rate_factor, optimizers
-from behemoth_models.pythia import pythia
-from behemoth_models.train import TrainConfig
+from behemoth_models.sizes import pythia
 
 
 @pytest.fixture(scope="module")

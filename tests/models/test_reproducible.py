@@ -36,7 +36,7 @@ def test_a_cpu_is_left_as_it_is():
 
 
 def test_every_step_of_training_is_inside(small_corpus, tmp_path, monkeypatch):
-    training, seen = importlib.import_module("behemoth_models.train"), []
+    training, seen = importlib.import_module("behemoth_models.training"), []
     monkeypatch.setattr(training, "reproducible", lambda device: reproducible(torch.device("cuda")))
     loss = training.summed_loss
     monkeypatch.setattr(training, "summed_loss", lambda *given: seen.append(flags()[0]) or loss(*given))

@@ -31,8 +31,9 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPTNeoXForCausalLM, PreTrainedTokenizerBase
 
 from behemoth_data import CorpusConfig, LexiconConfig, WorldConfig, build
+from behemoth_models.config import TrainConfig
 from behemoth_models.run import Run
-from behemoth_models.train import TrainConfig, train
+from behemoth_models.training import train
 
 # (8 x 2 + 8 x 2 + 4 x 2) x 4 = 160 sentences; the first 6 batches of 16 are read.
 WORLD = WorldConfig(num_subjects=8, num_relations=2, num_objects=4, num_nested_objects=2)

@@ -1,0 +1,61 @@
+"""Copies of models: to compute on, as they are stored, and the digest that tells them apart."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Set as AbstractSet
+
+import torch
+from transformers import PreTrainedModel
+
+from behemoth_data.settings import check
+from behemoth_models.knowledge import FRACTIONS, in_type, widest_type
+
+
+def copy_of(model: PreTrainedModel) -> PreTrainedModel:
+    """A copy with weights of its own, in evaluation mode, without gradients, and with no weight narrower than float32.
+
+    It has one type throughout, the widest of the weights' own, float32 at least.
+    Raises: ValueError for weights that are no floating-point numbers of 16 bits or more.
+    """
+    check_types(model)
+    edited = in_type(model, widest_type(model), copied=True)
+    edited.train(False)
+    return edited
+
+
+def stored_like(model: PreTrainedModel, edited: PreTrainedModel) -> PreTrainedModel:
+    """The edited copy with every weight and buffer in the type that it has in the model given, rounded in place.
+
+    Raises: FloatingPointError for a weight that its type cannot hold.
+    """
+    types = {name: tensor.dtype for name, tensor in itertools.chain(model.named_parameters(), model.named_buffers())}
+    for name, tensor in itertools.chain(edited.named_parameters(), edited.named_buffers()):
+        if tensor.dtype == types[name]:
+            continue
+        stored = tensor.detach().to(types[name])
+        if bool((stored.isinf() & tensor.isfinite()).any()):
+            raise FloatingPointError(f"{name} has weights that {types[name]} cannot hold: edit a float32 copy instead")
+        tensor.data = stored
+    return edited
+
+
+def weights_digest(model: PreTrainedModel, only: AbstractSet[int] | None = None) -> str:
+    """16 hex digits of the SHA-256 over every parameter's name and bytes, or those with these id()s."""
+    found = hashlib.sha256()
+    for name, parameter in sorted(model.named_parameters()):
+        if only is not None and id(parameter) not in only:
+            continue
+        found.update(name.encode())
+        found.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()[:16]
+
+
+def check_types(model: PreTrainedModel) -> None:
+    """Raises: ValueError for weights that are no floating-point numbers of 16 bits or more, as quantised ones are."""
+    for name, weight in model.named_parameters():
+        check(
+            weight.dtype in FRACTIONS,
+            f"weights must be of type float16, bfloat16, float32 or float64, got {weight.dtype} for {name}",
+        )

@@ -1,0 +1,79 @@
+"""The contract that every editing method keeps, and what methods share. No method of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, ClassVar, Protocol
+
+import torch
+from transformers import PreTrainedModel
+
+from behemoth_data.edits import EditTask
+
+# What a method wants of the edited prompts: the new answer, any answer but the old one, or the refusal.
+GOALS = ("edit", "forget", "refuse")
+
+
+@dataclasses.dataclass(frozen=True)
+class Edited:
+    """An edited copy of a model, and the method's own numbers about how it got there."""
+
+    model: PreTrainedModel
+    details: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Fitted:
+    """Weights that were trained for a task, before anything is done to them."""
+
+    weights: str  # digest of the model that they come from
+    task: EditTask
+    method: object  # its settings, but for what it does after training
+    parameters: tuple[torch.Tensor, ...]
+    details: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class KeyStatistics:
+    """C = E[k k^T] of one layer's keys over every sentence of a corpus, each sentence counted once.
+
+    Source: Meng et al., "Locating and editing factual associations in GPT", 2022, section 3.1.
+    """
+
+    second_moment: torch.Tensor  # [D, D] float64
+    num_keys: int
+    weights: str  # digest of the weights that the keys are made by
+    corpus: str  # digest of the corpus whose sentences they are
+
+
+@dataclasses.dataclass
+class Shared:
+    """What many edits of one model use and one computation gives; every entry is known by its sources."""
+
+    key_statistics: dict[tuple[str, str, int], KeyStatistics] = dataclasses.field(default_factory=dict)
+    fitted: Fitted | None = None  # the last one
+    # Spent on key statistics, which is no single edit's cost, less what edits were spared by the last one's training,
+    # which is the cost of theirs too.
+    seconds: float = 0.0
+    progress: bool = True  # whether what takes long shows a bar
+
+
+class EditMethod(Protocol):
+    """A frozen dataclass of settings; calling it edits a copy and leaves the model given bit-identical.
+
+    The model given is not run at all, so that its mode and its gradients stay as they are even where an edit fails. All
+    is computed on the copy, in evaluation mode and float32 (see copy_of), and given back in the types of the weights
+    given (see stored_like).
+    `shared` may be given to let several calls share expensive statistics; results do not depend on it.
+    """
+
+    name: ClassVar[str]
+    goal: ClassVar[str]  # one of GOALS
+
+    def check(self, model: PreTrainedModel) -> None:
+        """Raises: ValueError for a setting that the model cannot have, such as a layer."""
+        ...
+
+    def __call__(self, model: PreTrainedModel, task: EditTask, shared: Shared | None = None) -> Edited:
+        """The edited copy. Raises: ValueError as check() does."""
+        ...

@@ -1,0 +1,96 @@
+"""The keys of an MLP layer: what its output matrix is multiplied with. Reads weights, never changes them.
+
+Axis letters: n sentences; T tokens; D keys' width (the MLP's inner width).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+
+import torch
+from torch import nn
+from tqdm import tqdm
+from transformers import PreTrainedModel
+
+from behemoth_data.edits import Background
+from behemoth_data.settings import check
+from behemoth_editing.architecture import layers_of, mlp_output, weight_of
+from behemoth_editing.copies import weights_digest
+from behemoth_editing.methods.contract import KeyStatistics, Shared
+from behemoth_models.knowledge import evaluation_mode, widened
+
+
+class _Stop(Exception):
+    """Raised inside a forward pass that has gone as far as it needs to."""
+
+
+def keys_of(model: PreTrainedModel, output_matrix: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
+    """The keys [n, T, D] of token ids [n, T] at a layer's output matrix, without dropout; later layers are not run."""
+    keys: list[torch.Tensor] = []
+
+    def record(_: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        keys.append(inputs[0].detach())
+        raise _Stop
+
+    handle = output_matrix.register_forward_pre_hook(record)
+    try:
+        with evaluation_mode(model), torch.no_grad(), contextlib.suppress(_Stop):
+            model(input_ids=tokens, use_cache=False)
+    finally:
+        handle.remove()
+    return keys[0]
+
+
+def shared_statistics(model: PreTrainedModel, layer: int, background: Background, shared: Shared) -> KeyStatistics:
+    """The statistics of a layer's keys, computed unless `shared` has them for these very weights and this corpus.
+
+    An edit of the layer's own output matrix, or of anything above it, leaves its keys and so its statistics valid.
+    """
+    key = (_source_digest(model, layer), background.digest, layer)
+    if key not in shared.key_statistics:
+        started = time.perf_counter()
+        matrix = mlp_output(model, layer)
+        shared.key_statistics[key] = key_statistics(model, matrix, background, key[0], progress=shared.progress)
+        shared.seconds += time.perf_counter() - started
+    return shared.key_statistics[key]
+
+
+def _source_digest(model: PreTrainedModel, layer: int) -> str:
+    """The digest of the weights that a layer's keys depend on: embedding, layers below, its own but the matrix."""
+    layers = list(layers_of(model))
+    above = [mlp_output(model, layer), *layers[layer + 1 :]]
+    later = {id(parameter) for module in above for parameter in module.parameters()}
+    stack = {id(parameter) for part in layers for parameter in part.parameters()}
+    embedding = {id(parameter) for parameter in model.get_input_embeddings().parameters()}
+    return weights_digest(model, only=(stack - later) | embedding)
+
+
+def key_statistics(
+    model: PreTrainedModel,
+    output_matrix: nn.Module,
+    background: Background,
+    weights: str,
+    *,
+    batch_size: int = 512,
+    progress: bool = True,
+) -> KeyStatistics:
+    """The second moment of the keys over every token of every sentence, batches summed in float64.
+
+    The end-of-text token that closes a sentence has no successor and is left out, as in training. Of a model with
+    weights narrower than float32 a wider copy is asked.
+    """
+    name = next(name for name, part in model.named_modules() if part is output_matrix)
+    model = widened(model)
+    matrix = model.get_submodule(name)
+    width = weight_of(model, matrix).shape[1]
+    check(background.digest != "", "background must hold sentences for the statistics of keys, got none")
+    total, count = torch.zeros(width, width, dtype=torch.float64), 0
+    device = next(model.parameters()).device
+    for block in tqdm(background.blocks(), desc="key statistics", unit="block", leave=False, disable=not progress):
+        for start in range(0, len(block), batch_size):
+            tokens = torch.from_numpy(block[start : start + batch_size, :-1]).to(device)
+            keys = keys_of(model, matrix, tokens).flatten(0, 1)
+            total += (keys.T @ keys).cpu().double()
+            count += len(keys)
+    return KeyStatistics(total / count, count, weights, background.digest)

@@ -1,0 +1,268 @@
+"""Many facts written at once into the MLP output matrices of several layers: MEMIT, EMMET and AlphaEdit.
+
+All three find what the last edited layer ought to put out for every prompt, and share out the difference over the
+layers. They differ in one thing, what a layer's change must leave alone: see `batch_update`.
+
+Axis letters: n requests; T tokens; D keys' width (the MLP's inner width); H hidden width.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+from transformers import PreTrainedModel
+
+from behemoth_data.edits import EditTask
+from behemoth_data.settings import check, check_known, conform, setting
+from behemoth_editing.architecture import check_layers, hidden_of, layers_of, mlp_output, recorded, weight_of
+from behemoth_editing.copies import check_types, copy_of, stored_like
+from behemoth_editing.methods.contract import Edited, KeyStatistics, Shared
+from behemoth_editing.methods.keys import keys_of, shared_statistics
+from behemoth_editing.methods.mixture import IGNORED, rows_of
+from behemoth_editing.methods.rome import SITES, padded, ridge_inverse, site_place
+
+_ROWS = 64  # requests whose values are searched for in one batch
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BatchSettings:
+    """What MEMIT and its relatives share: the layers, and how the values are found."""
+
+    layers: tuple[int, ...] = setting((1, 2, 3), "layers whose MLP output matrices are edited")
+    site: str = setting("prompt_last", "token whose keys and values are edited: subject_last, prompt_last")
+    steps: int = setting(30, "Adam steps at most to find each value")
+    learning_rate: float = setting(0.5, "Adam's learning rate for the values")
+    stop_loss: float = setting(0.02, "a search ends when its new object's negative log-likelihood is below this")
+    max_norm: float = setting(4.0, "largest norm of a value's change, in norms of the hidden state that it changes")
+    decay: float = setting(1e-3, "weight of the change's norm over the squared norm of the hidden state")
+    ridge: float = setting(1e-4, "added to C's diagonal, in units of its mean")
+
+    def __post_init__(self) -> None:
+        """Raises: ValueError that names the field, the bound and the value."""
+        conform(self)
+        check_known("site", self.site, SITES)
+        check(len(self.layers) > 0, f"layers must name at least 1 layer, got {self.layers}")
+        check(len(set(self.layers)) == len(self.layers), f"layers must name each layer once, got {self.layers}")
+        check(self.steps >= 1, f"steps must be at least 1, got {self.steps}")
+        for field in ("learning_rate", "max_norm", "ridge"):
+            check(getattr(self, field) > 0, f"{field} must be above 0, got {getattr(self, field)}")
+        for field in ("stop_loss", "decay"):
+            check(getattr(self, field) >= 0, f"{field} must be at least 0, got {getattr(self, field)}")
+
+    def check(self, model: PreTrainedModel) -> None:
+        """Raises: ValueError for a layer that the model does not have, or weights of odd types."""
+        check_types(model)
+        check_layers(model, self.layers)
+
+    def __call__(self, model: PreTrainedModel, task: EditTask, shared: Shared | None = None) -> Edited:
+        """The edited copy; one matrix of each layer differs.
+
+        Source: Meng et al., "Mass-editing memory in a transformer", 2023, algorithm 1.
+        Raises: ValueError for a layer that is not there, or a prompt whose site is not known.
+        """
+        self.check(model)
+        shared, places = shared or Shared(), [site_place(request, self.site) for request in task.requests]
+        layers = sorted(self.layers)  # each reads what the ones below it left
+        edited = copy_of(model)
+        solvers = [self._solver(shared_statistics(edited, layer, task.background, shared)) for layer in layers]
+        last = layers_of(edited)[layers[-1]]
+        prompts, _ = padded(task.requests, edited.device)
+        positions = torch.tensor(places, device=edited.device)
+        values, details = self._values(edited, last, task, prompts, positions)
+        for number, layer in enumerate(layers):
+            matrix, (metric, ridge) = mlp_output(edited, layer), solvers[number]
+            keys = _at(keys_of(edited, matrix, prompts), positions).cpu().double()
+            missing = values - _hidden(edited, last, prompts, positions)
+            change = batch_update(missing / (len(layers) - number), keys, metric, ridge)
+            weight = weight_of(edited, matrix)
+            weight.copy_((weight.cpu().double() + change).to(weight.dtype))
+        left = (values - _hidden(edited, last, prompts, positions)).norm() / values.norm()
+        return Edited(stored_like(model, edited), {**details, "missing": float(left)})
+
+    def _solver(self, statistics: KeyStatistics) -> tuple[torch.Tensor, float]:
+        """The metric [D, D] and the ridge of batch_update."""
+        raise NotImplementedError
+
+    def _values(
+        self, model: PreTrainedModel, last: nn.Module, task: EditTask, prompts: torch.Tensor, positions: torch.Tensor
+    ) -> tuple[torch.Tensor, dict[str, Any]]:
+        """The hidden states [n, H] float64 after the last edited layer that give the new answers; how they came."""
+        before = _hidden(model, last, prompts, positions)
+        found: list[torch.Tensor] = []
+        steps, losses = 0, list[float]()
+        for start in range(0, len(before), _ROWS):
+            some = slice(start, start + _ROWS)
+            tokens, targets = (rows.to(model.device) for rows in rows_of(task.requests[some]))
+            change, loss, taken = self._search(model, last, tokens, targets, positions[some], before[some])
+            found.append(before[some] + change.cpu().double())
+            steps, losses = max(steps, taken), losses + loss.tolist()
+        return torch.cat(found), {"steps": steps, "loss": max(losses)}
+
+    def _search(
+        self,
+        model: PreTrainedModel,
+        last: nn.Module,
+        tokens: torch.Tensor,
+        targets: torch.Tensor,
+        positions: torch.Tensor,
+        before: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor, int]:
+        """Changes [n, H] of the hidden states by Adam, each as if it were searched for alone; losses [n]; steps."""
+        norms = before.norm(dim=1, keepdim=True).float().to(tokens.device)
+        change = torch.zeros(before.shape, device=tokens.device, requires_grad=True)
+        optimizer = torch.optim.Adam([change], lr=self.learning_rate)
+        answered = (targets != IGNORED).sum(1)
+        for step in range(self.steps + 1):
+            with _added(last, change, positions):
+                logits = model(input_ids=tokens, use_cache=False).logits.float()
+            nll = cross_entropy(logits.transpose(1, 2), targets, ignore_index=IGNORED, reduction="none").sum(1)
+            loss = nll / answered
+            if not bool(loss.isfinite().all()):
+                raise FloatingPointError(f"loss is {loss.max().item()} at step {step}: try a lower learning_rate")
+            searching = loss.detach() >= self.stop_loss
+            if step == self.steps or not bool(searching.any()):
+                break
+            # The norm's own gradient at 0 is no number; a norm of almost 0 has one.
+            length = (change.square().sum(1) + 1e-12).sqrt()
+            optimizer.zero_grad()
+            torch.autograd.backward((loss + self.decay * length / norms[:, 0].square()).sum())
+            kept = change.detach().clone()
+            optimizer.step()
+            with torch.no_grad():
+                change *= (self.max_norm * norms / change.norm(dim=1, keepdim=True).clamp_min(1e-12)).clamp_max(1.0)
+                change.copy_(torch.where(searching[:, None], change, kept))
+        return change.detach(), loss.detach(), step
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Memit(BatchSettings):
+    """Least squares: the new values for the edited keys, weighed against no change for all keys of the corpus.
+
+    Source: Meng et al., "Mass-editing memory in a transformer", 2023, equation 14.
+    """
+
+    name: ClassVar[str] = "memit"
+    goal: ClassVar[str] = "edit"
+
+    covariance_weight: float = setting(1e-4, "keys of the corpus that count as much as one edited key, as their share")
+
+    def __post_init__(self) -> None:
+        """Raises: ValueError that names the field, the bound and the value."""
+        super().__post_init__()
+        check(self.covariance_weight > 0, f"covariance_weight must be above 0, got {self.covariance_weight}")
+
+    def _solver(self, statistics: KeyStatistics) -> tuple[torch.Tensor, float]:
+        return ridge_inverse(statistics, self.ridge), self.covariance_weight * statistics.num_keys
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Emmet(BatchSettings):
+    """Equality constraints: every edited key gets its value, and the corpus's keys change as little as that allows.
+
+    Source: Gupta et al., "A unified framework for model editing", 2024, the batched closed form with equality.
+    """
+
+    name: ClassVar[str] = "emmet"
+    goal: ClassVar[str] = "edit"
+
+    key_ridge: float = setting(1e-6, "added to the keys' Gram matrix, in units of its mean diagonal, for keys alike")
+
+    def __post_init__(self) -> None:
+        """Raises: ValueError that names the field, the bound and the value."""
+        super().__post_init__()
+        check(self.key_ridge > 0, f"key_ridge must be above 0, got {self.key_ridge}")
+
+    def _solver(self, statistics: KeyStatistics) -> tuple[torch.Tensor, float]:
+        # For keys like those of the corpus, k^T C^-1 k is D on average.
+        return ridge_inverse(statistics, self.ridge), self.key_ridge * len(statistics.second_moment)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AlphaEdit(BatchSettings):
+    """Least squares in the directions that the corpus's keys hardly use, so that these keys cannot notice.
+
+    The original also weighs the keys of edits made before; here a model brings no record of them.
+    Source: Fang et al., "AlphaEdit: null-space constrained knowledge editing for language models", 2025, section 3.
+    """
+
+    name: ClassVar[str] = "alphaedit"
+    goal: ClassVar[str] = "edit"
+
+    null_energy: float = setting(
+        0.003, "share of the keys' energy in the directions that may change, the weakest first"
+    )
+    penalty: float = setting(
+        1e-3, "weight of the change's squared norm, in units of the mean energy of a free direction"
+    )
+
+    def __post_init__(self) -> None:
+        """Raises: ValueError that names the field, the bound and the value."""
+        super().__post_init__()
+        check(0 < self.null_energy < 1, f"null_energy must lie between 0 and 1, got {self.null_energy}")
+        check(self.penalty > 0, f"penalty must be above 0, got {self.penalty}")
+
+    def _solver(self, statistics: KeyStatistics) -> tuple[torch.Tensor, float]:
+        projection = null_projection(statistics.second_moment, self.null_energy)
+        free = projection.trace()
+        return projection, self.penalty * float((projection * statistics.second_moment).sum() / free)
+
+
+def batch_update(missing: torch.Tensor, keys: torch.Tensor, metric: torch.Tensor, ridge: float) -> torch.Tensor:
+    """The change [H, D] float64 of a matrix that adds missing [n, H] to its products with keys [n, D].
+
+    Delta = R^T (K M K^T + ridge I)^-1 K M, for the metric M [D, D]. With M = C^-1 it minimises
+    sum_i |Delta k_i - r_i|^2 + ridge tr(Delta C Delta^T), which is MEMIT's equation 14 written for n keys instead
+    of D directions, and EMMET's closed form as the ridge goes to 0. With a projection P for M it is AlphaEdit's.
+    """
+    weighted = keys @ metric  # [n, D]
+    gram = weighted @ keys.T + ridge * torch.eye(len(keys), dtype=keys.dtype)
+    change: torch.Tensor = missing.T @ torch.linalg.solve(gram, weighted)
+    return change
+
+
+def null_projection(moment: torch.Tensor, energy: float) -> torch.Tensor:
+    """The projection [D, D] on the weakest eigenvectors of C that together hold at most this share of its trace.
+
+    Never empty: the weakest direction is always free.
+    """
+    values, vectors = torch.linalg.eigh(moment)
+    held = values.clamp_min(0).cumsum(0) / values.clamp_min(0).sum()
+    count = max(1, int((held <= energy).sum()))
+    free = vectors[:, :count]
+    projection: torch.Tensor = free @ free.T
+    return projection
+
+
+def _at(states: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    """Rows [n, width] of states [n, T, width], each at its own place."""
+    return states[torch.arange(len(positions), device=states.device), positions]
+
+
+def _hidden(model: PreTrainedModel, layer: nn.Module, prompts: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    """What the layer puts out [n, H] float64 at the places of the prompts."""
+    with torch.no_grad(), recorded(layer) as outputs:
+        model.base_model(input_ids=prompts, use_cache=False)
+    return _at(outputs[0], positions).cpu().double()
+
+
+@contextlib.contextmanager
+def _added(layer: nn.Module, change: torch.Tensor, positions: torch.Tensor) -> Iterator[None]:
+    """While open, the layer's output at place positions[i] of row i has change[i] [H] added."""
+    rows = torch.arange(len(positions), device=positions.device)
+
+    def add(_module: nn.Module, _inputs: Any, output: Any) -> Any:
+        state = hidden_of(output).clone()
+        state[rows, positions] += change.to(state.dtype)
+        return (state, *output[1:]) if isinstance(output, tuple) else state
+
+    handle = layer.register_forward_hook(add)
+    try:
+        yield
+    finally:
+        handle.remove()

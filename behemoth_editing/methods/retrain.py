@@ -1,0 +1,146 @@
+"""The oracle: a model trained from scratch on the world in which the edits are true, with the original's recipe."""
+
+from __future__ import annotations
+
+import dataclasses
+import multiprocessing
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, ClassVar, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from behemoth_data.corpus import Corpus, from_description
+from behemoth_data.edits import Edit, EditSet, EditTask
+from behemoth_data.lexicon import PADDING
+from behemoth_data.settings import check, check_seed, conform, from_mapping, setting
+from behemoth_data.world import Edge
+from behemoth_editing.architecture import layers_of
+from behemoth_editing.copies import check_types, stored_like
+from behemoth_editing.methods.contract import Edited, Shared
+from behemoth_models.config import TrainConfig
+from behemoth_models.training import train
+
+Int64 = NDArray[np.int64]
+
+# What tells a process that it is one of several; a training of its own must not wait for the others.
+_DISTRIBUTED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Retrain:
+    """Training on World.after(edits), or with refusals in place of all that was said of refused facts.
+
+    Slow and right: what it scores below 1 is the noise of training, the floor under every other method's scores.
+    """
+
+    name: ClassVar[str] = "retrain"
+    goal: ClassVar[str] = "edit"
+
+    train_seed: int | None = setting(
+        None, "seed of the initial weights; none: the original's, so that facts alone differ"
+    )
+
+    max_steps: int | None = setting(None, "optimizer steps at most; none: as many as the recipe has")
+
+    def __post_init__(self) -> None:
+        """Raises: ValueError that names the field, the bound and the value."""
+        conform(self)
+        check_seed("train_seed", self.train_seed)
+        check(self.max_steps is None or self.max_steps >= 1, f"max_steps must be at least 1, got {self.max_steps}")
+
+    def check(self, model: PreTrainedModel) -> None:
+        """Raises: ValueError for a model of another architecture or of odd types, or one without a recipe."""
+        layers_of(model)
+        check_types(model)
+        carried = getattr(model.config, "behemoth", None) or {}
+        check(
+            "train" in carried,
+            f"model must carry its recipe in config.json under 'behemoth', as `behemoth train` writes it, got "
+            f"{sorted(carried)}",
+        )
+
+    def __call__(self, model: PreTrainedModel, task: EditTask, shared: Shared | None = None) -> Edited:
+        """The new model. Raises: ValueError for a model without a recipe, or a task without a world."""
+        self.check(model)
+        if not isinstance(task, EditSet):
+            raise ValueError(f"task must be an EditSet, whose world the training is about, got {type(task).__name__}")
+        recipe = from_mapping(TrainConfig, model.config.behemoth["train"])
+        chosen = {"train_seed": self.train_seed, "max_steps": self.max_steps}
+        recipe = dataclasses.replace(recipe, **{name: value for name, value in chosen.items() if value is not None})
+        with tempfile.TemporaryDirectory(prefix="behemoth-retrain-") as folder:
+            arguments = task.corpus.description(), list(task.edits), recipe, folder
+            if torch.distributed.is_initialized():
+                _train_elsewhere(model.device, *arguments)
+            else:
+                _train(*arguments)
+            trained = AutoModelForCausalLM.from_pretrained(
+                Path(folder) / "model", use_safetensors=True, attn_implementation="eager"
+            )
+        trained.train(False)
+        trained.requires_grad_(False)
+        edited = cast(PreTrainedModel, torch.nn.Module.to(trained, model.device))
+        details = {"train_seed": recipe.train_seed, "precision": edited.config.behemoth["precision"]}
+        return Edited(stored_like(model, edited), details)
+
+
+class _WithRefusals:
+    """A corpus's sentences, but those about a refused fact, in whatever form, say that it has no answer."""
+
+    def __init__(self, corpus: Corpus, edge: Edge, relation: int, heads: Int64) -> None:
+        self._corpus, self._edge, self._relation, self._heads = corpus, edge, relation, heads
+
+    def tokens(self, places: Int64) -> NDArray[Any]:
+        """Token ids [n, T] of the sentences at these places [n], padded on the right."""
+        corpus, grammar = self._corpus, self._corpus.grammar
+        said, plain = corpus.sentences(places), corpus.tokens(places)
+        about = (said.edges == self._edge) & (said.relations == self._relation) & np.isin(said.heads, self._heads)
+        questions = np.array([form == "question" for form in corpus.forms])[said.forms]
+        forms = {"refusal": about & ~questions, "question_refusal": about & questions}
+        width = max(plain.shape[1], *(grammar.length(self._edge, form) for form in forms))
+        block = np.full((len(places), width), grammar.lexicon.token_ids[PADDING], np.int64)
+        block[:, : plain.shape[1]] = plain
+        block[about] = grammar.lexicon.token_ids[PADDING]
+        for form, rows in forms.items():
+            if rows.any():
+                ids = said.heads[rows], said.relations[rows], np.zeros_like(said.tails[rows])
+                tokens = grammar.tokens(self._edge, form, *ids)
+                block[np.flatnonzero(rows), : tokens.shape[1]] = tokens
+        return block
+
+
+def _train(description: dict[str, Any], edits: list[Edit], recipe: TrainConfig, folder: str) -> None:
+    """The folder holds a model trained on the world after the edits."""
+    plain = from_description(description)
+    stated = [edit.new_fact for edit in edits if edit.new_fact is not None]
+    refused = [edit.fact for edit in edits if edit.new_tail is None]
+    corpus = Corpus(plain.world.after(stated), plain.grammar, plain.config)
+    sentences = None
+    if refused:
+        heads = np.array([fact.head for fact in refused])
+        sentences = _WithRefusals(corpus, refused[0].edge, refused[0].relation, heads)
+    train(corpus, recipe, Path(folder) / "model", sentences=sentences, progress=False)
+
+
+def _train_elsewhere(device: torch.device, *arguments: Any) -> None:
+    """_train() in a process of its own, since the ones that share a sweep must not wait for each other in it."""
+    process = multiprocessing.get_context("spawn").Process(
+        target=_train_alone, args=(torch.get_num_threads(), device, *arguments)
+    )
+    process.start()
+    process.join()
+    if process.exitcode != 0:
+        raise RuntimeError(f"the training process ended with status {process.exitcode}")
+
+
+def _train_alone(threads: int, device: torch.device, *arguments: Any) -> None:
+    for name in _DISTRIBUTED:
+        os.environ.pop(name, None)
+    torch.set_num_threads(threads)
+    if device.type == "cuda":  # without this, the processes of a sweep over several cards would all train on the first
+        torch.cuda.set_device(device)
+    _train(*arguments)

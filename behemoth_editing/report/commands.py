@@ -1,0 +1,80 @@
+"""The shell commands that make results again."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shlex
+from collections.abc import Iterable, Sequence
+
+from behemoth_data.edits import EditConfig
+from behemoth_data.scenarios import RELATION_SCENARIOS
+from behemoth_editing.methods import METHODS
+from behemoth_editing.report.pooling import draw_settings
+from behemoth_editing.report.summaries import (
+    as_json,
+)
+from behemoth_editing.sweep.identity import model_of, shown_place
+from behemoth_editing.sweep.rows import Row
+
+_MODELS_SHOWN = 40  # a command with more would be no use to anyone
+
+
+def commands_for(rows: Sequence[Row], folders: Sequence[str], output: str) -> list[str]:
+    """The shell commands that make the results of each kind of edit again, and then this report.
+
+    Settings that were swept have all their values: a command makes every combination, and so at least what is shown.
+    Folders that are not below the one where commands are given go by their names.
+    """
+    folders = [shown_place(folder) for folder in folders]
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        key = [row["structure"], row["edge"], row["relation"], row["num_edits"], row["method"]]
+        groups.setdefault(as_json(key), []).append(row)
+    merged: dict[str, dict[str, Iterable[object]]] = {}
+    for found in groups.values():
+        first = found[0]
+        draws = draw_settings(first)
+        options: dict[str, Iterable[object]] = {
+            "model": list({model_of(row): shown_place(row["model"]) for row in found}.values())[:_MODELS_SHOWN],
+            "scenarios": dict.fromkeys(row["scenario"] for row in found),
+            "edge": [first["edge"]] if first["edge"] != "subject_object" else [],
+            "relation": [first["relation"]] if first["relation"] != 0 else [],
+            "num_edits": [first["num_edits"]] if first["scenario"] not in RELATION_SCENARIOS else [],
+            **{name: [value] for name, value in draws.items() if value != getattr(EditConfig(), name, value)},
+            "seeds": sorted({row["seed"] for row in found}),
+        }
+        same = merged.setdefault(as_json({name: list(values) for name, values in options.items()}), {**options})
+        same["methods"] = [*same.get("methods", []), first["method"]]
+        same.update(_swept(found))
+    report = shlex.join(["behemoth", "report", *folders])
+    edits = []
+    for options in merged.values():
+        folder = {"output_dir": folders if len(folders) == 1 else []}
+        ordered = {"model": options.pop("model"), "methods": options.pop("methods"), **options, **folder}
+        edits.append(_command("behemoth edit", ordered))
+    return [*edits, _command(report, {"output_dir": [shown_place(output)]})]
+
+
+def _swept(rows: Sequence[Row]) -> dict[str, list[object]]:
+    """The options of one method's settings that are not its defaults, each with all its values."""
+    method = METHODS.get(rows[0]["method"])
+    if method is None:
+        return {}
+    plain = json.loads(as_json(dataclasses.asdict(method())))  # type: ignore[call-overload]
+    options = {}
+    for name, default in plain.items():
+        values = {as_json(row["settings"].get(name, default)): row["settings"].get(name, default) for row in rows}
+        if list(values) != [as_json(default)]:
+            words = [
+                "none" if value is None else ",".join(map(str, value)) if isinstance(value, list) else str(value)
+                for value in values.values()
+            ]
+            options[f"{rows[0]['method']}_{name}"] = list[object](words)
+    return options
+
+
+def _command(start: str, options: dict[str, Iterable[object]]) -> str:
+    """The shell command with one option to a line; options without values are left out."""
+    words = [[f"--{name}", *map(str, values)] for name, values in options.items()]
+    return " \\\n    ".join([start, *(shlex.join(some) for some in words if len(some) > 1)])

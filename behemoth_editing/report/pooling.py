@@ -1,0 +1,165 @@
+"""Result rows that repeat one cell over models and seeds: which they are, and their scores together."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from behemoth_editing.scoring.intervals import Interval, bootstrap_interval
+from behemoth_editing.scoring.scores import Scores, Unit, check_unit, columns_of, score_units
+from behemoth_editing.sweep.identity import model_of, precision_of
+
+Row = Mapping[str, Any]  # one line of results.jsonl
+
+
+class GroupKey(NamedTuple):
+    """What rows have in common that differ only in model and seed."""
+
+    structure: str
+    edge: str
+    relation: int
+    scenario: str
+    num_edits: int
+    method: str
+    settings: str  # JSON with sorted keys
+    precision: str | None = None  # in which the method trained
+
+
+class _Place(NamedTuple):
+    """Which edit of which model a unit is, whatever the method."""
+
+    question: tuple[Hashable, ...]
+    model: str  # model_of()
+    seed: int
+    edit: int
+
+
+def group_rows(rows: Iterable[Row]) -> tuple[dict[GroupKey, list[Row]], list[Row]]:
+    """The rows that differ only in model and seed, put together in first-seen order; and the failed rows."""
+    grouped: dict[GroupKey, list[Row]] = {}
+    failed = []
+    for row in rows:
+        if row.get("error") is not None:
+            failed.append(row)
+        else:
+            grouped.setdefault(_group_key(row), []).append(row)
+    return grouped, failed
+
+
+def _group_key(row: Row) -> GroupKey:
+    """What the row has in common with its repetitions over models and seeds."""
+    return GroupKey(
+        structure=row["structure"],
+        edge=row["edge"],
+        relation=row["relation"],
+        scenario=row["scenario"],
+        num_edits=row["num_edits"],
+        method=row["method"],
+        settings=json.dumps(row["settings"], sort_keys=True),
+        precision=precision_of(row),
+    )
+
+
+def summarise(rows: Sequence[Row], *, seed: int = 0, resamples: int = 2000, level: float = 0.95) -> Scores:
+    """The scores of all units of the rows, with every (model, seed) a group of its own.
+
+    Raises: ValueError for no rows, a failed row, rows of different settings or worlds, or a repeated cell.
+    """
+    labels = _check_repetitions(rows)
+    units = [unit for row in rows for unit in row["units"]]
+    groups = [label for label, row in zip(labels, rows, strict=True) for _ in row["units"]]
+    return score_units(units, groups, seed=seed, resamples=resamples, level=level)
+
+
+def _check_repetitions(rows: Sequence[Row]) -> list[tuple[str, int]]:
+    """(model, seed) of every row. Raises: ValueError unless all repeat one cell over models and seeds."""
+    if not rows:
+        raise ValueError("rows must hold at least 1 result, got 0")
+    for row in rows:
+        if row.get("error") is not None:
+            raise ValueError(f"rows must hold no failed cell, got {row.get('cell')} with error {row['error']!r}")
+    for name, key in (("settings", _group_key), ("world, apart from its seed,", _world_key)):
+        first, *others = dict.fromkeys(key(row) for row in rows)
+        if others:
+            raise ValueError(f"rows must share their {name} to be pooled, got {first} and {others[0]}")
+    labels = [(model_of(row), row["seed"]) for row in rows]
+    if len(set(labels)) < len(labels):
+        repeated = next(label for label in labels if labels.count(label) > 1)
+        raise ValueError(f"rows must hold each (model, seed) once, got {repeated} twice")
+    return labels
+
+
+def draw_settings(row: Row) -> dict[str, Any]:
+    """How the row's edits and probes were drawn, beyond what has a column of its own."""
+    own = ("scenario", "edge", "relation", "num_edits", "edit_seed")
+    return {name: value for name, value in row.get("edits", {}).items() if name not in own}
+
+
+def made_with(row: Row) -> dict[str, Any]:
+    """What a row was made with, beside its world, that may change its scores; only what is known of it."""
+    found = {"trained in": row.get("model_precision"), "version": (row.get("versions") or {}).get("behemoth")}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _world_key(row: Row) -> str:
+    """The row's world but for its seed, its draw, and how its model was made: another question, not another sample."""
+    world = {name: value for name, value in row.get("world", {}).items() if name != "seed"}
+    world |= draw_settings(row) | made_with(row)
+    return json.dumps(world, sort_keys=True)
+
+
+def paired_difference(
+    rows_a: Sequence[Row],
+    rows_b: Sequence[Row],
+    name: str = "collateral_accuracy",
+    *,
+    seed: int = 0,
+    resamples: int = 2000,
+    level: float = 0.95,
+) -> Interval:
+    """The score of a minus the score of b over the same edits of the same models, resampled together.
+
+    Pairing removes what both share: which models, which edits, which probes.
+
+    Raises: ValueError for an unknown name, rows that summarise() refuses, or units that a and b do not share.
+    """
+    units_a, units_b = _units_by_place(rows_a), _units_by_place(rows_b)
+    odd = sorted(units_a.keys() ^ units_b.keys(), key=repr)
+    if odd:
+        raise ValueError(f"rows_b must hold the units of rows_a, got {len(odd)} in only one, such as {odd[0]}")
+    both = columns_of([*units_a.values(), *(units_b[place] for place in units_a)], name)
+    numerators_a, numerators_b = np.split(both.numerators, 2)
+    asked_a, asked_b = np.split(both.denominators, 2)
+    if not np.array_equal(asked_a, asked_b):
+        unit, column = np.argwhere(asked_a != asked_b)[0]
+        raise ValueError(
+            f"rows_b must count as many probes for {name} as rows_a, "
+            f"got {asked_b[unit, column]:.0f} and not {asked_a[unit, column]:.0f} in {list(units_a)[unit]}"
+        )
+    return bootstrap_interval(
+        numerators_a - numerators_b,
+        asked_a,
+        [(place.model, place.seed) for place in units_a],
+        seed=seed,
+        resamples=resamples,
+        level=level,
+        lowest=-1.0,
+    )
+
+
+def _units_by_place(rows: Sequence[Row]) -> dict[_Place, Unit]:
+    """The units of the rows, by what two methods must share. Raises: ValueError as summarise() does."""
+    _check_repetitions(rows)
+    units: dict[_Place, Unit] = {}
+    for row in rows:
+        question = (*_group_key(row)[:5], _world_key(row))  # all that identifies a cell but the method
+        for unit in row["units"]:
+            check_unit(unit)
+            place = _Place(question, model_of(row), row["seed"], unit["edit"])
+            if place in units:
+                raise ValueError(f"units must hold each edit once, got {place} twice")
+            units[place] = unit
+    return units

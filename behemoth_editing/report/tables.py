@@ -1,0 +1,201 @@
+"""Summaries, kinds and verdicts as CSV, Markdown and LaTeX. Computes no number."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+from collections.abc import Sequence
+
+from behemoth_editing.report.evidence import Evidence
+from behemoth_editing.report.judgement import Judgement, Verdict
+from behemoth_editing.report.summaries import (
+    OUTCOMES,
+    Scores,
+    Summary,
+    as_json,
+)
+from behemoth_editing.report.text import duration, share
+from behemoth_editing.sweep.identity import precision_of
+from behemoth_editing.sweep.rows import PLACE
+
+
+def _numbers(score: Scores | None) -> list[str]:
+    if score is None or score["value"] is None:
+        return ["", "", "", "0" if score is None else str(score.get("count", 0))]
+    return [*(f"{score[name]:.6g}" for name in ("value", "low", "high")), str(score["count"])]
+
+
+_MEASURES = ("edit_success", "paraphrase_success", "collateral_accuracy", "collateral_drop")
+
+
+def _identity(summary: Summary) -> list[str]:
+    row = [*summary.rows, *summary.failed][0]
+    names = (*PLACE, "method")
+    seeds = " ".join(str(seed) for seed in sorted({cell["seed"] for cell in summary.rows}))
+    made = [precision_of(row) or "", row.get("model_precision") or ""]
+    return [*(str(row[name]) for name in names), as_json(row["settings"]), *made, summary.models, seeds]
+
+
+_IDENTITY = (*PLACE, "method", "settings", "precision", "model_precision", "models", "seeds")
+
+
+def _summary_csv(found: Sequence[Summary]) -> str:
+    parts = ("", "_low", "_high", "_count")
+    header = [name + part for name in (*_MEASURES, "seconds_per_edit") for part in parts]
+    lines = [[*_IDENTITY, "failed_cells", *header]]
+    for summary in found:
+        scores = [summary.score(name) for name in _MEASURES]
+        numbers = [text for score in [*scores, summary.seconds] for text in _numbers(score)]
+        lines.append([*_identity(summary), str(len(summary.failed)), *numbers])
+    return _csv(lines)
+
+
+def _kinds_csv(found: Sequence[Summary]) -> str:
+    lines = [[*_IDENTITY, "measure", "kind", "value", "low", "high", "count", "wrong_before"]]
+    for summary in found:
+        for kind, score in summary.kinds("by_kind").items():
+            tail = [*_numbers(score), str(score["wrong_before"])]
+            lines.append([*_identity(summary), "collateral_accuracy", kind, *tail])
+        for kind, score in summary.kinds("ripple").items():
+            for outcome in OUTCOMES:
+                tail = [*_numbers({**(score[outcome] or {"value": None}), "count": score["count"]})]
+                lines.append([*_identity(summary), outcome, kind, *tail, str(score["wrong_before"])])
+    return _csv(lines)
+
+
+def _csv(lines: Sequence[Sequence[str]]) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerows(lines)
+    return buffer.getvalue()
+
+
+_NOTE = (
+    "Every share with its 95% bootstrap interval over edits and seeds; n counts the probes asked, for collateral "
+    "accuracy those right before the edit."
+)
+
+
+def _summary_table(found: Sequence[Summary]) -> list[list[str]]:
+    header = ["scenario", "method", "edit success", "paraphrase success", "collateral accuracy", "s/edit", "seeds"]
+    lines = [header]
+    for summary in found:
+        scores = [summary.score(name) for name in _MEASURES[:3]]
+        numbers = [f"{share(score, 3)}, n = {score['count']}" if score else "-" for score in scores]
+        seconds = duration(summary.seconds["value"]) if summary.seconds else "-"
+        lines.append([summary.place, summary.method, *numbers, seconds, summary.seeds])
+    return lines
+
+
+def _kinds_table(found: Sequence[Summary]) -> list[list[str]]:
+    lines = [["scenario", "method", "kind", "measure", "share", "right before", "wrong before"]]
+    for summary in found:
+        for kind, score in summary.kinds("by_kind").items():
+            counts = [str(score["count"]), str(score["wrong_before"])]
+            lines.append([summary.place, summary.method, spaced(kind), "still right", share(score, 3), *counts])
+        for kind, score in summary.kinds("ripple").items():
+            counts = [str(score["count"]), str(score["wrong_before"])]
+            lines += [
+                [summary.place, summary.method, spaced(kind), outcome, share(score[outcome], 3), *counts]
+                for outcome in OUTCOMES
+            ]
+    return lines
+
+
+def _verdicts_table(judged: Judgement) -> list[list[str]]:
+    claims = {finding.name: finding.claim for finding in judged.findings}
+    lines = [["finding", "claim", "world", "method", "verdict", "measured", "value", "models", "edits", "why"]]
+    for verdict in judged.verdicts:
+        evidence = verdict.evidence
+        numbers = ["-", "0", "0"]
+        if evidence is not None:
+            numbers = [interval_text(evidence), str(len(evidence.by_model)), str(evidence.edits)]
+        lines.append(
+            [
+                *(verdict.finding, claims[verdict.finding], verdict.world, verdict.about, verdict.answer),
+                *(verdict.effect, *numbers, verdict.reason),
+            ]
+        )
+    return lines
+
+
+def interval_text(evidence: Evidence) -> str:
+    """The value and its interval, to three digits."""
+    return share(dataclasses.asdict(evidence.interval), 3)
+
+
+def verdict_table(judged: Judgement) -> str:
+    """The verdicts on the findings as a Markdown table, one to a line, with the numbers behind them."""
+    return _markdown([line[:-1] for line in _verdicts_table(judged)])
+
+
+def verdict_overview(judged: Judgement) -> str:
+    """The verdicts as a small Markdown table, findings by worlds: those worlds that the most findings speak of."""
+    said = judged.verdicts
+    spoken = {v.world: {other.finding for other in said if other.world == v.world} for v in said}
+    most = max(map(len, spoken.values()), default=0)
+    worlds = sorted((world for world, findings in spoken.items() if len(findings) == most), key=_by_structure)
+    lines = [["finding", *worlds]]
+    for finding in judged.findings:
+        here = [verdict for verdict in said if verdict.finding == finding.name]
+        across = [verdict for verdict in here if finding.judge is None]  # one verdict on all worlds at once
+        cells = [_in_short([v for v in here if v.world == world] or across) for world in worlds]
+        lines.append([f"**{finding.name}** {finding.claim}", *cells])
+    return _markdown(lines)
+
+
+def _by_structure(world: str) -> int:
+    return [world.startswith(name) for name in ("independent", "correlated", "nested", "")].index(True)
+
+
+def _in_short(judged: Sequence[Verdict]) -> str:
+    texts = []
+    for verdict in judged:
+        interval = f" ({interval_text(verdict.evidence)})" if verdict.evidence is not None else ""
+        texts.append(f"**{verdict.answer}**: {verdict.about}{interval}")
+    return "<br>".join(texts) or "-"
+
+
+def _markdown(lines: Sequence[Sequence[str]]) -> str:
+    header, *body = [" | ".join(cell.replace("|", "\\|") for cell in line) for line in lines]
+    return "\n".join([f"| {header} |", "|" + " --- |" * len(lines[0]), *(f"| {line} |" for line in body), ""])
+
+
+_LATEX = {
+    **{letter: f"\\{letter}" for letter in "#$%&_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+}
+
+
+def _latex(lines: Sequence[Sequence[str]]) -> str:
+    """A tabular with the rules of the package booktabs."""
+    header, *body = [
+        " & ".join("".join(_LATEX.get(letter, letter) for letter in cell) for cell in line) + r" \\" for line in lines
+    ]
+    columns = "l" * len(lines[0])
+    start = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", header, r"\midrule"]
+    return "\n".join([*start, *body, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def tables_of(found: Sequence[Summary], judged: Judgement) -> dict[str, str]:
+    """The tables as files: CSV with one number to a column, Markdown and LaTeX as they are read."""
+    summary, kinds = _summary_table(found), _kinds_table(found)
+    files = {
+        "summary.csv": _summary_csv(found),
+        "summary.md": f"{_markdown(summary)}\n{_NOTE}\n",
+        "summary.tex": _latex(summary),
+        "kinds.csv": _kinds_csv(found),
+        "kinds.md": _markdown(kinds),
+        "kinds.tex": _latex(kinds),
+    }
+    if judged.verdicts:
+        table = _verdicts_table(judged)
+        files |= {"verdicts.csv": _csv(table), "verdicts.md": _markdown(table), "verdicts.tex": _latex(table)}
+    return files
+
+
+def spaced(text: str) -> str:
+    """A name as words."""
+    return text.replace("_", " ")

@@ -1,0 +1,99 @@
+"""Numbers as text, and the table that commands print."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+
+from behemoth_editing.report.summaries import Scores, Summary, outcome_share, summaries
+from behemoth_editing.sweep.rows import Row
+
+# Numbers as text
+
+
+def share(score: Scores | None, digits: int = 2) -> str:
+    """The value and its interval, as in "0.95 [0.90, 0.99]"; a dash where nothing was asked."""
+    if score is None or score["value"] is None:
+        return "-"
+    value, low, high = (f"{score[name]:.{digits}f}" for name in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]"
+
+
+def duration(seconds: float) -> str:
+    """Seconds with about three digits, never in exponent form."""
+    digits = 0 if seconds >= 100 else 1 if seconds >= 10 else 2 if seconds >= 0.1 else 4
+    return f"{seconds:.{digits}f}"
+
+
+def table(rows: Sequence[Row]) -> str:
+    """A plain-text table of the pooled results, at most 120 columns wide, with a line for each failed cell.
+
+    Two blocks, because seven numbers with their intervals do not fit one line.
+    """
+    found = summaries(rows)
+    first = [["method", "scenario", "edits", "edit success", "paraphrase", "collateral", "s/edit"]]
+    second = [["method", "scenario", "worst kind", "followed share of ripple, and more"]]
+    for summary in found:
+        seconds = summary.seconds
+        edits = sum(len(row["units"]) for row in summary.rows)
+        names = ("edit_success", "paraphrase_success", "collateral_accuracy")
+        first.append(
+            [
+                summary.method,
+                summary.place,
+                str(edits),
+                *(share(summary.score(name)) for name in names),
+                duration(seconds["value"]) if seconds else "-",
+            ]
+        )
+        worst = _worst_kind(summary)
+        second.append([summary.method, summary.place, worst, "\n".join(_beside(summary)) or "-"])
+    lines = [*_aligned(first, (26, 20, 5, 17, 17, 17, 6), right={2, 6}), ""]
+    lines += _aligned(second, (26, 20, 31, 37), right=set())
+    for row in rows:
+        if row["error"] is not None:
+            text = f"failed: {row['method']} {row['scenario']} seed {row['seed']} (cell {row['cell']}): "
+            lines += ["", *textwrap.wrap(text + row["error"], 120, subsequent_indent="  ")]
+    return "\n".join(lines)
+
+
+def _beside(summary: Summary) -> list[str]:
+    """What else became of the edited facts, and which facts that depend on them followed: a line each."""
+    lines = [f"{kind} {share(outcome_share(score, 'followed'))}" for kind, score in summary.kinds("ripple").items()]
+    if (forgotten := summary.kinds("forgetting").get("edited")) is not None:
+        lines += [f"old answer left {share(forgotten['accuracy_left'])}", f"refused {share(forgotten['refused'])}"]
+    if (then := summary.kinds("right_after")) != {}:
+        lines.append(f"right after itself {share(then['edit_success'])}")
+    return lines
+
+
+def _worst_kind(summary: Summary) -> str:
+    kinds = {kind: score for kind, score in summary.kinds("by_kind").items() if score["value"] is not None}
+    if not kinds:
+        return "-"
+    worst = min(kinds, key=lambda kind: float(kinds[kind]["value"]))
+    return f"{worst} {share(kinds[worst])}"
+
+
+def _aligned(cells: Sequence[Sequence[str]], widest: Sequence[int], right: set[int]) -> list[str]:
+    """The cells as columns two spaces apart, a rule under the first line; long cells wrap, none is cut."""
+    wrapped = [
+        [
+            [part for text in cell.split("\n") for part in textwrap.wrap(text, width, break_on_hyphens=False) or [""]]
+            for cell, width in zip(row, widest, strict=True)
+        ]
+        for row in cells
+    ]
+    widths = [max(len(part) for row in wrapped for part in row[column]) for column in range(len(widest))]
+    lines = []
+    for index, row in enumerate(wrapped):
+        for level in range(max(len(parts) for parts in row)):
+            texts = [parts[level] if level < len(parts) else "" for parts in row]
+            padded = [
+                text.rjust(width) if column in right else text.ljust(width)
+                for column, (text, width) in enumerate(zip(texts, widths, strict=True))
+            ]
+            lines.append("  ".join(padded).rstrip())
+        if index == 0:
+            lines.append("  ".join("-" * width for width in widths))
+    return lines

@@ -1,0 +1,127 @@
+"""The paper's findings: every claim with the rule that decides it, and the verdicts on all of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from behemoth_editing.report.evidence import LARGE, SMALL, SURE, as_by_default, each_precision
+from behemoth_editing.report.judgement import Finding, Judgement, Verdict
+from behemoth_editing.report.summaries import Summary
+from behemoth_editing.study.rules import (
+    attention_keeps_more,
+    forgetting_by_structure,
+    forgetting_needs_full_rank,
+    layers_decide,
+    lora_at_lower_rank,
+    needs_rank_64,
+    rank_32,
+    rank_costs,
+    rome_is_worse,
+)
+from behemoth_editing.study.setups import setups
+
+
+def judge(found: Sequence[Summary]) -> Judgement:
+    """The paper's findings with the verdicts on them, and the set-ups that were compared."""
+    return Judgement(findings=FINDINGS, verdicts=verdicts(found), setups=setups(found))
+
+
+def verdicts(found: Sequence[Summary]) -> list[Verdict]:
+    """The verdicts on all findings, world after world; a finding that nothing was run for has none."""
+    scored = [summary for summary in as_by_default(found) if summary.scores is not None]
+    return each_precision(
+        scored, _verdicts, lambda verdict, words: dataclasses.replace(verdict, world=verdict.world + words)
+    )
+
+
+def _verdicts(scored: Sequence[Summary]) -> list[Verdict]:
+    """The verdicts on summaries in which each method has one precision."""
+    result: list[Verdict] = []
+    for finding in FINDINGS:
+        if finding.judge is None:
+            result += forgetting_by_structure(result)
+            continue
+        for world in dict.fromkeys(summary.world for summary in scored):
+            result += finding.judge(finding.name, [summary for summary in scored if summary.world == world])
+    return result
+
+
+_MADE = f"edit success clearly above {SURE}"
+FINDINGS: tuple[Finding, ...] = (
+    Finding(
+        name="F1a",
+        claim="Single and identical edits succeed at rank 32.",
+        criterion=f"Holds if lora, or finetune with its change limited, at rank 32 in mlp and attention has {_MADE} in "
+        f"both scenarios; does not hold if it is clearly below {SURE} in one.",
+        judge=rank_32,
+    ),
+    Finding(
+        name="F1b",
+        claim="Rome is slightly worse at them in some cases.",
+        criterion="The edit success of rome, in the layer and at the site where it is highest, minus that of lora at "
+        f"rank 32, over the same edits. Holds if it is clearly below 0 in single or in identical; does not hold if it "
+        f"is clearly above -{LARGE} in both.",
+        judge=rome_is_worse,
+    ),
+    Finding(
+        name="F2a",
+        claim="Ten different edits need rank 64 or more.",
+        criterion=f"Holds if at every rank below 64 edit success is clearly below {SURE}; does not hold if it is "
+        f"clearly above {SURE} at one of them.",
+        judge=needs_rank_64,
+    ),
+    Finding(
+        name="F2b",
+        claim="Higher rank can cost accuracy on the rest.",
+        criterion="Ten different edits: collateral accuracy at the highest rank minus that at the smallest rank with "
+        f"{_MADE}. Holds if it is clearly below 0; does not hold if it is clearly above -{SMALL}.",
+        judge=rank_costs,
+    ),
+    Finding(
+        name="F3a",
+        claim="Forgetting a relation needs full rank to avoid a large loss elsewhere.",
+        criterion=f"Holds if full rank forgets ({_MADE}: every fact gets the one object) and every limited rank either "
+        f"does not (clearly below {SURE}) or has a collateral accuracy that is clearly more than {LARGE} lower; does "
+        f"not hold if one limited rank forgets and is clearly less than {LARGE} lower.",
+        judge=forgetting_needs_full_rank,
+    ),
+    Finding(
+        name="F3b",
+        claim="It does so most of all in the independent and nested worlds.",
+        criterion="The smallest loss of a limited rank that F3a found, in the independent and in the nested world, "
+        f"minus the correlated world's. Holds if both are clearly above 0; does not hold if one is clearly below "
+        f"{LARGE}.",
+        judge=None,  # by forgetting_by_structure(), which looks at all worlds at once
+    ),
+    Finding(
+        name="F4a",
+        claim="Which layer and module is tuned decides success.",
+        criterion="Ten different edits in one layer: best minus worst choice of layer and module (or site), both "
+        f"picked on the draws with odd seeds and compared on the even ones. Holds if edit success differs by clearly "
+        f"more than {LARGE}; does not hold if by clearly less.",
+        judge=layers_decide("edit_success"),
+    ),
+    Finding(
+        name="F4b",
+        claim="Which layer and module is tuned decides what is left.",
+        criterion="The same with collateral accuracy, among the choices that make at least nine edits of ten. Holds "
+        f"if it differs by clearly more than {SMALL}; does not hold if by clearly less.",
+        judge=layers_decide("collateral_accuracy"),
+    ),
+    Finding(
+        name="F5a",
+        claim="Lora makes edits at lower rank than a rank-limited full update.",
+        criterion=f"Ten different edits, same layers: at the smallest rank at which lora has {_MADE}, its edit success "
+        f"minus finetune's. Holds if it is clearly above 0; does not hold if it is clearly below {LARGE}, or if "
+        "finetune makes the edits at some rank and lora at none.",
+        judge=lora_at_lower_rank,
+    ),
+    Finding(
+        name="F5b",
+        claim="Attention-only lora can keep more than mlp-only.",
+        criterion=f"Ten different edits: at the smallest rank at which both have {_MADE}, collateral accuracy of "
+        f"attention minus mlp. Holds if it is clearly above 0; does not hold if it is clearly below {SMALL}.",
+        judge=attention_keeps_more,
+    ),
+)

@@ -1,0 +1,386 @@
+"""The contract of every listed method: listing a method is what tests it."""
+
+import dataclasses
+import json
+from copy import deepcopy
+
+import numpy as np
+import pytest
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from behemoth_data.edits import EditConfig, draw_edits
+from behemoth_editing import METHODS, FineTune, Shared
+from behemoth_editing.architecture import check_layers, layers_of, matrix_of
+from behemoth_editing.copies import copy_of, stored_like, weights_digest
+from behemoth_editing.methods.contract import GOALS
+from behemoth_editing.scoring.answers import answer_log_probabilities
+from behemoth_models.knowledge import greedy_answers
+
+SETS = {"one": EditConfig(scenario="single", num_edits=1), "several": EditConfig(scenario="different", num_edits=3)}
+POSITIVE = ("learning_rate", "alpha", "max_norm", "ridge", "max_change", "max_loss", "beta", "steering")
+every_method = pytest.mark.parametrize("name", METHODS)
+
+
+def fields(name):
+    return {field.name: field for field in dataclasses.fields(METHODS[name])}
+
+
+def with_field(*wanted):
+    """The (method, field) pairs for those of the wanted settings that a method has."""
+    return [(name, field) for name in METHODS for field in wanted if field in fields(name)]
+
+
+# Key statistics that calls share: results do not depend on them, as the test of same seeds shows.
+KNOWN = Shared()
+
+
+def quick(name, **settings):
+    """The method, allowed a few steps only."""
+    return METHODS[name](**{limit: 3 for limit in ("max_steps", "steps") if limit in fields(name)}, **settings)
+
+
+@pytest.fixture(scope="module", params=SETS)
+def edit_set(request, checkpoint):
+    return draw_edits(checkpoint.corpus, SETS[request.param])[0]
+
+
+@pytest.fixture(scope="module")
+def one(checkpoint):
+    return draw_edits(checkpoint.corpus, SETS["one"])[0]
+
+
+@pytest.fixture(scope="module")
+def foreign(checkpoint):
+    """A small model of another architecture, with random weights and the same words."""
+    words = checkpoint.model.config.vocab_size
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return GPT2LMHeadModel(GPT2Config(vocab_size=words, n_embd=16, n_layer=6, n_head=2, n_positions=32))
+
+
+def state(model):
+    """Everything about a model that an edit of a copy must leave alone."""
+    return (
+        {name: tensor.clone() for name, tensor in model.state_dict().items()},
+        {name: parameter.requires_grad for name, parameter in model.named_parameters()},
+        {name: parameter.grad for name, parameter in model.named_parameters()},
+        {name: (type(part), part.training) for name, part in model.named_modules()},
+        {name: len(part._forward_hooks) + len(part._forward_pre_hooks) for name, part in model.named_modules()},
+        {name: id(parameter) for name, parameter in model.named_parameters()},
+        json.dumps(model.config.to_dict(), sort_keys=True, default=str),
+    )
+
+
+def assert_same_state(before, after):
+    weights, *rest = before
+    weights_after, *rest_after = after
+    assert rest == rest_after
+    assert weights.keys() == weights_after.keys()
+    for name, tensor in weights.items():
+        assert torch.equal(tensor, weights_after[name]), name
+
+
+@every_method
+def test_method_is_listed_under_its_name(name):
+    assert METHODS[name].name == name
+
+
+@every_method
+def test_settings_are_frozen_and_every_one_has_a_default_and_a_help_text(name):
+    assert METHODS[name]() == METHODS[name]()
+    for field in fields(name).values():
+        assert field.default is not dataclasses.MISSING, field.name
+        assert field.metadata["help"], field.name
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(METHODS[name](), field.name, field.default)
+
+
+@every_method
+@pytest.mark.parametrize("training", [False, True])
+def test_original_model_is_untouched(name, edit_set, checkpoint, training):
+    original = deepcopy(checkpoint.model).train(training)
+    original.get_input_embeddings().weight.requires_grad_(False)
+    before = state(original)
+    quick(name)(original, edit_set)
+    assert_same_state(before, state(original))
+
+
+@pytest.fixture(scope="module")
+def dropping(checkpoint):
+    """The trained model with dropout, in training mode but for a layer, and with an embedding that is not trained."""
+    config = deepcopy(checkpoint.model.config)
+    config.hidden_dropout = config.attention_dropout = 0.1
+    with torch.random.fork_rng():
+        model = type(checkpoint.model)(config).train(True)
+    model.load_state_dict(checkpoint.model.state_dict())
+    model.gpt_neox.layers[4].train(False)
+    model.get_input_embeddings().weight.requires_grad_(False)
+    ids = torch.tensor([[5, 6, 7]])
+    assert not torch.equal(model(ids).logits, model(ids).logits)
+    return model
+
+
+@every_method
+def test_dropout_of_a_model_in_training_mode_has_no_part_in_the_edit(name, one, dropping):
+    before, known = state(dropping), Shared()
+    first, again = (weights_digest(quick(name)(dropping, one, known).model) for _ in range(2))
+    assert_same_state(before, state(dropping))
+    assert first == again == weights_digest(quick(name)(deepcopy(dropping).train(False), one).model)
+
+
+@every_method
+def test_model_is_as_it_was_when_an_edit_fails(name, one, dropping, monkeypatch):
+    def fail(*_arguments, **_settings):
+        raise RuntimeError("cut short")
+
+    original = deepcopy(dropping)
+    original.gpt_neox.layers[5].register_forward_pre_hook(fail)  # which a copy has too
+    monkeypatch.setattr("behemoth_editing.methods.retrain.train", fail)
+    before = state(original)
+    with pytest.raises(RuntimeError, match="cut short"):
+        quick(name)(original, one)
+    assert_same_state(before, state(original))
+
+
+def narrowed(model, kind):
+    """A copy whose weights are of a narrow type, or of several."""
+    if kind != "mixed":
+        return deepcopy(model).to(getattr(torch, kind))
+    mixed = deepcopy(model).half()
+    mixed.gpt_neox.layers[2].float()
+    mixed.gpt_neox.final_layer_norm.bfloat16()
+    return mixed
+
+
+@every_method
+@pytest.mark.parametrize("kind", ["float16", "bfloat16", "mixed"])
+def test_narrow_weights_are_edited_in_float32_and_given_back_each_in_its_type(name, kind, one, checkpoint):
+    narrow = narrowed(checkpoint.model, kind)
+    before = state(narrow)
+    edited = quick(name)(narrow, one, KNOWN).model
+    assert_same_state(before, state(narrow))
+    expected = quick(name)(deepcopy(narrow).float(), one, KNOWN).model.state_dict()
+    for part, weight in narrow.state_dict().items():
+        found = edited.state_dict()[part]
+        assert found.dtype == weight.dtype, part
+        assert torch.equal(found, expected[part].to(weight.dtype)), part
+    assert {n: b.dtype for n, b in edited.named_buffers()} == {n: b.dtype for n, b in narrow.named_buffers()}
+    assert weights_digest(edited) != weights_digest(narrow)
+
+
+@pytest.mark.parametrize("name", sorted(set(METHODS) - {"retrain"}))  # whose answers are those of another training
+@pytest.mark.parametrize("kind", ["float16", "bfloat16"])
+def test_edit_of_narrow_weights_holds_about_as_well(name, kind, one, checkpoint):
+    (query,) = {"edit": one.requests, "forget": one.originals, "refuse": one.refusals}[METHODS[name].goal]
+    said = []
+    for model in (checkpoint.model, narrowed(checkpoint.model, kind)):
+        edited = METHODS[name]()(model, one, KNOWN).model
+        said.append(np.exp(answer_log_probabilities(edited, [query.prompt_ids], [query.answer_ids]))[0, 0])
+        (answer,) = greedy_answers(edited, [query.prompt_ids], [len(query.answer_ids)])
+        assert (answer == query.answer_ids) == (METHODS[name].goal != "forget")
+    assert said[1] == pytest.approx(said[0], abs=0.1)
+
+
+def test_weight_that_its_type_cannot_hold_is_refused(checkpoint):
+    narrow = deepcopy(checkpoint.model).half()
+    edited = copy_of(narrow)
+    edited.lm_head.weight[0, 0] = 65504.0
+    assert stored_like(narrow, edited).lm_head.weight[0, 0] == 65504.0
+    edited = copy_of(narrow)
+    edited.lm_head.weight[0, 0] = 1e5
+    with pytest.raises(FloatingPointError, match=r"lm_head.weight has weights that torch.float16 cannot hold"):
+        stored_like(narrow, edited)
+
+
+@every_method
+def test_weights_that_are_no_fractions_are_refused_by_name(name, one, checkpoint):
+    quantised = deepcopy(checkpoint.model)
+    quantised.lm_head.weight = torch.nn.Parameter(torch.zeros(2, 2, dtype=torch.int8), requires_grad=False)
+    with pytest.raises(ValueError, match=r"weights must be of type float16, .*, got torch.int8 for lm_head.weight"):
+        quick(name)(quantised, one)
+
+
+@every_method
+def test_copy_differs_and_shares_no_memory_with_the_original(name, edit_set, checkpoint):
+    edited = quick(name)(checkpoint.model, edit_set, KNOWN).model
+    assert edited is not checkpoint.model
+    assert weights_digest(edited) != checkpoint.weights
+    assert {p.data_ptr() for p in edited.parameters()}.isdisjoint(p.data_ptr() for p in checkpoint.model.parameters())
+
+
+@every_method
+def test_copy_is_a_plain_model_ready_to_answer(name, one, checkpoint, tmp_path):
+    edited = quick(name)(checkpoint.model, one, KNOWN).model
+    assert type(edited) is type(checkpoint.model)
+    assert edited.state_dict().keys() == checkpoint.model.state_dict().keys()
+    assert [type(part) for part in edited.modules()] == [type(part) for part in checkpoint.model.modules()]
+    assert not any(parameter.requires_grad for parameter in edited.parameters())
+    assert not any(part.training for part in edited.modules())
+    edited.save_pretrained(tmp_path)
+    again = type(edited).from_pretrained(tmp_path)
+    assert weights_digest(again) == weights_digest(edited)
+
+
+@every_method
+def test_same_seeds_give_the_same_copy_whatever_torch_drew_before(name, edit_set, checkpoint):
+    first = quick(name)(checkpoint.model, edit_set)
+    torch.rand(5)
+    again = quick(name)(checkpoint.model, edit_set, KNOWN)
+    assert weights_digest(first.model) == weights_digest(again.model)
+
+
+@every_method
+def test_global_random_state_is_left_alone(name, one, checkpoint):
+    before = torch.random.get_rng_state()
+    quick(name)(checkpoint.model, one, KNOWN)
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+@every_method
+def test_another_edit_gives_another_copy(name, checkpoint):
+    first, second = draw_edits(checkpoint.corpus, EditConfig(scenario="single", num_edits=2))
+    method = quick(name)
+    one, other = (weights_digest(method(checkpoint.model, edits, KNOWN).model) for edits in (first, second))
+    assert one != other
+
+
+@every_method
+def test_details_can_be_written_as_json(name, edit_set, checkpoint):
+    details = quick(name)(checkpoint.model, edit_set, KNOWN).details
+    assert details
+    assert json.loads(json.dumps(details, allow_nan=False)) == details
+
+
+@every_method
+def test_default_reaches_its_goal_on_a_single_edit(name, one, checkpoint):
+    edited = METHODS[name]()(checkpoint.model, one, KNOWN).model
+    queries = {"edit": one.requests, "forget": one.originals, "refuse": one.refusals}
+    (query,) = queries[METHODS[name].goal]
+    said = edited.generate(torch.tensor([query.prompt_ids]), do_sample=False, max_new_tokens=len(query.answer_ids))
+    given = tuple(said[0, len(query.prompt_ids) :].tolist()) == query.answer_ids
+    assert given == (METHODS[name].goal != "forget")
+
+
+def test_goals_differ_in_the_answer_they_are_about(one, checkpoint):
+    (request,), (original,), (refusal,) = one.requests, one.originals, one.refusals
+    assert request.prompt_ids == original.prompt_ids == refusal.prompt_ids
+    assert len({request.answer_ids, original.answer_ids, refusal.answer_ids}) == 3
+    said = checkpoint.model.generate(torch.tensor([original.prompt_ids]), do_sample=False, max_new_tokens=1)
+    assert (int(said[0, -1]),) == original.answer_ids
+    assert {method.goal for method in METHODS.values()} == set(GOALS)
+
+
+@every_method
+@pytest.mark.parametrize("edge", ["subject_nested", "object_nested"])
+def test_every_table_can_be_edited(name, edge, checkpoint):
+    (edits,) = draw_edits(checkpoint.corpus, EditConfig(scenario="identical", num_edits=2, edge=edge, relation=1))
+    assert weights_digest(quick(name)(checkpoint.model, edits, KNOWN).model) != checkpoint.weights
+
+
+@pytest.mark.parametrize(("name", "field"), with_field("layer", "layers"))
+@pytest.mark.parametrize("layer", [6, -1])
+def test_missing_layer_is_refused_with_the_bound(name, field, layer, one, checkpoint):
+    method = quick(name, **{field: layer if field == "layer" else (0, layer)})
+    message = rf"layer must lie in \[0, 6\), the model's layers, got {layer}"
+    with pytest.raises(ValueError, match=message):
+        method.check(checkpoint.model)
+    with pytest.raises(ValueError, match=message):
+        method(checkpoint.model, one)
+
+
+@pytest.mark.parametrize(("name", "field"), with_field("layer", "layers"))
+def test_last_layer_can_be_edited(name, field, one, checkpoint):
+    method = quick(name, **{field: 5 if field == "layer" else (5,)})
+    method.check(checkpoint.model)
+    edited = method(checkpoint.model, one, KNOWN).model
+    changed = {n for n, p in edited.named_parameters() if not torch.equal(p, checkpoint.model.get_parameter(n))}
+    assert changed
+    assert all(".layers.5." in n for n in changed)
+
+
+@pytest.mark.parametrize(("name", "field"), with_field("layers"))
+def test_no_layer_at_all_is_refused(name, field, one, checkpoint):
+    with pytest.raises(ValueError, match="layers must"):
+        quick(name, **{field: ()})(checkpoint.model, one)
+
+
+@pytest.mark.parametrize(("name", "field"), with_field("modules", "site", "retain"))
+def test_unknown_word_lists_the_known_ones(name, field):
+    known = {
+        "modules": "(all, )?both, mlp, attention",
+        "site": "subject_last, prompt_last",
+        "retain": "mixture, none",
+    }[field]
+    with pytest.raises(ValueError, match=f"{field} must be one of {known}, got 'mpl'"):
+        METHODS[name](**{field: "mpl"})
+
+
+@pytest.mark.parametrize(("name", "field"), with_field("rank", "max_steps", "steps", "retain_rows", "patience"))
+def test_zero_is_refused_where_it_means_nothing(name, field):
+    with pytest.raises(ValueError, match=f"{field} must be at least 1, got 0"):
+        METHODS[name](**{field: 0})
+
+
+@pytest.mark.parametrize(("name", "field"), with_field(*POSITIVE))
+@pytest.mark.parametrize("wrong", [0, -1])
+def test_what_must_be_positive_is_refused_otherwise(name, field, wrong):
+    with pytest.raises(ValueError, match=f"{field} must be above 0, got {wrong}"):
+        METHODS[name](**{field: wrong})
+
+
+@pytest.mark.parametrize(
+    ("name", "field"), with_field("kl_weight", "decay", "stop_loss", "num_contexts", "retain_weight", "gamma", "left")
+)
+def test_what_cannot_be_negative_is_refused(name, field):
+    with pytest.raises(ValueError, match=f"{field} must be at least 0, got -1"):
+        METHODS[name](**{field: -1})
+
+
+@pytest.mark.parametrize(("name", "field"), [(name, field) for name in METHODS for field in fields(name)])
+def test_value_of_another_type_is_refused(name, field):
+    with pytest.raises(ValueError, match=f"{field} must be .*, got {{}}"):
+        METHODS[name](**{field: {}})
+
+
+@every_method
+def test_foreign_architecture_is_refused_by_its_name(name, one, foreign):
+    message = "model_type must be gpt_neox, the architecture whose weights this method knows, got gpt2"
+    before = state(foreign)
+    with pytest.raises(ValueError, match=message):
+        METHODS[name]().check(foreign)
+    with pytest.raises(ValueError, match=message):
+        METHODS[name]()(foreign, one)
+    assert_same_state(before, state(foreign))
+
+
+def test_all_weights_of_any_architecture_can_be_finetuned(one, foreign):
+    method = FineTune(modules="all", layers=None, max_steps=2)
+    method.check(foreign)
+    assert weights_digest(method(foreign, one).model) != weights_digest(foreign)
+
+
+def test_hand_made_copy_is_independent(checkpoint):
+    copied = copy_of(checkpoint.model)
+    with torch.no_grad():
+        copied.get_input_embeddings().weight.zero_()
+    assert weights_digest(checkpoint.model) == checkpoint.weights
+
+
+def test_digest_changes_with_any_one_weight(checkpoint):
+    model = copy_of(checkpoint.model)
+    assert weights_digest(model) == checkpoint.weights
+    seen = {checkpoint.weights}
+    for name in ("gpt_neox.embed_in.weight", "gpt_neox.layers.5.mlp.dense_4h_to_h.bias", "lm_head.weight"):
+        weight = model.get_parameter(name).view(-1)
+        weight[-1] = torch.nextafter(weight[-1], torch.tensor(torch.inf))
+        seen.add(weights_digest(model))
+    assert len(seen) == 4
+
+
+def test_matrices_are_those_of_the_named_layer(checkpoint):
+    model = checkpoint.model
+    assert len(layers_of(model)) == 6
+    assert matrix_of(model, 4, "mlp.dense_4h_to_h") is model.get_submodule("gpt_neox.layers.4.mlp.dense_4h_to_h")
+    check_layers(model, [])
+    check_layers(model, range(6))

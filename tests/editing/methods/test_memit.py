@@ -1,0 +1,383 @@
+"""Facts about MEMIT, EMMET and AlphaEdit; their closed forms are written out as published, with numpy in float64.
+
+In the papers keys and values are columns: K [D, n] and R [H, n]. Here they are rows, and the tests transpose.
+"""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+import behemoth_editing.methods.memit as module
+from behemoth_data.edits import EditConfig, draw_edits
+from behemoth_editing.copies import weights_digest
+from behemoth_editing.methods.contract import KeyStatistics, Shared
+from behemoth_editing.methods.memit import AlphaEdit, Emmet, Memit, batch_update, null_projection
+
+H, D, N = 5, 8, 3
+MATRIX = "gpt_neox.layers.{}.mlp.dense_4h_to_h"
+METHODS = {"memit": Memit, "emmet": Emmet, "alphaedit": AlphaEdit}
+
+
+@pytest.fixture
+def algebra():
+    """Random residuals R [H, n], keys K [D, n] as columns, and second moment C [D, D]."""
+    random = np.random.Generator(np.random.Philox(11))
+    corpus = random.normal(size=(40, D)) * np.linspace(0.2, 2.0, D)
+    return random.normal(size=(H, N)), random.normal(size=(D, N)), corpus.T @ corpus / 40
+
+
+def updated(residuals, keys, metric, ridge):
+    return batch_update(
+        *(torch.from_numpy(np.ascontiguousarray(part)) for part in (residuals.T, keys.T, metric)), ridge
+    ).numpy()
+
+
+def statistics_of(moment, num_keys=1000):
+    return KeyStatistics(torch.from_numpy(moment), num_keys, "", "")
+
+
+def ridged(moment, ridge=1e-4):
+    return moment + ridge * np.trace(moment) / len(moment) * np.eye(len(moment))
+
+
+def weak_directions(moment, share):
+    """The projection on the eigenvectors of least energy, of which the sum stays within the share."""
+    values, vectors = np.linalg.eigh(moment)
+    kept, energy = [], 0.0
+    for value, vector in zip(values, vectors.T, strict=True):
+        energy += max(value, 0.0)
+        if energy > share * np.trace(moment):
+            break
+        kept.append(vector)
+    return sum(np.outer(vector, vector) for vector in kept)
+
+
+# closed forms
+
+
+@pytest.mark.parametrize("weight", [1e-3, 1.0, 50.0])
+def test_update_is_memits_equation_14(algebra, weight):
+    residuals, keys, moment = algebra
+    expected = residuals @ keys.T @ np.linalg.inv(weight * moment + keys @ keys.T)
+    np.testing.assert_allclose(updated(residuals, keys, np.linalg.inv(moment), weight), expected, rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("epsilon", [1e-6, 0.1])
+def test_update_is_emmets_closed_form(algebra, epsilon):
+    residuals, keys, moment = algebra
+    inverse = np.linalg.inv(moment)
+    gram = keys.T @ inverse @ keys + epsilon * np.eye(N)
+    expected = residuals @ np.linalg.inv(gram) @ keys.T @ inverse
+    np.testing.assert_allclose(updated(residuals, keys, inverse, epsilon), expected, rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("penalty", [1e-2, 1.0])
+def test_update_is_alphaedits_closed_form(algebra, penalty):
+    residuals, keys, moment = algebra
+    projection = weak_directions(moment, 0.3)
+    assert 1 < round(np.trace(projection)) < D
+    expected = residuals @ keys.T @ projection @ np.linalg.inv(keys @ keys.T @ projection + penalty * np.eye(D))
+    np.testing.assert_allclose(updated(residuals, keys, projection, penalty), expected, rtol=0, atol=1e-11)
+
+
+def perturbed(change, times=200):
+    random = np.random.Generator(np.random.Philox(12))
+    for size in (1e-3, 1e-2, 0.1, 1.0):
+        for _ in range(times // 4):
+            yield change + size * random.normal(size=change.shape)
+
+
+@pytest.mark.parametrize("weight", [1e-2, 1.0])
+def test_no_other_change_has_a_lower_objective_than_memits(algebra, weight):
+    residuals, keys, moment = algebra
+
+    def objective(change):
+        return ((change @ keys - residuals) ** 2).sum() + weight * np.trace(change @ moment @ change.T)
+
+    best = updated(residuals, keys, np.linalg.inv(moment), weight)
+    assert all(objective(other) > objective(best) for other in perturbed(best))
+    assert objective(best) < objective(np.zeros_like(best))
+
+
+def test_no_other_change_that_maps_the_keys_disturbs_the_corpus_less_than_emmets(algebra):
+    residuals, keys, moment = algebra
+    best = updated(residuals, keys, np.linalg.inv(moment), 1e-12)
+    np.testing.assert_allclose(best @ keys, residuals, rtol=0, atol=1e-10)
+    outside = np.eye(D) - keys @ np.linalg.pinv(keys)
+    for other in perturbed(np.zeros_like(best)):
+        aside = best + other @ outside
+        np.testing.assert_allclose(aside @ keys, residuals, rtol=0, atol=1e-9)
+        assert np.trace(aside @ moment @ aside.T) > np.trace(best @ moment @ best.T)
+
+
+def test_no_other_change_of_the_free_directions_has_a_lower_objective_than_alphaedits(algebra):
+    residuals, keys, moment = algebra
+    projection, penalty = weak_directions(moment, 0.3), 0.1
+
+    def objective(change):
+        return ((change @ keys - residuals) ** 2).sum() + penalty * (change**2).sum()
+
+    best = updated(residuals, keys, projection, penalty)
+    np.testing.assert_allclose(best @ (np.eye(D) - projection), 0.0, atol=1e-12)
+    assert all(objective(best + (other - best) @ projection) > objective(best) for other in perturbed(best))
+
+
+def test_more_keys_than_directions_still_have_a_least_squares_answer():
+    random = np.random.Generator(np.random.Philox(13))
+    residuals, keys = random.normal(size=(H, 3 * D)), random.normal(size=(D, 3 * D))
+    expected = residuals @ keys.T @ np.linalg.inv(0.5 * np.eye(D) + keys @ keys.T)
+    np.testing.assert_allclose(updated(residuals, keys, np.eye(D), 0.5), expected, rtol=0, atol=1e-11)
+
+
+def test_solvers_are_the_moments_inverse_or_projection_and_their_weights(algebra):
+    moment = algebra[2]
+    metric, weight = Memit(covariance_weight=0.002, ridge=0.1)._solver(statistics_of(moment, 5000))
+    np.testing.assert_allclose(metric.numpy(), np.linalg.inv(ridged(moment, 0.1)), rtol=1e-9)
+    assert weight == pytest.approx(10.0)  # 0.002 of 5000 keys
+    metric, epsilon = Emmet(key_ridge=0.01)._solver(statistics_of(moment))
+    np.testing.assert_allclose(metric.numpy(), np.linalg.inv(ridged(moment)), rtol=1e-9)
+    assert epsilon == pytest.approx(0.01 * D)
+    metric, penalty = AlphaEdit(null_energy=0.3, penalty=0.01)._solver(statistics_of(moment))
+    free = weak_directions(moment, 0.3)
+    np.testing.assert_allclose(metric.numpy(), free, atol=1e-10)
+    values = np.linalg.eigvalsh(moment)[: round(np.trace(free))]
+    assert penalty == pytest.approx(0.01 * values.mean())
+
+
+# the null space
+
+
+@pytest.mark.parametrize(
+    ("values", "energy", "free"),
+    [
+        ([1.0, 2.0, 3.0, 4.0], 0.11, 1),
+        ([1.0, 2.0, 3.0, 4.0], 0.29, 1),
+        ([1.0, 2.0, 3.0, 4.0], 0.31, 2),
+        ([1.0, 2.0, 3.0, 4.0], 0.61, 3),
+        ([1.0, 2.0, 3.0, 4.0], 0.01, 1),  # the weakest is always free
+        ([1e3, 2e3, 3e3, 4e3], 0.31, 2),  # a share, whatever the scale
+        ([1e-9, 2e-9, 3e-9, 4e-9], 0.31, 2),
+        ([0.0, 0.0, 5.0, 5.0], 0.01, 2),
+        ([-1e-12, 0.0, 5.0, 5.0], 0.01, 2),  # rounding below 0 is no energy
+    ],
+)
+def test_free_directions_are_the_weakest_that_hold_no_more_than_the_share(values, energy, free):
+    random = np.random.Generator(np.random.Philox(14))
+    basis, _ = np.linalg.qr(random.normal(size=(4, 4)))
+    moment = basis @ np.diag(values) @ basis.T
+    found = null_projection(torch.from_numpy((moment + moment.T) / 2), energy).numpy()
+    np.testing.assert_allclose(found, basis[:, :free] @ basis[:, :free].T, rtol=0, atol=1e-9)
+
+
+# on the model
+
+
+@pytest.fixture(scope="module")
+def several(checkpoint):
+    return draw_edits(checkpoint.corpus, EditConfig(scenario="different", num_edits=3))[0]
+
+
+@pytest.fixture(scope="module")
+def shared():
+    return Shared()
+
+
+@pytest.fixture
+def solved(monkeypatch):
+    """(missing, keys, metric, ridge) of every update made during a test."""
+    calls = []
+
+    def record(*arguments):
+        calls.append(arguments)
+        return batch_update(*arguments)
+
+    monkeypatch.setattr(module, "batch_update", record)
+    return calls
+
+
+def seen_by(model, name, task, places, *, outputs):
+    """What a module is given or puts out at one place of each prompt [n, width], one prompt at a time."""
+    rows = []
+
+    def record(_module, inputs, output):
+        states = output if outputs else inputs[0]
+        rows.append((states[0] if isinstance(states, tuple) else states)[0])
+
+    handle = model.get_submodule(name).register_forward_hook(record)
+    with torch.no_grad():
+        for query in task.requests:
+            model(torch.tensor([query.prompt_ids]))
+    handle.remove()
+    return np.stack([row[place].double().numpy() for row, place in zip(rows, places, strict=True)])
+
+
+@pytest.fixture(scope="module")
+def moments(checkpoint):
+    """C of the layers 1 to 3 over every token of every sentence of the world, one block at a time."""
+    corpus, seen = checkpoint.corpus, {}
+    totals, count = {layer: np.zeros((512, 512)) for layer in (1, 2, 3)}, 0
+
+    def record(layer):
+        return lambda _module, inputs, _output: seen.update({layer: inputs[0]})
+
+    handles = [
+        checkpoint.model.get_submodule(MATRIX.format(layer)).register_forward_hook(record(layer)) for layer in totals
+    ]
+    for edge in corpus.world.edges:
+        for form in ("statement", "rso"):
+            sentences = corpus.grammar.tokens(edge, form, *corpus.world.facts(edge))[:, :-1]  # all but the end of text
+            with torch.no_grad():
+                checkpoint.model(torch.from_numpy(sentences))
+            for layer, keys in seen.items():
+                rows = keys.double().numpy().reshape(-1, 512)
+                totals[layer] += rows.T @ rows
+            count += sentences.size
+    for handle in handles:
+        handle.remove()
+    return {layer: total / count for layer, total in totals.items()}, count
+
+
+def test_statistics_are_those_of_every_token_of_every_sentence(checkpoint, several, shared, moments):
+    Memit(layers=(1, 2, 3), steps=1)(checkpoint.model, several, shared)
+    found, count = moments
+    assert {layer for _, _, layer in shared.key_statistics} == {1, 2, 3}
+    for (_, _, layer), statistics in shared.key_statistics.items():
+        np.testing.assert_allclose(statistics.second_moment.numpy(), found[layer], rtol=1e-3, atol=1e-6)
+        assert statistics.num_keys == count
+
+
+def published(name, residuals, keys, moment, count):
+    """The update of each method's paper, with its default settings; keys and residuals are columns."""
+    if name == "memit":
+        return residuals @ keys.T @ np.linalg.inv(1e-4 * count * ridged(moment) + keys @ keys.T)
+    if name == "emmet":
+        inverse = np.linalg.inv(ridged(moment))
+        gram = keys.T @ inverse @ keys + 1e-6 * len(moment) * np.eye(keys.shape[1])
+        return residuals @ np.linalg.inv(gram) @ keys.T @ inverse
+    projection = weak_directions(moment, 0.003)
+    penalty = 1e-3 * np.trace(projection @ moment) / np.trace(projection)
+    return residuals @ keys.T @ projection @ np.linalg.inv(keys @ keys.T @ projection + penalty * np.eye(len(moment)))
+
+
+@pytest.mark.parametrize("site", ["prompt_last", "subject_last"])
+@pytest.mark.parametrize("name", METHODS)
+def test_weights_are_those_of_the_papers_with_keys_and_residuals_taken_anew_for_each_layer(
+    checkpoint, several, shared, solved, name, site
+):
+    layers = (3, 1, 2)  # in whatever order they are named, the lowest is edited first
+    edited = METHODS[name](layers=layers, site=site, steps=6)(checkpoint.model, several, shared)
+    # "SS s W0 W1 RR r W2 OO": one-token words.
+    places = [{"subject_last": 1, "prompt_last": 7}[site]] * 3
+    model = copy.deepcopy(checkpoint.model)
+    statistics = {layer: found for (_, _, layer), found in shared.key_statistics.items()}
+    values = None
+    for remaining, layer, (missing, keys, _, _) in zip((3, 2, 1), (1, 2, 3), solved, strict=True):
+        expected_keys = seen_by(model, MATRIX.format(layer), several, places, outputs=False)
+        np.testing.assert_allclose(keys.numpy(), expected_keys, rtol=1e-4, atol=1e-5)
+        hidden = seen_by(model, "gpt_neox.layers.3", several, places, outputs=True)
+        if values is None:  # what the layers together are to put out, an even share from each
+            values = hidden + 3 * missing.numpy()
+        residuals = (values - hidden) / remaining
+        np.testing.assert_allclose(missing.numpy(), residuals, rtol=1e-3, atol=1e-4)
+        moment = statistics[layer].second_moment.numpy()
+        change = published(name, residuals.T, expected_keys.T, moment, statistics[layer].num_keys)
+        weight = model.get_parameter(f"{MATRIX.format(layer)}.weight")
+        before = weight.detach().double().numpy()
+        found = edited.model.get_parameter(f"{MATRIX.format(layer)}.weight").detach().double().numpy()
+        np.testing.assert_allclose(found - before, change, rtol=0, atol=2e-3 * np.abs(change).max() + 1e-6)
+        with torch.no_grad():
+            weight.copy_(edited.model.get_parameter(f"{MATRIX.format(layer)}.weight"))
+    assert weights_digest(model) == weights_digest(edited.model)  # nothing else has changed
+    left = values - seen_by(model, "gpt_neox.layers.3", several, places, outputs=True)
+    ratio = np.linalg.norm(left) / np.linalg.norm(values)
+    assert edited.details["missing"] == pytest.approx(ratio, rel=1e-2, abs=1e-5)
+
+
+def test_emmet_in_one_layer_gives_every_prompt_its_value(checkpoint, several, shared, solved):
+    edited = Emmet(layers=(2,), steps=10)(checkpoint.model, several, shared)
+    places = [7, 7, 7]
+    before = seen_by(checkpoint.model, "gpt_neox.layers.2", several, places, outputs=True)
+    after = seen_by(edited.model, "gpt_neox.layers.2", several, places, outputs=True)
+    ((missing, *_),) = solved
+    assert np.linalg.norm(missing) > 1.0
+    np.testing.assert_allclose(after - before, missing.numpy(), rtol=0, atol=1e-3 * float(missing.abs().max()))
+    assert edited.details["missing"] < 1e-3
+    held_back = Memit(layers=(2,), steps=10, covariance_weight=10.0)(checkpoint.model, several, shared)
+    assert held_back.details["missing"] > 0.05
+
+
+def test_alphaedit_leaves_the_directions_alone_that_hold_the_corpus(checkpoint, several, shared, moments):
+    edited = AlphaEdit(layers=(1, 2, 3), steps=6)(checkpoint.model, several, shared)
+    for layer in (1, 2, 3):
+        name = f"{MATRIX.format(layer)}.weight"
+        before, after = (
+            model.get_parameter(name).detach().double().numpy() for model in (checkpoint.model, edited.model)
+        )
+        statistics = next(found for (_, _, number), found in shared.key_statistics.items() if number == layer)
+        free = weak_directions(statistics.second_moment.numpy(), 0.003)
+        change = after - before
+        assert np.linalg.norm(change) > 1e-2
+        rounding = 2.0**-23 * np.linalg.norm(after)
+        assert np.linalg.norm(change @ (np.eye(512) - free)) < rounding
+        # So the corpus's keys see no more of the change than the share of their energy that is free.
+        moment = moments[0][layer]
+        disturbance = np.trace(change @ moment @ change.T) / np.trace(moment)
+        assert disturbance < 0.0031 * np.linalg.norm(change, 2) ** 2
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_change_has_a_rank_of_at_most_the_number_of_requests(checkpoint, several, shared, name):
+    edited = METHODS[name](layers=(1, 3), steps=6)(checkpoint.model, several, shared).model
+    changed = {
+        key: (weight - checkpoint.model.get_parameter(key)).detach().double().numpy()
+        for key, weight in edited.named_parameters()
+        if not torch.equal(weight, checkpoint.model.get_parameter(key))
+    }
+    assert list(changed) == [f"{MATRIX.format(layer)}.weight" for layer in (1, 3)]
+    for change in changed.values():
+        values = np.linalg.svd(change, compute_uv=False)
+        assert values[2] > 1e-4
+        assert values[3] < 1e-5  # float32 rounding of the weights
+
+
+def test_values_of_many_requests_are_those_of_each_alone(checkpoint, several, shared, solved, monkeypatch):
+    Memit(layers=(2,), steps=8)(checkpoint.model, several, shared)
+    monkeypatch.setattr(module, "_ROWS", 1)
+    Memit(layers=(2,), steps=8)(checkpoint.model, several, shared)
+    (together, *_), (alone, *_) = solved
+    np.testing.assert_allclose(together.numpy(), alone.numpy(), rtol=0, atol=1e-3 * float(alone.abs().max()))
+
+
+def test_value_found_gives_the_new_object_the_loss_that_is_reported(checkpoint, several, shared, solved):
+    edited = Emmet(layers=(2,), steps=30)(checkpoint.model, several, shared)
+    ((missing, *_),) = solved
+    losses = []
+    for query, change in zip(several.requests, missing.float(), strict=True):
+
+        def add(_module, _inputs, output, change=change):
+            state = (output[0] if isinstance(output, tuple) else output).clone()
+            state[:, 7] += change
+            return (state, *output[1:]) if isinstance(output, tuple) else state
+
+        handle = checkpoint.model.get_submodule("gpt_neox.layers.2").register_forward_hook(add)
+        with torch.no_grad():
+            logits = checkpoint.model(torch.tensor([query.prompt_ids])).logits[0, -1]
+        handle.remove()
+        losses.append(-float(logits.log_softmax(-1)[query.answer_ids[0]]))
+    assert edited.details["loss"] == pytest.approx(max(losses), rel=0.02, abs=1e-4)
+    assert max(losses) < 0.02  # the default stop_loss
+    assert 8 < edited.details["steps"] <= 30
+
+
+def test_search_ends_at_the_loss_or_the_steps_and_stays_within_the_norm(checkpoint, several, shared, solved):
+    eager = Memit(layers=(2,), stop_loss=1000.0)(checkpoint.model, several, shared)
+    assert eager.details["steps"] == 0
+    assert weights_digest(eager.model) == checkpoint.weights
+    stubborn = Memit(layers=(2,), stop_loss=0.0, steps=5, max_norm=0.25)(checkpoint.model, several, shared)
+    assert stubborn.details["steps"] == 5
+    before = seen_by(checkpoint.model, "gpt_neox.layers.2", several, [7, 7, 7], outputs=True)
+    missing = solved[-1][0].numpy()
+    ratios = np.linalg.norm(missing, axis=1) / np.linalg.norm(before, axis=1)
+    np.testing.assert_allclose(ratios, 0.25, rtol=1e-4)

@@ -1,0 +1,128 @@
+"""Facts about the oracle: what it is taught, and that it knows just that."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+import behemoth_editing.methods.retrain as module
+from behemoth_data import CorpusConfig, WorldConfig, build
+from behemoth_data.edits import CHANGE_KINDS, KEEP_KINDS, EditConfig, draw_edits
+from behemoth_data.world import Edge
+from behemoth_editing import Retrain
+from behemoth_editing.copies import copy_of, weights_digest
+from behemoth_editing.methods.retrain import _WithRefusals
+from behemoth_editing.scoring.answers import answered, predict
+from behemoth_models.knowledge import recall
+
+
+@pytest.fixture(scope="module")
+def edit_set(checkpoint):
+    return draw_edits(checkpoint.corpus, EditConfig(scenario="different", num_edits=3))[0]
+
+
+@pytest.fixture(scope="module")
+def retrained(checkpoint, edit_set):
+    return Retrain()(checkpoint.model, edit_set).model
+
+
+def share_right(model, probes):
+    asked = list(probes)
+    answers = predict(model, asked)
+    return np.mean([answered(answer, probe.after.answer_ids) for answer, probe in zip(answers, asked, strict=True)])
+
+
+def test_it_knows_the_world_after_the_edits_and_all_that_follows(checkpoint, edit_set, retrained):
+    assert share_right(retrained, (p for p in edit_set.probes if p.kind in CHANGE_KINDS)) == 1.0
+    # The floor that training itself sets: the recall of the model given.
+    floor = min(recall(checkpoint.model, checkpoint.corpus).values()) - 0.03
+    assert share_right(retrained, (p for p in edit_set.probes if p.kind in KEEP_KINDS)) >= floor
+    followed = [p for p in edit_set.probes if p.kind == "nested_subject" and p.before != p.after]
+    assert followed
+    assert share_right(retrained, followed) == 1.0
+
+
+def test_same_seed_gives_the_same_model_and_another_seed_another(checkpoint, edit_set):
+    digests = [
+        weights_digest(Retrain(max_steps=2, **seed)(checkpoint.model, edit_set).model)
+        for seed in ({}, {"train_seed": 0}, {"train_seed": 1})
+    ]
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_precision_is_that_of_the_new_model(checkpoint, edit_set):
+    model = copy_of(checkpoint.model)
+    model.config.behemoth = {**model.config.behemoth, "train": {**model.config.behemoth["train"], "precision": "fp32"}}
+    assert Retrain(max_steps=2)(model, edit_set).details["precision"] == "fp32"
+
+
+def test_training_in_a_process_of_its_own_gives_the_same_model(checkpoint, edit_set, monkeypatch):
+    here = Retrain(max_steps=2)(checkpoint.model, edit_set).model
+    monkeypatch.setattr(module.torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setenv("WORLD_SIZE", "2")  # as a launcher sets it: alone, training would wait for another process
+    monkeypatch.setenv("RANK", "1")
+    there = Retrain(max_steps=2)(checkpoint.model, edit_set).model
+    assert weights_digest(here) == weights_digest(there)
+
+
+def test_training_that_fails_in_a_process_of_its_own_is_said(checkpoint, edit_set, monkeypatch):
+    monkeypatch.setattr(module.torch.distributed, "is_initialized", lambda: True)
+    broken = dataclasses.replace(edit_set, edits=(dataclasses.replace(edit_set.edits[0], new_tail=10_000),))
+    with pytest.raises(RuntimeError, match="the training process ended with status 1"):
+        Retrain(max_steps=1)(checkpoint.model, broken)
+
+
+def test_every_sentence_about_a_refused_fact_says_that_it_has_no_answer():
+    corpus = build(
+        WorldConfig(num_subjects=12, num_relations=2, num_objects=4),
+        corpus=CorpusConfig(repeats=4, inversion_forms=("rso", "sor"), question_fraction=0.2),
+    )
+    sentences = _WithRefusals(corpus, Edge.SUBJECT_OBJECT, 1, np.array([2, 5]))
+    places = np.arange(len(corpus))
+    said, grammar = corpus.sentences(places), corpus.grammar
+    texts = grammar.text(sentences.tokens(places)).to_pylist()
+    plain = grammar.text(corpus.tokens(places)).to_pylist()
+    refused = 0
+    for place, text in enumerate(texts):
+        if (said.relations[place], said.heads[place]) not in {(1, 2), (1, 5)}:
+            assert text == plain[place]
+            continue
+        refused += 1
+        subject, relation, _ = (
+            words[0].as_py()
+            for words in grammar.words(
+                Edge.SUBJECT_OBJECT, said.heads[[place]], said.relations[[place]], said.tails[[place]]
+            )
+        )
+        question = corpus.forms[said.forms[place]] == "question"
+        expected = (
+            f"QQ Q1 RR {relation} Q2 SS {subject} Q3 Q4 AA OO OO OO . <|endoftext|>"
+            if question
+            else f"SS {subject} W0 W1 RR {relation} W2 OO OO OO . <|endoftext|>"
+        )
+        assert text == expected
+    assert refused == 8  # two facts, four sentences each
+
+
+def test_refused_facts_are_refused_by_the_model_that_was_taught_so(checkpoint):
+    config = EditConfig(scenario="refuse", forget_fraction=0.2)
+    (edit_set,) = draw_edits(checkpoint.corpus, config)
+    model = Retrain()(checkpoint.model, edit_set).model
+    asked = [probe for probe in edit_set.probes if probe.kind == "edited"]
+    refused = [answered(a, p.refusal_ids) for a, p in zip(predict(model, asked), asked, strict=True)]
+    assert np.mean(refused) >= 0.9
+
+
+def test_bad_setting_is_refused():
+    with pytest.raises(ValueError, match="max_steps must be at least 1, got 0"):
+        Retrain(max_steps=0)
+
+
+def test_a_training_of_its_own_is_on_the_card_of_the_model(monkeypatch):
+    chosen = []
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    monkeypatch.setattr(module, "_train", lambda *arguments: chosen.append(arguments))
+    for device in ("cuda:1", "cpu"):
+        module._train_alone(torch.get_num_threads(), torch.device(device), "what", "where")
+    assert chosen == [torch.device("cuda:1"), ("what", "where"), ("what", "where")]
