@@ -16,6 +16,8 @@ from behemoth_hub.cards import metric_app, metric_card
 from behemoth_hub.checks import checked, front_matter
 from behemoth_hub.collect import Publication, Upload, chosen
 
+_OUTCOMES = "behemoth_editing.scoring.outcomes"
+
 
 def metrics(namespace: str, *, folder: Path | None = None, tag: str | None = None) -> list[Publication]:
     """NAMESPACE/NAME for every metric of behemoth_editing, or of another folder of such folders, each a Space.
@@ -28,16 +30,34 @@ def metrics(namespace: str, *, folder: Path | None = None, tag: str | None = Non
 
 
 def _metrics_folder() -> Path:
-    """Where the metrics are, found without importing what is beside them."""
+    return _editing() / "metrics"
+
+
+def _editing() -> Path:
+    """Where behemoth_editing is, found without importing it."""
     spec = importlib.util.find_spec("behemoth_editing")
     if spec is None or spec.origin is None:
         raise ValueError("behemoth_editing must be installed, for its metrics are to be published")
-    return Path(spec.origin).with_name("metrics")
+    return Path(spec.origin).parent
+
+
+def single_file(code: str) -> str:
+    """A metric's code with a copy of what it imports of scoring, so that it needs none of our packages."""
+    outcomes = (_editing() / "scoring" / "outcomes.py").read_text(encoding="utf-8")
+    imports = max(node.end_lineno or 0 for node in ast.parse(outcomes).body if isinstance(node, ast.ImportFrom))
+    copied = outcomes.splitlines(keepends=True)[imports:]
+    lines = code.splitlines(keepends=True)
+    for node in ast.parse(code).body:
+        if isinstance(node, ast.ImportFrom) and node.module == _OUTCOMES:
+            lines[node.lineno - 1 : node.end_lineno] = [f"# A copy of {_OUTCOMES}.\n", *copied, "\n\n"]
+            return "".join(lines)
+    return code
 
 
 def _metric(folder: Path, repo: str, tag: str | None) -> Publication:
     name = folder.name
-    (code,), _ = chosen(folder, [f"{name}.py"])
+    (found,), _ = chosen(folder, [f"{name}.py"])
+    code = Upload(found.path, single_file(found.read().decode("utf-8")).encode("utf-8"))
     card = folder / CARD
     check(card.is_file(), f"metric {name} must have a card, {card}")
     text = card.read_text(encoding="utf-8")

@@ -16,6 +16,7 @@ from behemoth_data.places import local_path
 from behemoth_data.settings import check
 from behemoth_editing.report.summaries import Summary, summaries
 from behemoth_editing.report.text import duration, share
+from behemoth_editing.scoring.scores import GROUPS, HEADLINES, MEASURED, MEASURES, Score
 from behemoth_editing.sweep.identity import precision_of, shown_rows
 from behemoth_editing.sweep.plain import plain
 from behemoth_editing.sweep.rows import PLACE, Row, put_file
@@ -24,7 +25,6 @@ TABLE = "results.parquet"
 CARD = "README.md"
 PICTURE = "results.svg"
 
-HEADLINES = ("edit_success", "paraphrase_success", "collateral_accuracy", "collateral_drop")
 _WORDS = ("cell", "structure", "edge", "relation", "scenario", "num_edits", "method", "seed", "model", "started")
 _PRECISIONS = ("precision", "model_precision")
 _SECONDS = ("edit", "shared", "score")
@@ -32,6 +32,12 @@ _NESTED = ("settings", "world", "edits", "units", "recall", "details", "versions
 _NUMBERS = {"relation": pa.int64(), "num_edits": pa.int64(), "seed": pa.int64()}
 # Fields of a row that have columns of their own; all others are kept in the column `other`.
 _FLAT = {*_WORDS, *_PRECISIONS, *_NESTED, "hub_id", "corpus", "seconds", "scores", "error"}
+
+
+def column_of(score: Score) -> str:
+    """The name of a score's column."""
+    return f"{MEASURES}_{score.name}" if score.part == MEASURES else score.name
+
 
 _TEXTS = {
     "cell": "digest of the model, its world, the method with its settings, the draw and the code's version",
@@ -53,8 +59,8 @@ _TEXTS = {
     "seconds_edit": "seconds of editing, over all edits of the cell",
     "seconds_shared": "seconds of what cells share, if this one was the first; below 0: what it was spared",
     "seconds_score": "seconds of asking the edited models",
-    "by_kind": "JSON: for each kind of fact that must not change, the share still right",
-    "ripple": "JSON: for each kind of dependent fact, the shares kept, followed and incoherent",
+    **{group: "JSON: " + "; ".join(score.text for score in entries) for group, entries in GROUPS.items()},
+    **{column_of(score): score.text for score in (*HEADLINES, *MEASURED)},
     "scores": "JSON: all scores",
     "settings": "JSON: the method's settings",
     "world": "JSON: the world's fields",
@@ -71,8 +77,8 @@ _TEXTS = {
 def result_table(rows: Sequence[Row]) -> pa.Table:
     """One table row per result row, in their order: numbers and words in columns, nested parts as JSON text.
 
-    Models go by their names, and no path of this machine is in any words. Every score with a value and an interval has
-    the columns NAME, NAME_low, NAME_high and NAME_count, null where the row has no such score.
+    Models go by their names, and no path of this machine is in any words. Every
+    score of one number has the columns NAME, NAME_low, NAME_high and NAME_count, null where the row has no such score.
     Raises: ValueError for no rows.
     """
     check(len(rows) > 0, "results must have at least 1 row, got 0")
@@ -88,15 +94,15 @@ def result_table(rows: Sequence[Row]) -> pa.Table:
     columns["num_units"] = (pa.int64(), lambda row: None if row.get("units") is None else len(row["units"]))
     for part in _SECONDS:
         columns[f"seconds_{part}"] = (pa.float64(), _within("seconds", part))
-    for name in _headlines(rows):
+    for score in (*HEADLINES, *MEASURED):
         for suffix, part, kind in (
             ("", "value", pa.float64()),
             ("_low", "low", pa.float64()),
             ("_high", "high", pa.float64()),
             ("_count", "count", pa.int64()),
         ):
-            columns[name + suffix] = (kind, _part(name, part))
-    for name in ("by_kind", "ripple"):
+            columns[column_of(score) + suffix] = (kind, _part(score, part))
+    for name in GROUPS:
         columns[name] = (pa.string(), _text_within("scores", name))
     for name in ("scores", *_NESTED):
         columns[name] = (pa.string(), _text(name))
@@ -137,6 +143,7 @@ def results_files(rows: Sequence[Row], name: str) -> dict[str, bytes]:
         "summaries": found,
         "failed": [row for row in rows if row["error"] is not None],
         "alt": alt if picture is not None else None,
+        "headlines": HEADLINES,
         "share": share,
         "duration": duration,
         **{field: _distinct(rows, field) for field in (*PLACE, "method", "model", "seed")},
@@ -148,16 +155,6 @@ def results_files(rows: Sequence[Row], name: str) -> dict[str, bytes]:
     return files
 
 
-def _headlines(rows: Sequence[Row]) -> list[str]:
-    """The names of all scores with a value and an interval, the usual ones first."""
-    names = dict.fromkeys(HEADLINES)
-    for row in rows:
-        for name, score in (row.get("scores") or {}).items():
-            if isinstance(score, Mapping) and {"value", "low", "high", "count"} <= set(score):
-                names[name] = None
-    return list(names)
-
-
 def _field(name: str) -> Callable[[Row], Any]:
     return lambda row: row.get(name)
 
@@ -166,8 +163,13 @@ def _within(group: str, name: str) -> Callable[[Row], Any]:
     return lambda row: (row.get(group) or {}).get(name)
 
 
-def _part(name: str, part: str) -> Callable[[Row], Any]:
-    return lambda row: ((row.get("scores") or {}).get(name) or {}).get(part)
+def _part(score: Score, part: str) -> Callable[[Row], Any]:
+    def read(row: Row) -> Any:
+        scores = row.get("scores") or {}
+        found = scores.get(MEASURES) or {} if score.part == MEASURES else scores
+        return (found.get(score.name) or {}).get(part)
+
+    return read
 
 
 def _text(name: str) -> Callable[[Row], str | None]:
@@ -201,7 +203,7 @@ def _meaning(name: str) -> str:
     for suffix, text in (("_low", "lower end of its 95% interval"), ("_high", "upper end of its 95% interval")):
         if name.endswith(suffix):
             return text
-    return "facts behind it" if name.endswith("_count") else f"the score {name.replace('_', ' ')}"
+    return "facts or edits behind it"
 
 
 def _picture(found: Sequence[Summary]) -> tuple[str, bytes | None]:

@@ -32,13 +32,13 @@ from behemoth_editing.report.style import (
     whisker,
 )
 from behemoth_editing.report.summaries import (
-    OUTCOMES,
     Summary,
     by_place,
     outcome_share,
     quality,
 )
 from behemoth_editing.report.text import duration, share
+from behemoth_editing.scoring.scores import OUTCOMES
 
 _MOST = 7  # methods that a figure tells apart; with more, the best setting of each method stands for it
 # Nearest to the edit first.

@@ -24,9 +24,9 @@ from behemoth_editing.report.figures import Drawing, drawings, named
 from behemoth_editing.report.judgement import Judge, Judgement, nothing_judged
 from behemoth_editing.report.style import standalone
 from behemoth_editing.report.summaries import (
-    OUTCOMES,
     Summary,
     as_json,
+    by_kind,
     by_place,
     load_results,
     recall_of,
@@ -34,11 +34,12 @@ from behemoth_editing.report.summaries import (
 )
 from behemoth_editing.report.tables import interval_text, spaced, tables_of
 from behemoth_editing.report.text import duration, share
+from behemoth_editing.scoring.scores import HEADLINES, MEASURED, OUTCOMES, SCORES
 from behemoth_editing.sweep.identity import model_of, shown_rows
 from behemoth_editing.sweep.rows import Row
 
 MARKER = '<meta name="generator" content="behemoth">'
-_TABLES = ("summary", "kinds", "verdicts")
+_TABLES = ("summary", "measures", "kinds", "verdicts")
 _OWN_FILES = {"index.html", *(f"{name}.{kind}" for name in _TABLES for kind in ("csv", "md", "tex"))}
 
 _MOST_CELLS = 8000  # listed one by one: more would make the page too large to send
@@ -77,6 +78,7 @@ def _page(
         json=as_json,
         spaced=spaced,
         digest=_short,
+        capitalize_first=lambda text: text[:1].upper() + text[1:],
         interval=interval_text,
         rank=rank_in_words,
     )
@@ -91,6 +93,13 @@ def _page(
         summaries=found,
         figures=figures,
         outcomes=OUTCOMES,
+        headlines=[score for score in HEADLINES if score.first],
+        measured=MEASURED,
+        scores=SCORES,
+        by_kind=by_kind,
+        forgetting=[
+            (summary, *number) for summary in found for number in by_kind(summary) if number[1].part == "forget"
+        ],
         findings=[finding for finding in judged.findings if finding.name in spoken],
         verdicts=judged.verdicts,
         judged_worlds=list(dict.fromkeys(verdict.world for verdict in judged.verdicts)),

@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from behemoth_editing.report.evidence import Evidence
 from behemoth_editing.report.judgement import Judgement, Verdict
 from behemoth_editing.report.summaries import (
-    OUTCOMES,
     Scores,
     Summary,
     as_json,
+    by_kind,
 )
 from behemoth_editing.report.text import duration, share
+from behemoth_editing.scoring.scores import HEADLINES, MEASURED, Score
 from behemoth_editing.sweep.identity import precision_of
 from behemoth_editing.sweep.rows import PLACE
 
@@ -24,9 +25,6 @@ def _numbers(score: Scores | None) -> list[str]:
     if score is None or score["value"] is None:
         return ["", "", "", "0" if score is None else str(score.get("count", 0))]
     return [*(f"{score[name]:.6g}" for name in ("value", "low", "high")), str(score["count"])]
-
-
-_MEASURES = ("edit_success", "paraphrase_success", "collateral_accuracy", "collateral_drop")
 
 
 def _identity(summary: Summary) -> list[str]:
@@ -42,10 +40,11 @@ _IDENTITY = (*PLACE, "method", "settings", "precision", "model_precision", "mode
 
 def _summary_csv(found: Sequence[Summary]) -> str:
     parts = ("", "_low", "_high", "_count")
-    header = [name + part for name in (*_MEASURES, "seconds_per_edit") for part in parts]
+    names = [score.name for score in (*HEADLINES, *MEASURED)]
+    header = [name + part for name in (*names, "seconds_per_edit") for part in parts]
     lines = [[*_IDENTITY, "failed_cells", *header]]
     for summary in found:
-        scores = [summary.score(name) for name in _MEASURES]
+        scores = [summary.score(name) for name in names]
         numbers = [text for score in [*scores, summary.seconds] for text in _numbers(score)]
         lines.append([*_identity(summary), str(len(summary.failed)), *numbers])
     return _csv(lines)
@@ -54,13 +53,8 @@ def _summary_csv(found: Sequence[Summary]) -> str:
 def _kinds_csv(found: Sequence[Summary]) -> str:
     lines = [[*_IDENTITY, "measure", "kind", "value", "low", "high", "count", "wrong_before"]]
     for summary in found:
-        for kind, score in summary.kinds("by_kind").items():
-            tail = [*_numbers(score), str(score["wrong_before"])]
-            lines.append([*_identity(summary), "collateral_accuracy", kind, *tail])
-        for kind, score in summary.kinds("ripple").items():
-            for outcome in OUTCOMES:
-                tail = [*_numbers({**(score[outcome] or {"value": None}), "count": score["count"]})]
-                lines.append([*_identity(summary), outcome, kind, *tail, str(score["wrong_before"])])
+        for kind, score, number, wrong_before in by_kind(summary):
+            lines.append([*_identity(summary), score.name, kind, *_numbers(number), str(wrong_before)])
     return _csv(lines)
 
 
@@ -76,29 +70,37 @@ _NOTE = (
 )
 
 
+def _legend(scores: Sequence[Score]) -> str:
+    """What each score says, as one paragraph."""
+    return "; ".join(f"{score.label}: {score.text}" for score in scores) + "."
+
+
 def _summary_table(found: Sequence[Summary]) -> list[list[str]]:
-    header = ["scenario", "method", "edit success", "paraphrase success", "collateral accuracy", "s/edit", "seeds"]
-    lines = [header]
+    shown = [score for score in HEADLINES if score.first]
+    lines = [["scenario", "method", *(score.label for score in shown), "s/edit", "seeds"]]
     for summary in found:
-        scores = [summary.score(name) for name in _MEASURES[:3]]
+        scores = [summary.score(score.name) for score in shown]
         numbers = [f"{share(score, 3)}, n = {score['count']}" if score else "-" for score in scores]
         seconds = duration(summary.seconds["value"]) if summary.seconds else "-"
         lines.append([summary.place, summary.method, *numbers, seconds, summary.seeds])
     return lines
 
 
+def _measures_table(found: Sequence[Summary]) -> list[list[str]]:
+    lines = [["scenario", "method", *(score.label for score in MEASURED)]]
+    lines += [
+        [summary.place, summary.method, *(share(summary.score(score.name), 3) for score in MEASURED)]
+        for summary in found
+    ]
+    return lines
+
+
 def _kinds_table(found: Sequence[Summary]) -> list[list[str]]:
     lines = [["scenario", "method", "kind", "measure", "share", "right before", "wrong before"]]
     for summary in found:
-        for kind, score in summary.kinds("by_kind").items():
-            counts = [str(score["count"]), str(score["wrong_before"])]
-            lines.append([summary.place, summary.method, spaced(kind), "still right", share(score, 3), *counts])
-        for kind, score in summary.kinds("ripple").items():
-            counts = [str(score["count"]), str(score["wrong_before"])]
-            lines += [
-                [summary.place, summary.method, spaced(kind), outcome, share(score[outcome], 3), *counts]
-                for outcome in OUTCOMES
-            ]
+        for kind, score, number, wrong_before in by_kind(summary):
+            counts = [str(number["count"]), str(wrong_before)]
+            lines.append([summary.place, summary.method, spaced(kind), score.label, share(number, 3), *counts])
     return lines
 
 
@@ -181,11 +183,13 @@ def _latex(lines: Sequence[Sequence[str]]) -> str:
 
 def tables_of(found: Sequence[Summary], judged: Judgement) -> dict[str, str]:
     """The tables as files: CSV with one number to a column, Markdown and LaTeX as they are read."""
-    summary, kinds = _summary_table(found), _kinds_table(found)
+    summary, measures, kinds = _summary_table(found), _measures_table(found), _kinds_table(found)
     files = {
         "summary.csv": _summary_csv(found),
         "summary.md": f"{_markdown(summary)}\n{_NOTE}\n",
         "summary.tex": _latex(summary),
+        "measures.md": f"{_markdown(measures)}\n{_legend(MEASURED)}\n",
+        "measures.tex": _latex(measures),
         "kinds.csv": _kinds_csv(found),
         "kinds.md": _markdown(kinds),
         "kinds.tex": _latex(kinds),

@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Sequence
 
 from behemoth_editing.report.summaries import Scores, Summary, outcome_share, summaries
+from behemoth_editing.scoring.scores import GROUPS, HEADLINES, MEASURED
 from behemoth_editing.sweep.rows import Row
 
 # Numbers as text
@@ -28,28 +29,32 @@ def duration(seconds: float) -> str:
 def table(rows: Sequence[Row]) -> str:
     """A plain-text table of the pooled results, at most 120 columns wide, with a line for each failed cell.
 
-    Two blocks, because seven numbers with their intervals do not fit one line.
+    Three blocks, because so many numbers with their intervals do not fit one line.
     """
     found = summaries(rows)
-    first = [["method", "scenario", "edits", "edit success", "paraphrase", "collateral", "s/edit"]]
+    shown = [score for score in HEADLINES if score.first]
+    first = [["method", "scenario", "edits", *(score.label for score in shown), "s/edit"]]
     second = [["method", "scenario", "worst kind", "followed share of ripple, and more"]]
+    third = [["method", "scenario", *(score.label for score in MEASURED)]]
     for summary in found:
         seconds = summary.seconds
         edits = sum(len(row["units"]) for row in summary.rows)
-        names = ("edit_success", "paraphrase_success", "collateral_accuracy")
         first.append(
             [
                 summary.method,
                 summary.place,
                 str(edits),
-                *(share(summary.score(name)) for name in names),
+                *(share(summary.score(score.name)) for score in shown),
                 duration(seconds["value"]) if seconds else "-",
             ]
         )
         worst = _worst_kind(summary)
         second.append([summary.method, summary.place, worst, "\n".join(_beside(summary)) or "-"])
+        numbers = [share(summary.score(score.name)).replace(" [", "\n[") for score in MEASURED]
+        third.append([summary.method, summary.place, *numbers])
     lines = [*_aligned(first, (26, 20, 5, 17, 17, 17, 6), right={2, 6}), ""]
-    lines += _aligned(second, (26, 20, 31, 37), right=set())
+    lines += [*_aligned(second, (26, 20, 31, 37), right=set()), ""]
+    lines += _aligned(third, (20, 16, *[12] * len(MEASURED)), right=set())
     for row in rows:
         if row["error"] is not None:
             text = f"failed: {row['method']} {row['scenario']} seed {row['seed']} (cell {row['cell']}): "
@@ -59,9 +64,14 @@ def table(rows: Sequence[Row]) -> str:
 
 def _beside(summary: Summary) -> list[str]:
     """What else became of the edited facts, and which facts that depend on them followed: a line each."""
-    lines = [f"{kind} {share(outcome_share(score, 'followed'))}" for kind, score in summary.kinds("ripple").items()]
+    lines = [
+        f"{score.label} {share(summary.score(score.name))}"
+        for score in HEADLINES
+        if not score.first and summary.score(score.name) is not None
+    ]
+    lines += [f"{kind} {share(outcome_share(score, 'followed'))}" for kind, score in summary.kinds("ripple").items()]
     if (forgotten := summary.kinds("forgetting").get("edited")) is not None:
-        lines += [f"old answer left {share(forgotten['accuracy_left'])}", f"refused {share(forgotten['refused'])}"]
+        lines += [f"{score.label} {share(forgotten[score.name])}" for score in GROUPS["forgetting"]]
     if (then := summary.kinds("right_after")) != {}:
         lines.append(f"right after itself {share(then['edit_success'])}")
     return lines

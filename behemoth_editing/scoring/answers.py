@@ -31,15 +31,6 @@ def predict(model: PreTrainedModel, probes: Sequence[Probe], progress: str | Non
     return greedy_answers(model, prompts, widths, progress=progress)
 
 
-def answered(answer: Sequence[int], expected: Sequence[int]) -> bool:
-    """Whether a generated answer begins with all tokens of the expected one; what comes after them does not count.
-
-    Raises: ValueError for an expected answer of no tokens, with which everything begins.
-    """
-    check(len(expected) > 0, "expected must hold at least 1 token, got 0")
-    return tuple(answer[: len(expected)]) == tuple(expected)
-
-
 def next_log_probabilities(
     model: PreTrainedModel, prompts: Sequence[Sequence[int]], *, batch_size: int = 512
 ) -> Floats:

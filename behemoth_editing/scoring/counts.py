@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from behemoth_data.edits import CHANGE_KINDS, KEEP_KINDS, EditSet, Probe
-from behemoth_editing.scoring.answers import Answer, answer_log_probabilities, answered, next_log_probabilities
+from behemoth_editing.scoring.answers import Answer, answer_log_probabilities, next_log_probabilities
 from behemoth_editing.scoring.confidence import confidence, kl_divergence
+from behemoth_editing.scoring.outcomes import added, count_change, count_forget, count_keep, count_ripple
 
 _KL_PROMPTS = 100  # unrelated prompts of an edit set whose distributions are compared, at most
 
@@ -33,10 +34,8 @@ def count_units(
 ) -> list[dict[str, Any]]:
     """Raw counts for each edit of a set, numbered from `first`: the `units` of a result row.
 
-    change: [answered with the new object, asked]. keep: [right before and after, right before, right after,
-    asked]. ripple: [kept, followed, incoherent, wrong before]; dependent facts that the edit leaves as they
-    are have nothing to follow and are not counted. forget, in forget and refuse: [right before and still answered
-    with the old object, right before, refused, asked].
+    Each has the parts "change", "keep", "ripple" and, in forget and refuse, "forget": by kind of probe, the numbers
+    that PARTS names. Dependent facts that the edit leaves as they are have nothing to follow and are not counted.
     """
     units: list[dict[str, Any]] = [
         {"edit": first + number, "change": {}, "keep": {}, "ripple": {}} for number in range(len(edit_set.edits))
@@ -44,26 +43,22 @@ def count_units(
     for probe, was, now in zip(edit_set.probes, before, after, strict=True):
         for part, counts in _counts(probe, was, now).items():
             kinds = units[probe.edit].setdefault(part, {})
-            kinds[probe.kind] = [a + b for a, b in zip(kinds.get(probe.kind, [0] * len(counts)), counts, strict=True)]
+            kinds[probe.kind] = added([kinds.get(probe.kind, [0] * len(counts)), counts], len(counts))
     return units
 
 
 def _counts(probe: Probe, was: Answer, now: Answer) -> dict[str, list[int]]:
+    """The counts of one probe, by the part of a unit that they belong to."""
     old, new = probe.before.answer_ids, probe.after.answer_ids
-    knew, kept, changed = answered(was, old), answered(now, old), answered(now, new)
     if probe.kind in CHANGE_KINDS:
-        counts = {"change": [int(changed), 1]}
+        counts = {"change": count_change(now, new)}
         if probe.refusal_ids:
-            refused = answered(now, probe.refusal_ids)
-            counts["forget"] = [int(knew and kept), int(knew), int(refused), 1]
+            counts["forget"] = count_forget(was, now, old, probe.refusal_ids)
         return counts
     if probe.kind in KEEP_KINDS:
-        return {"keep": [int(knew and kept), int(knew), int(kept), 1]}
-    if old == new:
-        return {}
-    if not knew:
-        return {"ripple": [0, 0, 0, 1]}
-    return {"ripple": [int(kept), int(changed), int(not kept and not changed), 0]}
+        return {"keep": count_keep(was, now, old)}
+    followed = count_ripple(was, now, old, new)
+    return {} if followed is None else {"ripple": followed}
 
 
 def add_measures(

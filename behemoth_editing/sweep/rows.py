@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from behemoth_data.settings import check
+from behemoth_editing.scoring.outcomes import PARTS
 from behemoth_editing.sweep.identity import precision_of
 from behemoth_editing.sweep.plain import plain
 
@@ -37,7 +38,7 @@ _FIELDS = (
     *("scores", "units", "seconds", "weights", "versions", "started", "error"),
 )
 _START = '{"cell": '  # of every line that append_row() writes, since a row's first field is its cell
-_COUNTS = {"change": 2, "keep": 4, "ripple": 4}  # numbers per kind in a unit
+_COUNTS = {part: len(PARTS[part]) for part in ("change", "keep", "ripple")}  # numbers per kind in every unit
 
 _log = logging.getLogger(__name__)
 

@@ -19,6 +19,9 @@ from behemoth_editing.metrics.collateral_accuracy.collateral_accuracy import col
 from behemoth_editing.metrics.edit_success.edit_success import edit_success
 from behemoth_editing.metrics.forgetting.forgetting import forgetting
 from behemoth_editing.metrics.ripple.ripple import ripple
+from behemoth_editing.scoring.outcomes import count_change, count_keep, count_ripple
+from behemoth_editing.scoring.scores import score_units
+from behemoth_hub.metric_publication import single_file
 
 NAMES = ("edit_success", "collateral_accuracy", "ripple", "forgetting")
 METRICS = Path(behemoth_editing.__file__).parent / "metrics"
@@ -55,13 +58,13 @@ def load(name):
 # edit_success
 
 
-def test_edit_success_is_the_share_of_whole_answers_that_match():
-    result = edit_success(["red fox", "red owl", "blue fox", "fox red", "red", "red fox"], ["red fox"] * 6)
+def test_edit_success_is_the_share_of_answers_that_begin_with_the_whole_object():
+    result = edit_success(["red fox", "red owl", "blue fox", "fox red", "red", "red fox ."], ["red fox"] * 6)
     assert result == {"edit_success": 2 / 6, "count": 6}
 
 
 def test_half_of_a_two_word_answer_earns_nothing():
-    assert edit_success(["red owl", "grey fox", "red", "red fox fox"], ["red fox"] * 4)["edit_success"] == 0.0
+    assert edit_success(["red owl", "grey fox", "red", "fox red fox"], ["red fox"] * 4)["edit_success"] == 0.0
 
 
 def test_white_space_around_and_between_words_does_not_count():
@@ -429,11 +432,70 @@ def test_a_loaded_metric_describes_itself(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_metric_is_one_file_that_needs_none_of_our_packages(name):
-    tree = ast.parse((METRICS / name / f"{name}.py").read_text(encoding="utf-8"))
+def test_what_is_published_is_one_file_that_needs_none_of_our_packages(name):
+    tree = ast.parse(single_file((METRICS / name / f"{name}.py").read_text(encoding="utf-8")))
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     imported |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     assert imported == {"collections.abc", "typing", "datasets", "evaluate"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_published_computes_the_same(name, tmp_path):
+    file = tmp_path / f"{name}.py"
+    file.write_text(single_file((METRICS / name / f"{name}.py").read_text(encoding="utf-8")), encoding="utf-8")
+    published = evaluate.load(str(file))
+    draws = np.random.Generator(np.random.Philox(7)).integers(0, 3, (len(COLUMNS[name]), 300))
+    for start in range(0, 300, 50):
+        columns = {
+            column: [("fox a", "owl b", "hen c c")[draw] for draw in row[start : start + 50]]
+            for column, row in zip(COLUMNS[name], draws, strict=True)
+        }
+        if "kinds" in columns:
+            columns["kinds"] = [word.split()[0] for word in columns["kinds"]]
+        if name == "forgetting":
+            columns["refusals"] = ["not known"] * 50
+            columns["parts"] = [("forgotten", "elsewhere")[word == "fox a"] for word in columns["parts"]]
+        assert published.compute(**columns) == FUNCTIONS[name](**columns)
+
+
+def test_metrics_count_words_as_rows_count_tokens():
+    """The scores of a result row are those that the published metrics give for the same answers as words."""
+    draws = np.random.Generator(np.random.Philox(8)).integers(0, 4, (5, 400))
+    before, after, old, new = ([[int(i), int(i) % 2] for i in row] for row in draws[:4])
+    kinds = [("same_subject", "unrelated", "partner", "nested_subject")[i] for i in draws[4]]
+    rows = list(zip(before, after, old, new, kinds, strict=True))
+    units = [
+        {
+            "edit": place,
+            "change": {"edited": count_change(now, then)},
+            "keep": {kind: count_keep(was, now, known)} if kind in ("same_subject", "unrelated") else {},
+            "ripple": {kind: counts}
+            if kind in ("partner", "nested_subject") and (counts := count_ripple(was, now, known, then)) is not None
+            else {},
+        }
+        for place, (was, now, known, then, kind) in enumerate(rows)
+    ]
+    scores = score_units(units)
+
+    def words(*columns):
+        return [[" ".join(map(str, tokens)) for tokens in column] for column in columns]
+
+    was, now, known, then = words(before, after, old, new)
+    assert scores["edit_success"]["value"] == pytest.approx(edit_success(now, then)["edit_success"], abs=1e-15)
+    keep = [place for place, kind in enumerate(kinds) if kind in ("same_subject", "unrelated")]
+    chosen = [[column[place] for place in keep] for column in (now, known, was, kinds)]
+    found = collateral_accuracy(*chosen)
+    for name in ("collateral_accuracy", "collateral_drop"):
+        assert scores[name]["value"] == pytest.approx(found[name], abs=1e-15)
+    rest = [place for place in range(400) if place not in keep]
+    chosen = [[column[place] for place in rest] for column in (now, known, then, was, kinds)]
+    for kind, own in ripple(*chosen)["by_kind"].items():
+        for outcome in ("kept", "followed", "incoherent"):
+            assert scores["ripple"][kind][outcome]["value"] == pytest.approx(own[outcome], abs=1e-15)
+        assert (scores["ripple"][kind]["count"], scores["ripple"][kind]["wrong_before"]) == (
+            own["count"],
+            own["wrong_before"],
+        )
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -14,7 +14,8 @@ import behemoth_editing
 from behemoth_data.edits import SCENARIOS, EditConfig, draw_edits
 from behemoth_editing import METHODS
 from behemoth_editing.copies import weights_digest
-from behemoth_editing.scoring.answers import answered, predict
+from behemoth_editing.scoring.answers import predict
+from behemoth_editing.scoring.outcomes import answered
 from behemoth_editing.sweep.cells import grid
 from behemoth_editing.sweep.running import run
 

@@ -6,10 +6,12 @@ from typing import TypedDict
 import datasets
 import evaluate
 
+from behemoth_editing.scoring.outcomes import CITATION, added, count_keep, mean_of, share_of, words_of
+
 _DESCRIPTION = """\
 Of the facts that an edit should leave alone and that the model knew before it, the share it still knows \
 after it: per kind of fact, and as the mean over kinds. A fact that the model had wrong before the edit is \
-counted apart, so that ignorance cannot pass for stability. Only answers with all words right count.
+counted apart, so that ignorance cannot pass for stability. An answer counts when it begins with all words expected.
 """
 
 _INPUTS_DESCRIPTION = """
@@ -31,15 +33,6 @@ Examples:
     ...     predictions_before=["fox", "owl"], kinds=["unrelated", "unrelated"])
     >>> result["collateral_accuracy"], result["collateral_drop"], result["count"]
     (0.5, 0.5, 2)
-"""
-
-_CITATION = """\
-@article{iofinova2026behemoth,
-  title = {Behemoth: Benchmarking Unlearning in {LLMs} Using Fully Synthetic Data},
-  author = {Iofinova, Eugenia and Alistarh, Dan},
-  journal = {arXiv preprint arXiv:2601.23153},
-  year = {2026},
-}
 """
 
 
@@ -84,16 +77,15 @@ def collateral_accuracy(
     >>> result["by_kind"]["same_subject"]
     {'accuracy': 0.5, 'drop': 0.0, 'count': 2, 'wrong_before': 1}
     """
-    after, expected, before, kind_names = _words(
+    after, expected, before, kind_names = words_of(
         predictions=predictions, references=references, predictions_before=predictions_before, kinds=kinds
     )
-    outcomes: dict[str, list[tuple[bool, bool]]] = {}  # kind -> (right before, right after) of each fact
+    counts: dict[str, list[list[int]]] = {}
     for kind, right, old, new in zip(kind_names, expected, before, after, strict=True):
-        outcomes.setdefault(kind, []).append((old == right, new == right))
-    by_kind = {kind: _kind_collateral(rows) for kind, rows in outcomes.items()}
-    known = [score["accuracy"] for score in by_kind.values() if score["accuracy"] is not None]
+        counts.setdefault(" ".join(kind), []).append(count_keep(old, new, right))
+    by_kind = {kind: _kind_collateral(added(rows, 4)) for kind, rows in counts.items()}
     return {
-        "collateral_accuracy": sum(known) / len(known) if known else None,
+        "collateral_accuracy": mean_of([score["accuracy"] for score in by_kind.values()]),
         "collateral_drop": sum(score["drop"] for score in by_kind.values()) / len(by_kind),
         "count": sum(score["count"] for score in by_kind.values()),
         "wrong_before": sum(score["wrong_before"] for score in by_kind.values()),
@@ -101,38 +93,15 @@ def collateral_accuracy(
     }
 
 
-def _kind_collateral(outcomes: Sequence[tuple[bool, bool]]) -> KindCollateral:
-    """The scores of the facts of one kind, each given as (right before, right after)."""
-    right_before = sum(old for old, _ in outcomes)
-    right_after = sum(new for _, new in outcomes)
-    right_both = sum(old and new for old, new in outcomes)
+def _kind_collateral(counts: Sequence[int]) -> KindCollateral:
+    """The scores of one kind from its counts."""
+    still_right, right_before, right_after, asked = counts
     return {
-        "accuracy": right_both / right_before if right_before else None,
-        "drop": (right_before - right_after) / len(outcomes),
+        "accuracy": share_of(still_right, right_before),
+        "drop": (right_before - right_after) / asked,
         "count": right_before,
-        "wrong_before": len(outcomes) - right_before,
+        "wrong_before": asked - right_before,
     }
-
-
-def _words(**columns: Sequence[str]) -> list[list[str]]:
-    """The columns with single spaces between words; only model answers (predictions...) may be blank.
-
-    Raises: ValueError naming the column.
-    """
-    first = next(iter(columns))
-    for name, column in columns.items():
-        if isinstance(column, str):
-            raise ValueError(f"{name} must be a list of strings, got the one string {column!r}")
-        if len(column) == 0:
-            raise ValueError(f"{name} must hold at least 1 string, got 0")
-        if len(column) != len(columns[first]):
-            raise ValueError(f"{name} must be as long as {first} ({len(columns[first])}), got {len(column)}")
-        for row, text in enumerate(column):
-            if not isinstance(text, str):
-                raise ValueError(f"{name}[{row}] must be a string, got {text!r}")
-            if not text.split() and not name.startswith("predictions"):
-                raise ValueError(f"{name}[{row}] must hold at least 1 word, got {text!r}")
-    return [[" ".join(text.split()) for text in column] for column in columns.values()]
 
 
 class CollateralAccuracy(evaluate.Metric):
@@ -142,7 +111,7 @@ class CollateralAccuracy(evaluate.Metric):
         names = ("predictions", "references", "predictions_before", "kinds")
         return evaluate.MetricInfo(
             description=_DESCRIPTION,
-            citation=_CITATION,
+            citation=CITATION,
             inputs_description=_INPUTS_DESCRIPTION,
             features=datasets.Features({name: datasets.Value("string") for name in names}),
             reference_urls=["https://arxiv.org/abs/2601.23153"],

@@ -6,9 +6,11 @@ from typing import TypedDict
 import datasets
 import evaluate
 
+from behemoth_editing.scoring.outcomes import CITATION, added, count_change, words_of
+
 _DESCRIPTION = """\
-The share of edited facts that the edited model answers with the new object. An answer counts only when all \
-of its words are the expected ones, in order; no credit for a part of the answer, no average over tokens.
+The share of edited facts that the edited model answers with the new object. An answer counts when it begins with \
+all words of the new object; no credit for a part of them, no average over tokens.
 """
 
 _INPUTS_DESCRIPTION = """
@@ -16,21 +18,12 @@ Args:
     predictions (list of str): the edited model's answers, whole, as generated.
     references (list of str): the new object of each edited fact.
 Returns:
-    edit_success (float): share of the answers that equal their reference, from 0.0 to 1.0.
+    edit_success (float): share of the answers that begin with all words of their reference, from 0.0 to 1.0.
     count (int): how many answers were compared.
 Examples:
     >>> metric = evaluate.load("edit_success")
     >>> metric.compute(predictions=["red fox", "red owl"], references=["red fox", "red fox"])
     {'edit_success': 0.5, 'count': 2}
-"""
-
-_CITATION = """\
-@article{iofinova2026behemoth,
-  title = {Behemoth: Benchmarking Unlearning in {LLMs} Using Fully Synthetic Data},
-  author = {Iofinova, Eugenia and Alistarh, Dan},
-  journal = {arXiv preprint arXiv:2601.23153},
-  year = {2026},
-}
 """
 
 
@@ -42,7 +35,7 @@ class Success(TypedDict):
 
 
 def edit_success(predictions: Sequence[str], references: Sequence[str]) -> Success:
-    """The share of predictions that are, word for word, their reference.
+    """The share of predictions that begin with all words of their reference.
 
     Raises: ValueError for an empty column, columns of unequal length, a text that is no string or a blank
     reference.
@@ -50,30 +43,9 @@ def edit_success(predictions: Sequence[str], references: Sequence[str]) -> Succe
     >>> edit_success(["red fox", "red owl", "", "hen"], ["red fox", "red fox", "hen", "  hen "])
     {'edit_success': 0.5, 'count': 4}
     """
-    given, expected = _words(predictions=predictions, references=references)
-    right = sum(answer == reference for answer, reference in zip(given, expected, strict=True))
-    return {"edit_success": right / len(given), "count": len(given)}
-
-
-def _words(**columns: Sequence[str]) -> list[list[str]]:
-    """The columns with single spaces between words; only model answers (predictions...) may be blank.
-
-    Raises: ValueError naming the column.
-    """
-    first = next(iter(columns))
-    for name, column in columns.items():
-        if isinstance(column, str):
-            raise ValueError(f"{name} must be a list of strings, got the one string {column!r}")
-        if len(column) == 0:
-            raise ValueError(f"{name} must hold at least 1 string, got 0")
-        if len(column) != len(columns[first]):
-            raise ValueError(f"{name} must be as long as {first} ({len(columns[first])}), got {len(column)}")
-        for row, text in enumerate(column):
-            if not isinstance(text, str):
-                raise ValueError(f"{name}[{row}] must be a string, got {text!r}")
-            if not text.split() and not name.startswith("predictions"):
-                raise ValueError(f"{name}[{row}] must hold at least 1 word, got {text!r}")
-    return [[" ".join(text.split()) for text in column] for column in columns.values()]
+    given, expected = words_of(predictions=predictions, references=references)
+    changed, asked = added([count_change(*texts) for texts in zip(given, expected, strict=True)], 2)
+    return {"edit_success": changed / asked, "count": asked}
 
 
 class EditSuccess(evaluate.Metric):
@@ -82,7 +54,7 @@ class EditSuccess(evaluate.Metric):
     def _info(self) -> evaluate.MetricInfo:
         return evaluate.MetricInfo(
             description=_DESCRIPTION,
-            citation=_CITATION,
+            citation=CITATION,
             inputs_description=_INPUTS_DESCRIPTION,
             features=datasets.Features(
                 {"predictions": datasets.Value("string"), "references": datasets.Value("string")}

@@ -1,10 +1,12 @@
 """What is left of a relation that a model was made to forget, and of all else. Compares words; runs no model."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, TypedDict
+from typing import TypedDict
 
 import datasets
 import evaluate
+
+from behemoth_editing.scoring.outcomes import CITATION, added, answered, count_forget, count_keep, share_of, words_of
 
 _DESCRIPTION = """\
 What is left of the facts that a model was made to forget, how often it says instead that there is no answer, \
@@ -37,15 +39,6 @@ Examples:
     (0.5, 0.5, 1.0)
 """
 
-_CITATION = """\
-@article{iofinova2026behemoth,
-  title = {Behemoth: Benchmarking Unlearning in {LLMs} Using Fully Synthetic Data},
-  author = {Iofinova, Eugenia and Alistarh, Dan},
-  journal = {arXiv preprint arXiv:2601.23153},
-  year = {2026},
-}
-"""
-
 _PARTS = ("forgotten", "elsewhere")
 
 
@@ -61,14 +54,6 @@ class Left(TypedDict):
     wrong_before: int
     count_elsewhere: int
     wrong_before_elsewhere: int
-
-
-class _Outcome(NamedTuple):
-    """What became of one fact."""
-
-    right_before: bool
-    right_after: bool
-    refused: bool
 
 
 def forgetting(
@@ -100,73 +85,43 @@ def forgetting(
     >>> result["accuracy_elsewhere_before"], result["accuracy_elsewhere"]
     (1.0, 0.5)
     """
-    after, right, refusal, before, part_names = _words(
+    after, right, refusal, before, part_names = words_of(
         predictions=predictions,
         answers=answers,
         refusals=refusals,
         predictions_before=predictions_before,
         parts=parts,
     )
-    outcomes: dict[str, list[_Outcome]] = {part: [] for part in _PARTS}
-    for row, part in enumerate(part_names):
+    forgotten: list[list[int]] = []
+    elsewhere: list[list[int]] = []
+    refused_elsewhere = 0
+    for row, part in enumerate(map(" ".join, part_names)):
         if part not in _PARTS:
             raise ValueError(f"parts[{row}] must be one of {', '.join(_PARTS)}, got {part!r}")
-        if _begins(right[row], refusal[row]) or _begins(refusal[row], right[row]):
+        texts = before[row], after[row], right[row]
+        if answered(right[row], refusal[row]) or answered(refusal[row], right[row]):
             raise ValueError(
-                f"refusals[{row}] and answers[{row}] must not begin alike, got {refusal[row]!r}, {right[row]!r}"
+                f"refusals[{row}] and answers[{row}] must not begin alike, got {' '.join(refusal[row])!r}, "
+                f"{' '.join(right[row])!r}"
             )
-        outcomes[part].append(
-            _Outcome(
-                right_before=_begins(before[row], right[row]),
-                right_after=_begins(after[row], right[row]),
-                refused=_begins(after[row], refusal[row]),
-            )
-        )
-    forgotten, elsewhere = (outcomes[part] for part in _PARTS)
-    known = [fact for fact in forgotten if fact.right_before]
-    known_elsewhere = [fact for fact in elsewhere if fact.right_before]
+        if part == "forgotten":
+            forgotten.append(count_forget(*texts, refusal[row]))
+        else:
+            elsewhere.append(count_keep(*texts))
+            refused_elsewhere += answered(after[row], refusal[row])
+    still_right, right_before, refused, asked = added(forgotten, 4)
+    _, known_elsewhere, right_elsewhere, asked_elsewhere = added(elsewhere, 4)
     return {
-        "accuracy_left": _share([fact.right_after for fact in known]),
-        "refused": _share([fact.refused for fact in forgotten]),
-        "accuracy_elsewhere": _share([fact.right_after for fact in elsewhere]),
-        "accuracy_elsewhere_before": _share([fact.right_before for fact in elsewhere]),
-        "refused_elsewhere": _share([fact.refused for fact in elsewhere]),
-        "count": len(known),
-        "wrong_before": len(forgotten) - len(known),
-        "count_elsewhere": len(known_elsewhere),
-        "wrong_before_elsewhere": len(elsewhere) - len(known_elsewhere),
+        "accuracy_left": share_of(still_right, right_before),
+        "refused": share_of(refused, asked),
+        "accuracy_elsewhere": share_of(right_elsewhere, asked_elsewhere),
+        "accuracy_elsewhere_before": share_of(known_elsewhere, asked_elsewhere),
+        "refused_elsewhere": share_of(refused_elsewhere, asked_elsewhere),
+        "count": right_before,
+        "wrong_before": asked - right_before,
+        "count_elsewhere": known_elsewhere,
+        "wrong_before_elsewhere": asked_elsewhere - known_elsewhere,
     }
-
-
-def _begins(text: str, expected: str) -> bool:
-    """Whether the words of a text begin with all the expected ones; both have single spaces between words."""
-    return f"{text} ".startswith(f"{expected} ")
-
-
-def _share(hits: Sequence[bool]) -> float | None:
-    """The share of hits, or None of nothing."""
-    return sum(hits) / len(hits) if hits else None
-
-
-def _words(**columns: Sequence[str]) -> list[list[str]]:
-    """The columns with single spaces between words; only model answers (predictions...) may be blank.
-
-    Raises: ValueError naming the column.
-    """
-    first = next(iter(columns))
-    for name, column in columns.items():
-        if isinstance(column, str):
-            raise ValueError(f"{name} must be a list of strings, got the one string {column!r}")
-        if len(column) == 0:
-            raise ValueError(f"{name} must hold at least 1 string, got 0")
-        if len(column) != len(columns[first]):
-            raise ValueError(f"{name} must be as long as {first} ({len(columns[first])}), got {len(column)}")
-        for row, text in enumerate(column):
-            if not isinstance(text, str):
-                raise ValueError(f"{name}[{row}] must be a string, got {text!r}")
-            if not text.split() and not name.startswith("predictions"):
-                raise ValueError(f"{name}[{row}] must hold at least 1 word, got {text!r}")
-    return [[" ".join(text.split()) for text in column] for column in columns.values()]
 
 
 class Forgetting(evaluate.Metric):
@@ -176,7 +131,7 @@ class Forgetting(evaluate.Metric):
         names = ("predictions", "answers", "refusals", "predictions_before", "parts")
         return evaluate.MetricInfo(
             description=_DESCRIPTION,
-            citation=_CITATION,
+            citation=CITATION,
             inputs_description=_INPUTS_DESCRIPTION,
             features=datasets.Features({name: datasets.Value("string") for name in names}),
             reference_urls=["https://arxiv.org/abs/2601.23153"],

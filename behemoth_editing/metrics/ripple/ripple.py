@@ -6,6 +6,8 @@ from typing import TypedDict
 import datasets
 import evaluate
 
+from behemoth_editing.scoring.outcomes import CITATION, added, count_ripple, mean_of, share_of, words_of
+
 _DESCRIPTION = """\
 What an edited model says about facts that depend on the edited one. If Mike now works for another company, \
 and that company is in another town, does the model still have Mike live in the old town (kept), move him to \
@@ -33,15 +35,6 @@ Examples:
     ...     followed=["oslo", "oslo"], predictions_before=["rome", "rome"], kinds=["partner", "partner"])
     >>> result["kept"], result["followed"], result["incoherent"]
     (0.5, 0.5, 0.0)
-"""
-
-_CITATION = """\
-@article{iofinova2026behemoth,
-  title = {Behemoth: Benchmarking Unlearning in {LLMs} Using Fully Synthetic Data},
-  author = {Iofinova, Eugenia and Alistarh, Dan},
-  journal = {arXiv preprint arXiv:2601.23153},
-  year = {2026},
-}
 """
 
 
@@ -86,22 +79,22 @@ def ripple(
     >>> result["kept"], result["followed"], result["incoherent"]
     (0.25, 0.25, 0.5)
     """
-    after, old, new, before, kind_names = _words(
+    after, old, new, before, kind_names = words_of(
         predictions=predictions,
         kept=kept,
         followed=followed,
         predictions_before=predictions_before,
         kinds=kinds,
     )
-    outcomes: dict[str, list[str]] = {}
-    for kind, *texts in zip(kind_names, after, old, new, before, strict=True):
-        outcomes.setdefault(kind, []).append(_outcome(*texts))
-    by_kind = {kind: _kind_ripple(rows) for kind, rows in outcomes.items()}
+    counts: dict[str, list[list[int] | None]] = {}
+    for kind, now, was, then, known in zip(kind_names, after, old, new, before, strict=True):
+        counts.setdefault(" ".join(kind), []).append(count_ripple(known, now, was, then))
+    by_kind = {kind: _kind_ripple(rows) for kind, rows in counts.items()}
     scores = list(by_kind.values())
     return {
-        "kept": _mean([score["kept"] for score in scores]),
-        "followed": _mean([score["followed"] for score in scores]),
-        "incoherent": _mean([score["incoherent"] for score in scores]),
+        "kept": mean_of([score["kept"] for score in scores]),
+        "followed": mean_of([score["followed"] for score in scores]),
+        "incoherent": mean_of([score["incoherent"] for score in scores]),
         "count": sum(score["count"] for score in scores),
         "wrong_before": sum(score["wrong_before"] for score in scores),
         "unchanged": sum(score["unchanged"] for score in scores),
@@ -109,56 +102,19 @@ def ripple(
     }
 
 
-def _outcome(prediction: str, kept: str, followed: str, prediction_before: str) -> str:
-    """The one word that says what became of a dependent fact."""
-    if kept == followed:
-        return "unchanged"
-    if prediction_before != kept:
-        return "wrong_before"
-    if prediction == kept:
-        return "kept"
-    return "followed" if prediction == followed else "incoherent"
-
-
-def _kind_ripple(outcomes: Sequence[str]) -> KindRipple:
-    """The scores of the dependent facts of one kind, each given as its outcome."""
-    kept, followed, incoherent = (outcomes.count(name) for name in ("kept", "followed", "incoherent"))
+def _kind_ripple(counts: Sequence[list[int] | None]) -> KindRipple:
+    """The scores of the dependent facts of one kind, from each one's counts; None: nothing to follow."""
+    told = [one for one in counts if one is not None]
+    kept, followed, incoherent, wrong_before = added(told, 4)
     count = kept + followed + incoherent
     return {
-        "kept": kept / count if count else None,
-        "followed": followed / count if count else None,
-        "incoherent": incoherent / count if count else None,
+        "kept": share_of(kept, count),
+        "followed": share_of(followed, count),
+        "incoherent": share_of(incoherent, count),
         "count": count,
-        "wrong_before": outcomes.count("wrong_before"),
-        "unchanged": outcomes.count("unchanged"),
+        "wrong_before": wrong_before,
+        "unchanged": len(counts) - len(told),
     }
-
-
-def _mean(shares: Sequence[float | None]) -> float | None:
-    """The mean of the shares that exist, None when none does."""
-    known = [share for share in shares if share is not None]
-    return sum(known) / len(known) if known else None
-
-
-def _words(**columns: Sequence[str]) -> list[list[str]]:
-    """The columns with single spaces between words; only model answers (predictions...) may be blank.
-
-    Raises: ValueError naming the column.
-    """
-    first = next(iter(columns))
-    for name, column in columns.items():
-        if isinstance(column, str):
-            raise ValueError(f"{name} must be a list of strings, got the one string {column!r}")
-        if len(column) == 0:
-            raise ValueError(f"{name} must hold at least 1 string, got 0")
-        if len(column) != len(columns[first]):
-            raise ValueError(f"{name} must be as long as {first} ({len(columns[first])}), got {len(column)}")
-        for row, text in enumerate(column):
-            if not isinstance(text, str):
-                raise ValueError(f"{name}[{row}] must be a string, got {text!r}")
-            if not text.split() and not name.startswith("predictions"):
-                raise ValueError(f"{name}[{row}] must hold at least 1 word, got {text!r}")
-    return [[" ".join(text.split()) for text in column] for column in columns.values()]
 
 
 class Ripple(evaluate.Metric):
@@ -168,7 +124,7 @@ class Ripple(evaluate.Metric):
         names = ("predictions", "kept", "followed", "predictions_before", "kinds")
         return evaluate.MetricInfo(
             description=_DESCRIPTION,
-            citation=_CITATION,
+            citation=CITATION,
             inputs_description=_INPUTS_DESCRIPTION,
             features=datasets.Features({name: datasets.Value("string") for name in names}),
             reference_urls=["https://arxiv.org/abs/2601.23153"],

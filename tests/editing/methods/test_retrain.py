@@ -13,7 +13,8 @@ from behemoth_data.world import Edge
 from behemoth_editing import Retrain
 from behemoth_editing.copies import copy_of, weights_digest
 from behemoth_editing.methods.retrain import _WithRefusals
-from behemoth_editing.scoring.answers import answered, predict
+from behemoth_editing.scoring.answers import predict
+from behemoth_editing.scoring.outcomes import answered
 from behemoth_models.knowledge import recall
 
 

@@ -14,7 +14,8 @@ from behemoth_data import LexiconConfig, WorldConfig, build
 from behemoth_data.edits import EditConfig, draw_edits
 from behemoth_data.world import Edge
 from behemoth_editing import FineTune
-from behemoth_editing.scoring.answers import answer_log_probabilities, answered, next_log_probabilities, predict
+from behemoth_editing.scoring.answers import answer_log_probabilities, next_log_probabilities, predict
+from behemoth_editing.scoring.outcomes import answered
 from behemoth_models.sizes import pythia
 
 
