@@ -96,6 +96,8 @@ class EditTask:
     contexts: tuple[tuple[int, ...], ...]  # sentences that may stand before a prompt, with their end-of-text token
     background: Background
     edited_repeats: int  # rows of each request in the training mixture, in which a retain fact has one
+    # In a sequence: the tasks whose edits the model has already, in their order, each without an `earlier` of its own.
+    earlier: tuple[EditTask, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

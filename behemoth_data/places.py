@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from behemoth_data.settings import check
@@ -36,3 +39,31 @@ def check_no_pattern(field: str, place: str) -> None:
         f"{field} must have none of {' '.join(_PATTERN)} in its path, which datasets.load_dataset takes for a pattern, "
         f"got {place}",
     )
+
+
+@contextlib.contextmanager
+def written_folder(partial: Path) -> Iterator[Path]:
+    """A new folder to write to, which is gone again if that fails."""
+    shutil.rmtree(partial, ignore_errors=True)
+    made = [path for path in (partial.parent, *partial.parent.parents) if not path.exists()]
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+    except BaseException as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        for path in made:
+            with contextlib.suppress(OSError):
+                path.rmdir()
+        if type(error).__name__ == "SafetensorError":  # what safetensors makes of a full disk
+            raise OSError(str(error)) from error
+        raise
+
+
+@contextlib.contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """A folder to write to that has its name once all is written; if it is there already, it is replaced."""
+    partial = folder.with_name(f".{folder.name}.partial")
+    with written_folder(partial):
+        yield partial
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)

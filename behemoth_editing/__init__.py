@@ -6,18 +6,22 @@ from behemoth_data.extras import need
 
 need("behemoth_editing", "editing")
 
+from behemoth_editing.checkpoint import Checkpoint, load_checkpoint
 from behemoth_editing.methods import METHODS
 from behemoth_editing.methods.contract import Edited, EditMethod, Shared
 from behemoth_editing.methods.finetune import FineTune, FineTuneConstrained
 from behemoth_editing.methods.lora import Lora
 from behemoth_editing.methods.memit import AlphaEdit, Emmet, Memit
+from behemoth_editing.methods.outside import check_method, method_named
 from behemoth_editing.methods.retrain import Retrain
 from behemoth_editing.methods.rome import Rome, RRome
 from behemoth_editing.methods.unlearn import GradDiff, GradientAscent, Npo, Refusal, Rmu, SimNpo
+from behemoth_editing.toolkit import Scored, draw, save_edited, score
 
 __all__ = [
     "METHODS",
     "AlphaEdit",
+    "Checkpoint",
     "EditMethod",
     "Edited",
     "Emmet",
@@ -33,6 +37,13 @@ __all__ = [
     "Retrain",
     "Rmu",
     "Rome",
+    "Scored",
     "Shared",
     "SimNpo",
+    "check_method",
+    "draw",
+    "load_checkpoint",
+    "method_named",
+    "save_edited",
+    "score",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
@@ -13,7 +14,7 @@ from behemoth_data.corpus import Corpus, from_description
 from behemoth_data.places import local_path
 from behemoth_data.safety import refuse_pickles
 from behemoth_data.settings import check
-from behemoth_editing.copies import weights_digest
+from behemoth_models.knowledge import weights_digest
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -30,12 +31,21 @@ class Checkpoint:
     weights: str  # digest
     from_hub: bool = False  # whether the name is a Hub id
     precision: str | None = None  # bf16 or fp32, in which it was trained; None where it does not say
+    # What was done to it since it was trained, edit after edit, as save_edited() writes it; a change that left no
+    # record has no method.
+    lineage: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def pristine(self) -> bool:
+        """Whether the weights are those that training left, as far as the model says."""
+        return not self.lineage
 
 
 def load_checkpoint(name: str, device: torch.device | str = "cpu", revision: str | None = None) -> Checkpoint:
     """The model in evaluation mode on a device, from safetensors only, with its world rebuilt from config.json.
 
-    `revision` is a branch, tag or commit of a Hub id. Nothing that comes with the model is run.
+    `revision` is a branch, tag or commit of a Hub id. Nothing that comes with the model is run. A model whose weights
+    are no longer those that training left says so in its lineage.
     Raises: ValueError for a model that carries no world or one that this generator makes differently, a pickle
     or code of its own; OSError for a folder or Hub id without a model.
     """
@@ -64,5 +74,8 @@ def load_checkpoint(name: str, device: torch.device | str = "cpu", revision: str
     )
     model = cast(PreTrainedModel, nn.Module.to(loaded, device))
     model.train(False)
-    precision = description.get("precision")
-    return Checkpoint(name, model, corpus, description["recall"], weights_digest(model), from_hub, precision)
+    weights, recall, lineage = weights_digest(model), description["recall"], tuple(description.get("edited") or ())
+    in_full = all(parameter.dtype == torch.float32 for parameter in model.parameters())
+    if in_full and description.get("weights", weights) != weights:  # somebody changed them, and did not say how
+        recall, lineage = {}, (*lineage, {"parent": description["weights"], "method": None})
+    return Checkpoint(name, model, corpus, recall, weights, from_hub, description.get("precision"), lineage)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-from collections.abc import Set as AbstractSet
 
-import torch
 from transformers import PreTrainedModel
 
 from behemoth_data.settings import check
@@ -39,17 +36,6 @@ def stored_like(model: PreTrainedModel, edited: PreTrainedModel) -> PreTrainedMo
             raise FloatingPointError(f"{name} has weights that {types[name]} cannot hold: edit a float32 copy instead")
         tensor.data = stored
     return edited
-
-
-def weights_digest(model: PreTrainedModel, only: AbstractSet[int] | None = None) -> str:
-    """16 hex digits of the SHA-256 over every parameter's name and bytes, or those with these id()s."""
-    found = hashlib.sha256()
-    for name, parameter in sorted(model.named_parameters()):
-        if only is not None and id(parameter) not in only:
-            continue
-        found.update(name.encode())
-        found.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
-    return found.hexdigest()[:16]
 
 
 def check_types(model: PreTrainedModel) -> None:

@@ -8,8 +8,10 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
+import hashlib
 import itertools
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import numpy as np
@@ -83,6 +85,17 @@ def in_type(model: PreTrainedModel, wide: torch.dtype, *, copied: bool) -> PreTr
             cast = tensor.detach().to(wide, copy=copied)
             memory[id(tensor)] = nn.Parameter(cast, False) if isinstance(tensor, nn.Parameter) else cast
     return copy.deepcopy(model, memory)
+
+
+def weights_digest(model: PreTrainedModel, only: AbstractSet[int] | None = None) -> str:
+    """16 hex digits of the SHA-256 over every parameter's name and bytes, or those with these id()s."""
+    found = hashlib.sha256()
+    for name, parameter in sorted(model.named_parameters()):
+        if only is not None and id(parameter) not in only:
+            continue
+        found.update(name.encode())
+        found.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()[:16]
 
 
 def greedy(model: PreTrainedModel, prompts: torch.Tensor, width: int) -> torch.Tensor:

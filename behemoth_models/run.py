@@ -7,28 +7,28 @@ safetensors, numbers JSON.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from pyarrow import parquet
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import GPTNeoXForCausalLM
 
 from behemoth_data.corpus import Corpus
+from behemoth_data.places import whole_folder, written_folder
 from behemoth_data.readable import copy_mode, make_readable
 from behemoth_data.settings import check
 from behemoth_data.tokenizer import build_tokenizer
 from behemoth_models.config import TrainConfig
 from behemoth_models.curve import draw_curve
+from behemoth_models.knowledge import weights_digest
 from behemoth_models.ledger import Ledger
 from behemoth_models.precision import resolve_precision
 
@@ -120,7 +120,7 @@ class Run:
                     tensors |= {f"optimizer{number}.{parameter}.{key}": tensor for key, tensor in moments.items()}
             tensors |= {f"ledger.{name}": torch.from_numpy(array) for name, array in ledger.arrays().items()}
             numbers = {"header": {**self.header, **self._hardware(accelerator)}, **dataclasses.asdict(state)}
-            with _whole(self.output / f"state-{state.step}") as folder:
+            with whole_folder(self.output / f"state-{state.step}") as folder:
                 save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / "state.safetensors")
                 (folder / "run.json").write_text(json.dumps(numbers) + "\n", encoding="utf-8", newline="\n")
                 copy_mode(folder / "run.json", folder / "state.safetensors")
@@ -130,7 +130,7 @@ class Run:
     def keep(self, step: int, model: GPTNeoXForCausalLM, accelerator: Accelerator) -> None:
         """The folder step{N} is the model after this step, an ordinary Hugging Face one."""
         if accelerator.is_main_process:
-            with _whole(self.output / f"step{step}") as folder:
+            with whole_folder(self.output / f"step{step}") as folder:
                 self._write_model(model, folder, {"step": step, "recall": {}, **self._precision(accelerator)})
         accelerator.wait_for_everyone()
 
@@ -140,7 +140,7 @@ class Run:
         """`output` itself is the trained model with all that is known of it, and the state is gone."""
         if accelerator.is_main_process:
             partial = self.output / ".final"
-            with _written(partial):
+            with written_folder(partial):
                 learned = {"step": report["steps"], "recall": report["recall"], **self._precision(accelerator)}
                 self._write_model(model, partial, learned)
                 (partial / "training.json").write_text(
@@ -158,7 +158,12 @@ class Run:
     def _write_model(self, model: GPTNeoXForCausalLM, folder: Path, learned: Mapping[str, Any]) -> None:
         """A folder that transformers 4 and 5 load by themselves; its config.json carries the world and the recipe."""
         used_cache = model.config.use_cache
-        model.config.behemoth = {**self.header["data"], "train": self.header["train"], **learned}
+        model.config.behemoth = {
+            **self.header["data"],
+            "train": self.header["train"],
+            "weights": weights_digest(model),
+            **learned,
+        }
         model.config.use_cache = True
         try:
             model.save_pretrained(folder)
@@ -218,31 +223,3 @@ def _check_same(stored: Any, wanted: Any, output: str, path: str = "", kind: str
         f"output_dir {output!r} holds {kind} whose {path} is {stored!r}, got {wanted!r}; use its settings "
         "to go on, or another folder",
     )
-
-
-@contextlib.contextmanager
-def _written(partial: Path) -> Iterator[Path]:
-    """A new folder to write to, which is gone again if that fails."""
-    shutil.rmtree(partial, ignore_errors=True)
-    made = [path for path in (partial.parent, *partial.parent.parents) if not path.exists()]
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-    except BaseException as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        for path in made:
-            with contextlib.suppress(OSError):
-                path.rmdir()
-        if isinstance(error, SafetensorError):  # what safetensors makes of a full disk
-            raise OSError(str(error)) from error
-        raise
-
-
-@contextlib.contextmanager
-def _whole(folder: Path) -> Iterator[Path]:
-    """A folder to write to that has its name once all is written; if it is there already, it is replaced."""
-    partial = folder.with_name(f".{folder.name}.partial")
-    with _written(partial):
-        yield partial
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)

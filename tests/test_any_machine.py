@@ -12,11 +12,11 @@ import torch
 
 from behemoth_data import CorpusConfig, EditConfig, WorldConfig, build
 from behemoth_editing import METHODS
-from behemoth_editing.copies import weights_digest
 from behemoth_editing.methods.mixture import FitSettings
 from behemoth_editing.sweep.cells import Cell
 from behemoth_editing.sweep.running import run
 from behemoth_models.config import TrainConfig
+from behemoth_models.knowledge import weights_digest
 from behemoth_models.precision import resolve_precision
 from behemoth_models.training import train
 

@@ -52,6 +52,8 @@ class Shared:
 
     key_statistics: dict[tuple[str, str, int], KeyStatistics] = dataclasses.field(default_factory=dict)
     fitted: Fitted | None = None  # the last one
+    # In a sequence, the model before the first edit, for methods whose settings ask for its statistics.
+    original: PreTrainedModel | None = None
     # Spent on key statistics, which is no single edit's cost, less what edits were spared by the last one's training,
     # which is the cost of theirs too.
     seconds: float = 0.0
@@ -64,7 +66,9 @@ class EditMethod(Protocol):
     The model given is not run at all, so that its mode and its gradients stay as they are even where an edit fails. All
     is computed on the copy, in evaluation mode and float32 (see copy_of), and given back in the types of the weights
     given (see stored_like).
-    `shared` may be given to let several calls share expensive statistics; results do not depend on it.
+    `shared` may be given to let several calls share expensive statistics; results do not depend on it, but for a
+    method whose settings ask for what the model was before a sequence began. What a method wants to know of earlier
+    edits in a sequence it finds in `task.earlier`: a model that is saved and loaded again brings no other record.
     """
 
     name: ClassVar[str]

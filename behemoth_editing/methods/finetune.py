@@ -21,9 +21,10 @@ from behemoth_editing.architecture import (
     layers_of,
     matrix_of,
 )
-from behemoth_editing.copies import check_types, copy_of, stored_like, weights_digest
+from behemoth_editing.copies import check_types, copy_of, stored_like
 from behemoth_editing.methods.contract import Edited, Fitted, Shared
 from behemoth_editing.methods.mixture import FitSettings, Learn, Objective, fit
+from behemoth_models.knowledge import weights_digest
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

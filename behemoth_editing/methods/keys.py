@@ -16,9 +16,8 @@ from transformers import PreTrainedModel
 from behemoth_data.edits import Background
 from behemoth_data.settings import check
 from behemoth_editing.architecture import layers_of, mlp_output, weight_of
-from behemoth_editing.copies import weights_digest
 from behemoth_editing.methods.contract import KeyStatistics, Shared
-from behemoth_models.knowledge import evaluation_mode, widened
+from behemoth_models.knowledge import evaluation_mode, weights_digest, widened
 
 
 class _Stop(Exception):
@@ -42,11 +41,22 @@ def keys_of(model: PreTrainedModel, output_matrix: nn.Module, tokens: torch.Tens
     return keys[0]
 
 
-def shared_statistics(model: PreTrainedModel, layer: int, background: Background, shared: Shared) -> KeyStatistics:
+STATISTICS_OF = ("given", "original")
+STATISTICS_HELP = (
+    "keys whose second moment is kept: of the model given, or in a sequence of the original before its first edit"
+)
+
+
+def shared_statistics(
+    model: PreTrainedModel, layer: int, background: Background, shared: Shared, statistics_of: str = "given"
+) -> KeyStatistics:
     """The statistics of a layer's keys, computed unless `shared` has them for these very weights and this corpus.
 
+    They are those of the model itself or, if the original is asked for and there is one, of the original.
     An edit of the layer's own output matrix, or of anything above it, leaves its keys and so its statistics valid.
     """
+    if statistics_of == "original" and shared.original is not None:
+        model = shared.original
     key = (_source_digest(model, layer), background.digest, layer)
     if key not in shared.key_statistics:
         started = time.perf_counter()

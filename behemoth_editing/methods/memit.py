@@ -23,7 +23,7 @@ from behemoth_data.settings import check, check_known, conform, setting
 from behemoth_editing.architecture import check_layers, hidden_of, layers_of, mlp_output, recorded, weight_of
 from behemoth_editing.copies import check_types, copy_of, stored_like
 from behemoth_editing.methods.contract import Edited, KeyStatistics, Shared
-from behemoth_editing.methods.keys import keys_of, shared_statistics
+from behemoth_editing.methods.keys import STATISTICS_HELP, STATISTICS_OF, keys_of, shared_statistics
 from behemoth_editing.methods.mixture import IGNORED, rows_of
 from behemoth_editing.methods.rome import SITES, padded, ridge_inverse, site_place
 
@@ -42,11 +42,13 @@ class BatchSettings:
     max_norm: float = setting(4.0, "largest norm of a value's change, in norms of the hidden state that it changes")
     decay: float = setting(1e-3, "weight of the change's norm over the squared norm of the hidden state")
     ridge: float = setting(1e-4, "added to C's diagonal, in units of its mean")
+    statistics_of: str = setting("given", STATISTICS_HELP)
 
     def __post_init__(self) -> None:
         """Raises: ValueError that names the field, the bound and the value."""
         conform(self)
         check_known("site", self.site, SITES)
+        check_known("statistics_of", self.statistics_of, STATISTICS_OF)
         check(len(self.layers) > 0, f"layers must name at least 1 layer, got {self.layers}")
         check(len(set(self.layers)) == len(self.layers), f"layers must name each layer once, got {self.layers}")
         check(self.steps >= 1, f"steps must be at least 1, got {self.steps}")
@@ -70,7 +72,10 @@ class BatchSettings:
         shared, places = shared or Shared(), [site_place(request, self.site) for request in task.requests]
         layers = sorted(self.layers)  # each reads what the ones below it left
         edited = copy_of(model)
-        solvers = [self._solver(shared_statistics(edited, layer, task.background, shared)) for layer in layers]
+        solvers = [
+            self._solver(shared_statistics(edited, layer, task.background, shared, self.statistics_of))
+            for layer in layers
+        ]
         last = layers_of(edited)[layers[-1]]
         prompts, _ = padded(task.requests, edited.device)
         positions = torch.tensor(places, device=edited.device)

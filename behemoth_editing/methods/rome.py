@@ -23,7 +23,7 @@ from behemoth_data.settings import check, check_known, conform, setting
 from behemoth_editing.architecture import check_layers, mlp_output, weight_of
 from behemoth_editing.copies import check_types, copy_of, stored_like
 from behemoth_editing.methods.contract import Edited, KeyStatistics, Shared
-from behemoth_editing.methods.keys import keys_of, shared_statistics
+from behemoth_editing.methods.keys import STATISTICS_HELP, STATISTICS_OF, keys_of, shared_statistics
 from behemoth_editing.methods.mixture import IGNORED, rows_of
 
 SITES = ("subject_last", "prompt_last")
@@ -49,12 +49,14 @@ class Rome:
     kl_weight: float = setting(0.0625, "weight of the divergence on the same subject's other relations")
     decay: float = setting(1e-3, "weight of the change's norm over the squared norm of the value it replaces")
     ridge: float = setting(1e-4, "added to C's diagonal, in units of its mean")
+    statistics_of: str = setting("given", STATISTICS_HELP)
     num_contexts: int = setting(0, "sentences of other facts put before the prompt, one at a time, to average keys")
 
     def __post_init__(self) -> None:
         """Raises: ValueError that names the field, the bound and the value."""
         conform(self)
         check_known("site", self.site, SITES)
+        check_known("statistics_of", self.statistics_of, STATISTICS_OF)
         check(self.steps >= 1, f"steps must be at least 1, got {self.steps}")
         for field in ("learning_rate", "max_norm", "ridge"):
             check(getattr(self, field) > 0, f"{field} must be above 0, got {getattr(self, field)}")
@@ -80,7 +82,7 @@ class Rome:
             f"num_contexts must be at most {len(task.contexts)}, the contexts there are, got {self.num_contexts}",
         )
         edited = copy_of(model)
-        statistics = shared_statistics(edited, self.layer, task.background, shared or Shared())
+        statistics = shared_statistics(edited, self.layer, task.background, shared or Shared(), self.statistics_of)
         inverse = ridge_inverse(statistics, self.ridge)
         details = [self._write(edited, task, number, inverse) for number in range(len(task.requests))]
         return Edited(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,23 +11,48 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from behemoth_data.edits import CHANGE_KINDS, KEEP_KINDS, EditSet, Probe
-from behemoth_editing.scoring.answers import Answer, answer_log_probabilities, next_log_probabilities
+from behemoth_editing.scoring.answers import (
+    Answer,
+    answer_log_probabilities,
+    next_log_probabilities,
+    predict,
+)
 from behemoth_editing.scoring.confidence import confidence, kl_divergence
 from behemoth_editing.scoring.outcomes import added, count_change, count_forget, count_keep, count_ripple
 
 _KL_PROMPTS = 100  # unrelated prompts of an edit set whose distributions are compared, at most
 
 
-def next_tokens(model: PreTrainedModel, probes: Sequence[Probe]) -> NDArray[Any]:
-    """Log-probabilities [n, V] of what follows the probes' prompts; float32, since many are kept."""
+@dataclasses.dataclass(frozen=True)
+class Said:
+    """What a model says to an edit set."""
+
+    answers: list[Answer]  # to each probe
+    next_tokens: NDArray[Any]  # log-probabilities [n, V] after unrelated prompts; float32, since many are kept
+
+
+def said_by(model: PreTrainedModel, edit_set: EditSet) -> Said:
+    """The model's answers to all probes, and its distributions where a divergence is computed."""
+    return Said(predict(model, edit_set.probes), _next_tokens(model, _unrelated(edit_set)))
+
+
+def _next_tokens(model: PreTrainedModel, probes: Sequence[Probe]) -> NDArray[Any]:
+    """Log-probabilities [n, V] of what follows the probes' prompts."""
     if not probes:
         return np.empty((0, 0), np.float32)
     return next_log_probabilities(model, [probe.before.prompt_ids for probe in probes]).astype(np.float32)
 
 
-def unrelated(edit_set: EditSet) -> list[Probe]:
+def _unrelated(edit_set: EditSet) -> list[Probe]:
     """The probes whose prompts the divergence is computed on."""
     return [probe for probe in edit_set.probes if probe.kind == "unrelated"][:_KL_PROMPTS]
+
+
+def units_after(edit_set: EditSet, before: Said, model: PreTrainedModel, first: int = 0) -> list[dict[str, Any]]:
+    """The edits of a set, numbered from `first`, as the model now answers: raw counts and measures."""
+    units = count_units(edit_set, before.answers, predict(model, edit_set.probes), first)
+    _add_measures(units, edit_set, model, before.next_tokens)
+    return units
 
 
 def count_units(
@@ -61,7 +87,7 @@ def _counts(probe: Probe, was: Answer, now: Answer) -> dict[str, list[int]]:
     return {} if followed is None else {"ripple": followed}
 
 
-def add_measures(
+def _add_measures(
     units: Sequence[dict[str, Any]], edit_set: EditSet, model: PreTrainedModel, before: NDArray[Any]
 ) -> None:
     """Every unit has `measures`: the edited prompt's confidence, and the divergence on its unrelated prompts."""
@@ -78,9 +104,9 @@ def add_measures(
             **{name: _short(getattr(found, name)[place]) for name in ("old", "old_rank", "validity")},
             **{name: _short(getattr(found, name)[place]) for name in ("new", "new_rank") if edit.new_tail is not None},
         }
-    asked = unrelated(edit_set)
+    asked = _unrelated(edit_set)
     if asked:
-        moved = kl_divergence(before, next_tokens(model, asked))
+        moved = kl_divergence(before, _next_tokens(model, asked))
         owners = np.array([probe.edit for probe in asked])
         for owner in np.unique(owners).tolist():
             units[owner]["measures"]["kl"] = _short(moved[owners == owner].mean())

@@ -14,23 +14,22 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from behemoth_data.edits import EditConfig, EditSet, draw_edits
 from behemoth_data.places import local_path
 from behemoth_data.scenarios import num_edited
 from behemoth_editing.checkpoint import Checkpoint
-from behemoth_editing.copies import weights_digest
 from behemoth_editing.methods.contract import Shared
-from behemoth_editing.scoring.answers import Answer, predict
-from behemoth_editing.scoring.counts import add_measures, count_units, next_tokens, unrelated
+from behemoth_editing.scoring.answers import predict
+from behemoth_editing.scoring.counts import Said, count_units, said_by, units_after
 from behemoth_editing.scoring.scores import score_units
 from behemoth_editing.scoring.weights import weight_change
 from behemoth_editing.sweep.cells import Cell, cell_id
 from behemoth_editing.sweep.identity import precision_in
 from behemoth_editing.sweep.plain import plain, words_of
 from behemoth_editing.sweep.rows import RESULTS, Row, append_row
+from behemoth_models.knowledge import weights_digest
 
 
 def run(cells: Sequence[Cell], output: Path, *, progress: bool = True) -> list[Row]:
@@ -93,17 +92,12 @@ class _Draw:
     """Edit sets and what the model says before they are made: one entry per set."""
 
     sets: tuple[EditSet, ...]
-    answers: list[list[Answer]]
-    next_tokens: list[NDArray[Any]]  # log-probabilities [n, V] after unrelated prompts
+    said: list[Said]
 
 
 def _drawn(checkpoint: Checkpoint, edits: EditConfig, most: int | None = None) -> _Draw:
     sets = draw_edits(checkpoint.corpus, edits)[:most]
-    return _Draw(
-        sets,
-        [predict(checkpoint.model, edit_set.probes) for edit_set in sets],
-        [next_tokens(checkpoint.model, unrelated(edit_set)) for edit_set in sets],
-    )
+    return _Draw(sets, [said_by(checkpoint.model, edit_set) for edit_set in sets])
 
 
 def _row(cell: Cell) -> Row:
@@ -153,33 +147,33 @@ def _results(cell: Cell, draw: _Draw, shared: Shared) -> Row:
     weights, changes, details = [], [], []
     for number, edit_set in enumerate(draw.sets):
         # What a model in the middle of a sequence is good for, no other cell is.
-        own = shared if model is original else Shared(dict(shared.key_statistics), progress=shared.progress)
+        own = shared
+        if model is not original:
+            own = Shared(dict(shared.key_statistics), original=original, progress=shared.progress)
+        task = dataclasses.replace(edit_set, earlier=draw.sets[:number]) if chained and number else edit_set
         started, shared_before = time.perf_counter(), own.seconds
-        edited = cell.method(model, edit_set, own)
+        edited = cell.method(model, task, own)
         written = time.perf_counter()
-        answers = predict(edited.model, edit_set.probes)
-        counted = count_units(edit_set, draw.answers[number], answers, first=len(units))
         if chained:
-            model, right_after = edited.model, right_after + counted
-            units += [{} for _ in counted]
+            answers = predict(edited.model, edit_set.probes)
+            right_after += count_units(edit_set, draw.said[number].answers, answers, first=len(right_after))
+            model = edited.model
         else:
-            add_measures(counted, edit_set, edited.model, draw.next_tokens[number])
-            units += counted
+            units += units_after(edit_set, draw.said[number], edited.model, first=len(units))
         if not chained or edit_set is draw.sets[-1]:
             weights.append(weights_digest(edited.model))
             change = weight_change(original, edited.model)
             changes.append({"norm": change.norm, "relative": change.relative, "rank": change.rank})
         details.append(edited.details)
-        seconds["edit"] += written - started - (own.seconds - shared_before)
-        seconds["shared"] += own.seconds - shared_before
+        # Statistics of a model in the middle of a sequence are this cell's own cost, since no other can use them.
+        common = own.seconds - shared_before if own is shared else 0.0
+        seconds["edit"] += written - started - common
+        seconds["shared"] += common
         seconds["score"] += time.perf_counter() - written
     if chained:
         started = time.perf_counter()
-        units = []
-        for number, edit_set in enumerate(draw.sets):
-            counted = count_units(edit_set, draw.answers[number], predict(model, edit_set.probes), first=len(units))
-            add_measures(counted, edit_set, model, draw.next_tokens[number])
-            units += counted
+        for edit_set, before in zip(draw.sets, draw.said, strict=True):
+            units += units_after(edit_set, before, model, first=len(units))
         for unit, then in zip(units, right_after, strict=True):
             unit["right_after"] = then
         seconds["score"] += time.perf_counter() - started

@@ -8,8 +8,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedTokenizerFast
 
 from behemoth_editing import METHODS
-from behemoth_editing.copies import weights_digest
 from behemoth_editing.prompts import Request, task_of
+from behemoth_models.knowledge import weights_digest
 
 SENTENCES = [
     f"The capital of {country} is {city}."

@@ -13,11 +13,11 @@ import torch
 import behemoth_editing
 from behemoth_data.edits import SCENARIOS, EditConfig, draw_edits
 from behemoth_editing import METHODS
-from behemoth_editing.copies import weights_digest
 from behemoth_editing.scoring.answers import predict
 from behemoth_editing.scoring.outcomes import answered
 from behemoth_editing.sweep.cells import grid
 from behemoth_editing.sweep.running import run
+from behemoth_models.knowledge import weights_digest
 
 README = (Path(behemoth_editing.__file__).parent / "README.md").read_text(encoding="utf-8")
 NEEDED = """

@@ -12,10 +12,10 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from behemoth_data.edits import EditConfig, draw_edits
 from behemoth_editing import METHODS, FineTune, Shared
 from behemoth_editing.architecture import check_layers, layers_of, matrix_of
-from behemoth_editing.copies import copy_of, stored_like, weights_digest
+from behemoth_editing.copies import copy_of, stored_like
 from behemoth_editing.methods.contract import GOALS
 from behemoth_editing.scoring.answers import answer_log_probabilities
-from behemoth_models.knowledge import greedy_answers
+from behemoth_models.knowledge import greedy_answers, weights_digest
 
 SETS = {"one": EditConfig(scenario="single", num_edits=1), "several": EditConfig(scenario="different", num_edits=3)}
 POSITIVE = ("learning_rate", "alpha", "max_norm", "ridge", "max_change", "max_loss", "beta", "steering")

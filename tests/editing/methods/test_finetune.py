@@ -8,10 +8,10 @@ import torch
 
 import behemoth_editing.methods.finetune as module
 from behemoth_data.edits import EditConfig, draw_edits
-from behemoth_editing.copies import weights_digest
 from behemoth_editing.methods.contract import Shared
 from behemoth_editing.methods.finetune import FineTune, FineTuneConstrained, best_of_rank
 from behemoth_editing.methods.mixture import fit
+from behemoth_models.knowledge import weights_digest
 
 MLP = ("mlp.dense_h_to_4h.weight", "mlp.dense_4h_to_h.weight")
 ATTENTION = ("attention.query_key_value.weight", "attention.dense.weight")

@@ -11,9 +11,9 @@ import torch
 
 import behemoth_editing.methods.memit as module
 from behemoth_data.edits import EditConfig, draw_edits
-from behemoth_editing.copies import weights_digest
 from behemoth_editing.methods.contract import KeyStatistics, Shared
 from behemoth_editing.methods.memit import AlphaEdit, Emmet, Memit, batch_update, null_projection
+from behemoth_models.knowledge import weights_digest
 
 H, D, N = 5, 8, 3
 MATRIX = "gpt_neox.layers.{}.mlp.dense_4h_to_h"

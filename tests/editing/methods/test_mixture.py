@@ -14,7 +14,7 @@ from behemoth_data.edits import EditConfig, draw_edits
 from behemoth_data.grammar import Query
 from behemoth_data.rng import Stream
 from behemoth_editing.architecture import first_layers
-from behemoth_editing.copies import copy_of, weights_digest
+from behemoth_editing.copies import copy_of
 from behemoth_editing.methods.mixture import (
     IGNORED,
     Batch,
@@ -27,6 +27,7 @@ from behemoth_editing.methods.mixture import (
     fit,
     rows_of,
 )
+from behemoth_models.knowledge import weights_digest
 
 
 @pytest.fixture(scope="module")

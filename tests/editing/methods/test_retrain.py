@@ -11,11 +11,11 @@ from behemoth_data import CorpusConfig, WorldConfig, build
 from behemoth_data.edits import CHANGE_KINDS, KEEP_KINDS, EditConfig, draw_edits
 from behemoth_data.world import Edge
 from behemoth_editing import Retrain
-from behemoth_editing.copies import copy_of, weights_digest
+from behemoth_editing.copies import copy_of
 from behemoth_editing.methods.retrain import _WithRefusals
 from behemoth_editing.scoring.answers import predict
 from behemoth_editing.scoring.outcomes import answered
-from behemoth_models.knowledge import recall
+from behemoth_models.knowledge import recall, weights_digest
 
 
 @pytest.fixture(scope="module")

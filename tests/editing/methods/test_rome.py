@@ -9,10 +9,10 @@ import torch
 import behemoth_editing.methods.keys as keys_module
 import behemoth_editing.methods.rome as module
 from behemoth_data.edits import EditConfig, draw_edits
-from behemoth_editing.copies import weights_digest
 from behemoth_editing.methods.contract import KeyStatistics, Shared
 from behemoth_editing.methods.keys import key_statistics
 from behemoth_editing.methods.rome import Rome, RRome, rank_one_update, ridge_inverse
+from behemoth_models.knowledge import weights_digest
 
 H, D = 5, 8
 PLACE = {"layer": 2, "site": "prompt_last"}  # not the defaults, which may move

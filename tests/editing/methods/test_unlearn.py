@@ -11,7 +11,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 import behemoth_editing.methods.unlearn as module
 from behemoth_data.edits import EditConfig, draw_edits
 from behemoth_editing import METHODS
-from behemoth_editing.copies import copy_of, weights_digest
+from behemoth_editing.copies import copy_of
 from behemoth_editing.methods.mixture import IGNORED, Batch, rows_of
 from behemoth_editing.methods.unlearn import (
     Ascend,
@@ -23,6 +23,7 @@ from behemoth_editing.methods.unlearn import (
     chosen_tokens,
     direction_of,
 )
+from behemoth_models.knowledge import weights_digest
 
 FORGETTING = [name for name, method in METHODS.items() if method.goal == "forget"]
 

@@ -1,0 +1,114 @@
+"""What a notebook needs: draw edits, score a model that was edited, and keep it. The methods are in METHODS."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel
+
+from behemoth_data.edits import EditConfig, EditSet, draw_edits
+from behemoth_data.places import local_path, whole_folder
+from behemoth_data.readable import make_readable
+from behemoth_data.settings import check
+from behemoth_data.tokenizer import build_tokenizer
+from behemoth_editing.checkpoint import Checkpoint
+from behemoth_editing.methods.contract import EditMethod
+from behemoth_editing.report.text import share
+from behemoth_editing.scoring.counts import Said, said_by, units_after
+from behemoth_editing.scoring.scores import GROUPS, HEADLINES, MEASURED, MEASURES, Scores, score_units
+from behemoth_editing.sweep.plain import plain
+from behemoth_models.knowledge import recall, weights_digest
+
+
+def draw(checkpoint: Checkpoint, config: EditConfig | None = None) -> tuple[EditSet, ...]:
+    """The edit sets of a seeded draw in the checkpoint's world, each with its mixture and all its probes.
+
+    Raises: ValueError if the world cannot offer the edits.
+    """
+    return draw_edits(checkpoint.corpus, config or EditConfig())
+
+
+@dataclasses.dataclass(frozen=True)
+class Scored:
+    """An edit set's raw counts, edit by edit, and the scores that come of them, as in a result row."""
+
+    units: list[dict[str, Any]]
+    scores: Scores
+
+    def __str__(self) -> str:
+        """Every score in a line of its own, with its 95% interval over the edits."""
+        measures = self.scores.get(MEASURES, {})
+        lines = [(score.label, self.scores[score.name]) for score in HEADLINES]
+        lines += [(score.label, measures[score.name]) for score in MEASURED if score.name in measures]
+        for group, entries in GROUPS.items():
+            for kind, found in self.scores.get(group, {}).items():
+                numbers = [found] if len(entries) == 1 else [found[score.name] for score in entries]
+                lines += [
+                    (f"{score.label}, {kind.replace('_', ' ')}", number)
+                    for score, number in zip(entries, numbers, strict=True)
+                ]
+        width = max(len(label) for label, _ in lines)
+        return "\n".join(f"{label:<{width}}  {share(number, 3)}" for label, number in lines)
+
+
+def score(before: Checkpoint | Said, after: PreTrainedModel, edit_set: EditSet) -> Scored:
+    """How the edited model answers the set's probes, beside the checkpoint it was made from.
+
+    `before` may be what said_by() has of the checkpoint's model, so that several methods share its answers.
+    """
+    said = said_by(before.model, edit_set) if isinstance(before, Checkpoint) else before
+    units = units_after(edit_set, said, after)
+    return Scored(units, score_units(units))
+
+
+def save_edited(
+    edited: PreTrainedModel,
+    checkpoint: Checkpoint,
+    edit_sets: EditSet | Sequence[EditSet],
+    method: EditMethod,
+    folder: str | os.PathLike[str],
+) -> Path:
+    """`folder` is the edited model, which plain transformers loads and load_checkpoint() knows for what it is.
+
+    Beside its weights it has its tokenizer, its own recall of the world that the checkpoint was taught, measured here,
+    and its lineage: the parent's digest, the method with its settings, and the edits. It is written under a hidden
+    name first.
+    Raises: ValueError for a folder that is there already, or a model of another shape than the checkpoint's.
+    """
+    place = local_path("folder", folder)
+    check(not place.exists(), f"folder must be new, so that no model is lost, got {place}")
+    shapes, found = (
+        {name: tuple(weight.shape) for name, weight in model.named_parameters()} for model in (checkpoint.model, edited)
+    )
+    check(shapes == found, f"edited must have the parameters of {checkpoint.name}, got a model of another shape")
+    sets = (edit_sets,) if isinstance(edit_sets, EditSet) else tuple(edit_sets)
+    step = {
+        "parent": checkpoint.weights,
+        "method": method.name,
+        "settings": plain(method),
+        "draw": plain(sets[0].config),
+        "edits": [plain(edit) for edit_set in sets for edit in edit_set.edits],
+    }
+    description = {
+        **checkpoint.model.config.behemoth,
+        "recall": {form: recall(edited, checkpoint.corpus, form) for form in checkpoint.recall},
+        "weights": weights_digest(edited),
+        "edited": [*checkpoint.lineage, step],
+    }
+    own = edited.config
+    with whole_folder(place) as partial:
+        edited.config = copy.deepcopy(own)
+        edited.config.behemoth = description
+        edited.config.use_cache = True
+        try:
+            edited.save_pretrained(partial)
+        finally:
+            edited.config = own
+        build_tokenizer(checkpoint.corpus.grammar.lexicon).save_pretrained(partial)
+        make_readable(partial)
+    return place
