@@ -12,6 +12,7 @@ from behemoth_data.corpus import Corpus
 from behemoth_data.grammar import Query, ends_in_object
 from behemoth_data.rng import Stream
 from behemoth_data.scenarios import RELATION_SCENARIOS, SCENARIOS, Edit, EditConfig, draw
+from behemoth_data.settings import check
 from behemoth_data.surroundings import Pool, Surroundings, capped
 from behemoth_data.world import Edge, Fact
 
@@ -133,6 +134,41 @@ def draw_edits(corpus: Corpus, config: EditConfig) -> tuple[EditSet, ...]:
         _edit_set(corpus, config, edits, number, together or [edit.fact.head for edit in edits])
         for number, edits in enumerate(sets)
     )
+
+
+def edit_set_of(corpus: Corpus, edits: Sequence[Edit], config: EditConfig | None = None) -> EditSet:
+    """These edits, made together, with what methods may read and all the probes, as if they had been drawn.
+
+    `config` says how large the mixture and the probes are, and its seed which facts they hold; its scenario is
+    "single" for one edit, or "different".
+    Raises: ValueError for no edits, edits of several relations or tables, two of one fact, a fact that is not true, or
+    a new object that the world does not have or that changes nothing.
+    """
+    check(len(edits) > 0, "edits must hold at least 1 edit, got 0")
+    first = edits[0].fact
+    config = dataclasses.replace(
+        config or EditConfig(),
+        scenario="single" if len(edits) == 1 else "different",
+        num_edits=len(edits),
+        edge=first.edge.label,
+        relation=first.relation,
+    )
+    truth = corpus.world.true_tails([edit.fact for edit in edits])
+    for edit, true in zip(edits, truth, strict=True):
+        fact = edit.fact
+        check(
+            (fact.edge, fact.relation) == (first.edge, first.relation),
+            f"edits must be of one relation of one table, got {first} and {fact}",
+        )
+        check(fact.tail == true, f"fact must be true in the world, whose object is {true}, got {fact}")
+        bound = corpus.world.num_tails(fact.edge, fact.relation)
+        check(
+            edit.new_tail is not None and 0 <= edit.new_tail < bound and edit.new_tail != true,
+            f"new_tail must lie in [0, {bound}) and not be {true}, the object there is, got {edit.new_tail}",
+        )
+    heads = [edit.fact.head for edit in edits]
+    check(len(set(heads)) == len(heads), f"edits must each be of another subject, got {heads}")
+    return _edit_set(corpus, config, list(edits), 0, heads)
 
 
 def _edit_set(corpus: Corpus, config: EditConfig, edits: list[Edit], number: int, touched: Collection[int]) -> EditSet:

@@ -177,6 +177,20 @@ class Lexicon:
         """The word of one id."""
         return self.decode(self.encode(role, id, group))
 
+    def id_of(self, role: Role, word: str, group: int = 0) -> int:
+        """The id that a word of this role stands for; group is its relation where each has words of its own.
+
+        Raises: ValueError for a word that the role does not have.
+        """
+        tokens = [self.token_ids.get(part, -1) for part in word.split()]
+        if len(tokens) == self.width(role):
+            found = np.flatnonzero((self.encode(role, np.arange(self._num_ids(role)), group) == tokens).all(axis=1))
+            if len(found):
+                return int(found[0])
+        raise ValueError(
+            f"{role.name.lower()} must be a word of the world, such as {self.word(role, 0, group)!r}, got {word!r}"
+        )
+
     def _plan(self, role: Role, start: int) -> _Words:
         if self._natural:
             return self._plan_natural(role, start)

@@ -16,7 +16,7 @@ from behemoth_editing.methods.outside import check_method, method_named
 from behemoth_editing.methods.retrain import Retrain
 from behemoth_editing.methods.rome import Rome, RRome
 from behemoth_editing.methods.unlearn import GradDiff, GradientAscent, Npo, Refusal, Rmu, SimNpo
-from behemoth_editing.toolkit import Scored, draw, save_edited, score
+from behemoth_editing.toolkit import Scored, draw, edit_fact, save_edited, score
 
 __all__ = [
     "METHODS",
@@ -42,6 +42,7 @@ __all__ = [
     "SimNpo",
     "check_method",
     "draw",
+    "edit_fact",
     "load_checkpoint",
     "method_named",
     "save_edited",

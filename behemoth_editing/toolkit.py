@@ -11,11 +11,13 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from behemoth_data.edits import EditConfig, EditSet, draw_edits
+from behemoth_data.edits import Edit, EditConfig, EditSet, draw_edits, edit_set_of
+from behemoth_data.lexicon import EDGE_ROLES, Role
 from behemoth_data.places import local_path, whole_folder
 from behemoth_data.readable import make_readable
 from behemoth_data.settings import check
 from behemoth_data.tokenizer import build_tokenizer
+from behemoth_data.world import Edge
 from behemoth_editing.checkpoint import Checkpoint
 from behemoth_editing.methods.contract import EditMethod
 from behemoth_editing.report.text import share
@@ -31,6 +33,33 @@ def draw(checkpoint: Checkpoint, config: EditConfig | None = None) -> tuple[Edit
     Raises: ValueError if the world cannot offer the edits.
     """
     return draw_edits(checkpoint.corpus, config or EditConfig())
+
+
+def edit_fact(
+    checkpoint: Checkpoint,
+    subject: str | int,
+    relation: str | int,
+    new_object: str | int,
+    *,
+    edge: Edge = Edge.SUBJECT_OBJECT,
+    config: EditConfig | None = None,
+) -> EditSet:
+    """One edit of a fact of your choice, by words or by ids, with its mixture and all its probes.
+
+    In another table than SUBJECT_OBJECT, subject and object are what stands first and last there. `config` says how
+    large the mixture and the probes are, and its seed which facts they hold.
+    Raises: ValueError for a word or an id that the world does not have, or a new object that the fact has already.
+    """
+    corpus = checkpoint.corpus
+    lexicon, (head_role, relation_role, tail_role) = corpus.grammar.lexicon, EDGE_ROLES[edge]
+
+    def found(role: Role, given: str | int, group: int = 0) -> int:
+        return lexicon.id_of(role, given, group) if isinstance(given, str) else given
+
+    place = found(relation_role, relation)
+    head = found(head_role, subject, place if head_role is Role.OBJECT else 0)
+    fact = corpus.world.fact(edge, head, place)
+    return edit_set_of(corpus, [Edit(fact, found(tail_role, new_object, place))], config)
 
 
 @dataclasses.dataclass(frozen=True)
