@@ -1,6 +1,7 @@
 """Facts about sweeps: what is counted, what a row says, and that an interrupted sweep ends like any other."""
 
 import dataclasses
+import itertools
 import json
 import os
 import stat
@@ -500,6 +501,7 @@ def whole_prompts(monkeypatch):
             return [(int(model(input_ids=ids).logits[0, -1].argmax()),) for ids in asked]
 
     monkeypatch.setattr(module, "predict", ask)
+    monkeypatch.setattr("behemoth_editing.scoring.counts.predict", ask)
 
 
 def test_each_step_of_a_sequence_edits_what_the_last_one_left(checkpoint, tmp_path, whole_prompts):
@@ -529,6 +531,58 @@ def test_statistics_of_models_within_a_sequence_are_not_kept(checkpoint, tmp_pat
     own, later = kept
     assert len(own.key_statistics) == 2
     assert len(later.key_statistics) == 3  # layer 1 has the keys it had, layer 2 others
+
+
+def test_statistics_within_a_sequence_are_a_cost_of_its_edits(checkpoint, tmp_path, monkeypatch):
+    """Statistics of the original may serve other cells; those of an edited model serve this cell alone."""
+
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Costly(Watcher):
+        def __call__(self, model, task, shared=None):
+            shared.seconds += 100.0  # as if so much of the call had gone into statistics
+            return super().__call__(model, task, shared)
+
+    clock = itertools.count(0, 1000)
+    monkeypatch.setattr(module.time, "perf_counter", lambda: float(next(clock)))
+    config = dataclasses.replace(EDITS, scenario="sequence", num_edits=3)
+    (row,) = run([Cell(checkpoint, Costly(), config)], tmp_path, progress=False)
+    assert row["error"] is None
+    assert row["seconds"]["shared"] == 100.0  # of the first step
+    assert row["seconds"]["edit"] == 3 * 1000.0 - 100.0
+
+
+def test_task_in_a_sequence_has_those_before_it(checkpoint, tmp_path):
+    seen = []
+
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Looking(Watcher):
+        def __call__(self, model, task, shared=None):
+            seen.append((task.edits, [earlier.edits for earlier in task.earlier], shared.original))
+            return super().__call__(model, task, shared)
+
+    for scenario in ("sequence", "single"):
+        run(
+            [Cell(checkpoint, Looking(), dataclasses.replace(EDITS, scenario=scenario, num_edits=3))],
+            tmp_path / scenario,
+        )
+    edits = [own for own, *_ in seen]
+    assert [earlier for _, earlier, _ in seen] == [[], edits[:1], edits[:2], [], [], []]
+    assert [original is checkpoint.model for *_, original in seen] == [False, True, True, False, False, False]
+
+
+@pytest.mark.parametrize("method", [Rome(layer=2, steps=3), Memit(layers=(1, 2), steps=3)], ids=["rome", "memit"])
+def test_statistics_may_stay_those_of_the_original(method, checkpoint, tmp_path):
+    digests = {}
+    for scenario in ("sequence", "single"):
+        config = dataclasses.replace(EDITS, scenario=scenario, num_edits=2)
+        for of in ("given", "original"):
+            cell = Cell(checkpoint, dataclasses.replace(method, statistics_of=of), config)
+            (row,) = run([cell], tmp_path / f"{scenario}-{of}", progress=False)
+            assert row["error"] is None
+            digests[scenario, of] = row["weights"]["after"]
+    assert digests["single", "given"] == digests["single", "original"]
+    # Rome's keys lie below what its first edit wrote; memit's second layer reads what its first one left.
+    assert (digests["sequence", "given"] == digests["sequence", "original"]) == (method.name == "rome")
 
 
 @pytest.mark.parametrize("scenario", ["forget", "refuse"])
@@ -644,7 +698,7 @@ def test_impossible_cell_is_refused_before_any_runs(checkpoint, cells, monkeypat
     def run_nothing(*_):
         raise AssertionError("no model may be asked")
 
-    monkeypatch.setattr(module, "predict", run_nothing)
+    monkeypatch.setattr("behemoth_editing.scoring.counts.predict", run_nothing)
     with pytest.raises(ValueError, match=message):
         check_cells([*cells, Cell(checkpoint, *bad)])
     check_cells(cells)
