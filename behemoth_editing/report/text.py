@@ -64,16 +64,14 @@ def table(rows: Sequence[Row]) -> str:
 
 def _beside(summary: Summary) -> list[str]:
     """What else became of the edited facts, and which facts that depend on them followed: a line each."""
-    lines = [
-        f"{score.label} {share(summary.score(score.name))}"
-        for score in HEADLINES
-        if not score.first and summary.score(score.name) is not None
-    ]
-    lines += [f"{kind} {share(outcome_share(score, 'followed'))}" for kind, score in summary.kinds("ripple").items()]
+    lines = [f"{kind} {share(outcome_share(score, 'followed'))}" for kind, score in summary.kinds("ripple").items()]
     if (forgotten := summary.kinds("forgetting").get("edited")) is not None:
         lines += [f"{score.label} {share(forgotten[score.name])}" for score in GROUPS["forgetting"]]
     if (then := summary.kinds("right_after")) != {}:
         lines.append(f"right after itself {share(then['edit_success'])}")
+    for score in HEADLINES:
+        if not score.first and summary.score(score.name) is not None:
+            lines.append(f"{score.label} {share(summary.score(score.name))}")
     return lines
 
 

@@ -7,7 +7,10 @@ import pyarrow as pa
 import pytest
 import yaml
 
-from behemoth_editing.report.dataset import HEADLINES, result_table, write_results_dataset
+from behemoth_editing.report.dataset import column_of, result_table, write_results_dataset
+from behemoth_editing.scoring.scores import HEADLINES, MEASURED
+
+COLUMNS = [column_of(score) for score in (*HEADLINES, *MEASURED)]
 
 SCORE = {"value": 0.75, "low": 0.5, "high": 1.0, "count": 4}
 
@@ -104,7 +107,7 @@ def test_words_of_a_method_or_an_error_hold_no_path_of_this_machine():
 def test_failed_cell_has_its_reason_and_no_scores():
     (found,) = result_table([FAILED]).to_pylist()
     assert found["error"] == "ValueError: no"
-    assert all(found[name] is None for name in ("num_units", "seconds_edit", "scores", "units", *HEADLINES))
+    assert all(found[name] is None for name in ("num_units", "seconds_edit", "scores", "units", *COLUMNS))
 
 
 def test_types_do_not_depend_on_the_rows():
@@ -115,13 +118,15 @@ def test_types_do_not_depend_on_the_rows():
     assert not any(pa.types.is_nested(field.type) for field in schema)
 
 
-def test_new_score_with_an_interval_gets_columns_and_any_other_group_stays_in_scores():
-    scores = {**row()["scores"], "forgetting": SCORE, "distance": {"kl": 0.5, "rank": [1, 2]}}
-    table = result_table([row(), row(cell="c1", scores=scores)])
-    assert table["forgetting"].to_pylist() == [None, 0.75]
-    assert table["forgetting_count"].to_pylist() == [None, 4]
+def test_every_score_of_one_number_has_its_columns_and_what_else_a_row_has_stays_in_scores():
+    scores = {**row()["scores"], "collateral_drop": SCORE, "measures": {"kl": SCORE}, "distance": {"rank": [1, 2]}}
+    table = result_table([row(scores={}), row(cell="c1", scores=scores)])
+    for name in ("collateral_drop", "measures_kl"):
+        assert table[name].to_pylist() == [None, 0.75]
+        assert table[f"{name}_count"].to_pylist() == [None, 4]
+    assert set(COLUMNS) <= set(table.column_names)
     assert "distance" not in table.column_names
-    assert json.loads(table["scores"][1].as_py())["distance"] == {"kl": 0.5, "rank": [1, 2]}
+    assert json.loads(table["scores"][1].as_py())["distance"] == {"rank": [1, 2]}
 
 
 def test_new_field_of_a_row_is_kept_in_other():
@@ -177,7 +182,8 @@ def test_card_counts_the_rows_and_shows_the_pooled_scores(tmp_path):
     assert info["download_size"] == (tmp_path / "r" / "results.parquet").stat().st_size
     assert "2 rows, 1 of them cells that failed" in card
     # By hand: one edit of one, and one of two facts still right.
-    assert "| single | rome | 1 | 1.00 [" in card
+    assert "| single | rome | 1 | 1.000 [" in card
+    assert all(score.label in card for score in HEADLINES)
     assert 'load_dataset("r", split="test")  # the path of this folder, or its name on the Hub' in card
     assert str(tmp_path) not in card
 

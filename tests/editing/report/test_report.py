@@ -160,9 +160,26 @@ def test_kinds_and_ripple_show_the_numbers_computed_by_hand(sample_page: Page) -
     assert same_subject[4:] == ["10", "2"]
     # None of 4 edits did harm: the exact lower bound is 0.025 ** (1 / 4).
     assert unrelated[3:] == ["1.000 [0.398, 1.000]", "20", "0"]
-    ripple = next(row for row in sample_page.tables[2] if row[1] == "rome")
+    ripple = next(row for row in sample_page.tables[3] if row[1] == "rome")
     assert [cell.split(" ")[0] for cell in ripple[3:6]] == ["0.500", "0.250", "0.250"]
     assert ripple[6:] == ["4", "0"]
+
+
+def test_measures_are_shown_on_the_page_in_tables_and_on_the_terminal(tmp_path: Path) -> None:
+    units = [
+        {"edit": 0, "change": {"edited": [1, 1]}, "keep": {}, "ripple": {}, "measures": {"new": 0.75, "kl": 2.0}},
+        {"edit": 1, "change": {"edited": [1, 1]}, "keep": {}, "ripple": {}, "measures": {"new": 0.25, "kl": 4.0}},
+    ]
+    rows = [result("rome", "single", 0, units=units)]
+    shown = next(found for found in Page(page(rows)).tables if "p(new)" in found[0])
+    values = dict(zip(shown[0], shown[1], strict=True))
+    assert (values["p(new)"].split()[0], values["KL"].split()[0], values["p(old)"]) == ("0.500", "3.000", "-")
+    assert re.search(r"rome +single +0\.50 .* - +- +- +- +3\.00", table(rows))
+    write_report([write(tmp_path / "in", rows)], tmp_path / "out")
+    with (tmp_path / "out/summary.csv").open(encoding="utf-8") as file:
+        (line,) = csv.DictReader(file)
+    assert (line["new"], line["kl"], line["kl_count"], line["validity"]) == ("0.5", "3", "2", "")
+    assert "| 3.000 [" in (tmp_path / "out/measures.md").read_text(encoding="utf-8")
 
 
 def test_page_is_well_formed(sample_page: Page) -> None:
@@ -214,7 +231,7 @@ def test_failed_cells_are_listed_with_their_error(sample_page: Page) -> None:
     assert "ValueError: <script>" in sample_page.words  # as text, not as an element
     lora = [row for row in sample_page.tables[0] if row[0] == "lora"]
     assert [row[-1] for row in lora] == ["0, 1", "0 (1 failed)"]
-    cells = [row for found in sample_page.tables[3:7] for row in found[1:]]
+    cells = [row for found in sample_page.tables[4:8] for row in found[1:]]
     assert len(cells) == 8  # every cell has a row, failed or not
 
 

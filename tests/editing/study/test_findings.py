@@ -19,7 +19,7 @@ from behemoth_editing.report.judgement import FAILS, HOLDS, OPEN, Verdict
 from behemoth_editing.report.page import page
 from behemoth_editing.report.summaries import summaries
 from behemoth_editing.report.tables import verdict_overview
-from behemoth_editing.study.findings import FINDINGS, verdicts
+from behemoth_editing.study.findings import FINDINGS, judge, verdicts
 from behemoth_editing.study.setups import setups
 
 Row = dict[str, Any]
@@ -401,11 +401,11 @@ def test_a_set_up_has_its_smallest_rank_and_what_the_highest_costs() -> None:
 def test_one_set_up_alone_is_compared_with_nothing() -> None:
     rows = curve(GOOD)
     assert setups(summaries(rows)) == []
-    assert 'id="setups"' not in page(rows)
+    assert 'id="setups"' not in page(rows, judge=judge)
 
 
 def test_the_page_has_a_row_for_every_set_up() -> None:
-    text = page(curve(GOOD) + curve(POOR, retain="none"))
+    text = page(curve(GOOD) + curve(POOR, retain="none"), judge=judge)
     rows = text[text.index('id="setups"') :].split("<tbody>")[1].split("</tbody>")[0]
     assert rows.count("<tr>") == 2
     assert "<td>retain none</td><td>1, 8, full</td><td>none</td>" in rows
@@ -414,7 +414,7 @@ def test_the_page_has_a_row_for_every_set_up() -> None:
 def test_the_overview_has_every_finding_and_the_worlds_that_most_of_them_speak_of() -> None:
     scores = {1: (1.0, 1.0), 64: (1.0, 1.0)}
     rows = curve(scores) + curve(scores, structure="nested") + curve(scores, scenario="forget", structure="correlated")
-    header, _, *lines = verdict_overview(verdicts(summaries(rows))).splitlines()
+    header, _, *lines = verdict_overview(judge(summaries(rows))).splitlines()
     assert header == "| finding | independent | nested |"
     (line,) = [line for line in lines if line.startswith("| **F2a**")]
     assert line.count(f"**{FAILS}**: lora, layers 2+3 (1.000 [") == 2

@@ -104,7 +104,7 @@ def test_address_in_memory_is_no_part_of_an_object():
 
 
 def test_order_of_a_set_does_not_depend_on_the_process():
-    code = "from behemoth_editing.plain import plain; print(plain({'a', 'b', 'c', 'd', 1.5}))"
+    code = "from behemoth_editing.sweep.plain import plain; print(plain({'a', 'b', 'c', 'd', 1.5}))"
     said = {
         subprocess.run(
             [sys.executable, "-c", code], env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)},
