@@ -11,7 +11,7 @@ PACKAGES := behemoth_data behemoth_models behemoth_editing behemoth_hub behemoth
 STUDY := study/tiny
 OFFLINE := HF_HUB_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1
 .DEFAULT_GOAL := help
-.PHONY: help setup demo study test lint types check constraints lowest clean
+.PHONY: help setup demo study test lint types check docs gallery constraints lowest clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -32,8 +32,8 @@ demo: | $(STAMP)  ## run the main job on a small nested world: data, training, e
 	$(OFFLINE) $(BIN)/behemoth demo
 
 # It goes on where it was stopped, and does nothing but the report again once it is complete.
-study: | $(STAMP)  ## put the paper's findings to the test: 24 models, some 1,500 cells; README gets the verdicts
-	$(OFFLINE) $(BIN)/python scripts/study.py recipes/study_tiny.yaml --output_dir $(STUDY) --readme README.md
+study: | $(STAMP)  ## put the paper's findings to the test: 24 models, some 1,500 cells; docs/results.md gets the verdicts
+	$(OFFLINE) $(BIN)/python scripts/study.py recipes/study_tiny.yaml --output_dir $(STUDY) --readme docs/results.md
 	@echo "The study is complete: open $(STUDY)/report/index.html; the verdicts are in $(STUDY)/verdicts.md"
 
 test: $(STAMP)  ## run the tests, on all cores
@@ -47,6 +47,12 @@ types: $(STAMP)  ## mypy --strict on the packages
 	$(BIN)/mypy --strict
 
 check: lint types test  ## lint, types and tests
+
+docs: $(STAMP)  ## build the site into site/; a broken link or anchor fails
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+gallery: $(STAMP)  ## rewrite docs/gallery.md from the code
+	$(BIN)/python tools/gallery.py --output docs/gallery.md
 
 constraints: $(STAMP)  ## rewrite constraints.txt from what .venv holds now
 	@sed -n '/^#/p' constraints.txt > $(VENV)/constraints.txt
@@ -68,6 +74,6 @@ lowest: $(STAMP)  ## rewrite constraints-lowest.txt: the oldest versions that py
 	@mv $(VENV)/constraints-lowest.txt constraints-lowest.txt
 
 clean:  ## remove what the demo, the tests and the build wrote; .venv and the study stay
-	rm -rf behemoth runs/demo-nested results/demo report build dist *.egg-info \
+	rm -rf behemoth runs/demo-nested results/demo report site build dist *.egg-info \
 	  .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find $(PACKAGES) scripts tools tests -name __pycache__ -prune -exec rm -rf {} +

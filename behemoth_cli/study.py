@@ -59,8 +59,8 @@ from behemoth_models.training import train
 _SWEEP_SECTIONS = ("sweep", *METHODS)
 _POLL_SECONDS = 2.0
 _MARKS = ("<!-- study -->", "<!-- end of study -->")
-# What a README shows of a study's report: the copy's name, and the figure's.
-_README_FIGURES = {
+# What a page such as docs/results.md shows of a study's report: the copy's name, and the figure's.
+_PAGE_FIGURES = {
     "study-ranks.svg": "ranks-*-different-*-independent*.svg",
     "study-layers.svg": "layers-*-different-*-independent*.svg",
 }
@@ -78,7 +78,7 @@ class StudyArguments:
     readme: str = place(
         "",
         "Markdown file with the lines <!-- study --> and <!-- end of study -->: the verdicts go between them, and two "
-        "figures into docs/ beside it; empty: none",
+        "figures beside it; empty: none",
     )
     dry_run: bool = setting(False, "only count the models and the cells of every sweep")
 
@@ -407,7 +407,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth study") -> Non
         table = f"{verdict_table(judged)}\n{note}\n"
         (output / "verdicts.md").write_text(table, encoding="utf-8", newline="\n")
         if arguments.readme:
-            _into_readme(Path(arguments.readme), f"{verdict_overview(judged)}\n{note}\n", output / "report" / "figures")
+            _into_page(Path(arguments.readme), f"{verdict_overview(judged)}\n{note}\n", output / "report" / "figures")
     print(table)
     failed = [row for row in rows if row["error"] is not None]
     for row in failed:
@@ -417,23 +417,21 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth study") -> Non
         raise SystemExit(1)
 
 
-def _into_readme(readme: Path, verdicts: str, figures: Path) -> None:
-    """The part of the file between the two marks is the verdicts and two figures, which are in docs/ beside it."""
-    text = readme.read_text(encoding="utf-8")
+def _into_page(page: Path, verdicts: str, figures: Path) -> None:
+    """The part of the file between the two marks is the verdicts and two figures, which are in its folder."""
+    text = page.read_text(encoding="utf-8")
     before, _, rest = text.partition(_MARKS[0])
     _, _, after = rest.partition(_MARKS[1])
-    parts = [before + _MARKS[0], verdicts]
-    for name, pattern in _README_FIGURES.items():
+    parts = [before + _MARKS[0], "", verdicts]
+    for name, pattern in _PAGE_FIGURES.items():
         for drawn in sorted(figures.glob(pattern))[:1]:
-            picture = readme.parent / "docs" / name
-            picture.parent.mkdir(exist_ok=True)
-            shutil.copyfile(drawn, picture)
+            shutil.copyfile(drawn, page.with_name(name))
             label = re.search(r'aria-label="([^"]*)"', drawn.read_text(encoding="utf-8"))
             alt = ". ".join(html.unescape(label[1]).split(". ")[:2]) if label else name  # not every number
-            parts.append(f"![{alt}](docs/{name})\n")
-    partial = readme.with_name(f"{readme.name}.partial")
+            parts.append(f"![{alt}]({name})\n")
+    partial = page.with_name(f"{page.name}.partial")
     partial.write_text("\n".join(parts) + _MARKS[1] + after, encoding="utf-8", newline="\n")
-    partial.replace(readme)
+    partial.replace(page)
 
 
 def _preview(models: Sequence[Model], sweeps: Sequence[Sweep]) -> None:

@@ -87,7 +87,7 @@ def test_citation_names_the_paper() -> None:
 @in_checkout
 def test_constraints_pin_every_dependency_within_its_bounds() -> None:
     pinned = pins()
-    for requirement in declared("models", "editing", "hub", "dask", "trackers", "dev"):
+    for requirement in declared("models", "editing", "hub", "dask", "trackers", "docs", "dev"):
         name = normalised(requirement.name)
         assert name in pinned, f"{requirement.name} is not in constraints.txt"
         assert Version(pinned[name]) in requirement.specifier, requirement
@@ -109,7 +109,7 @@ def test_lowest_constraints_are_the_lower_bounds() -> None:
 def test_extra_for_everything_has_every_extra_for_users() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     (line,) = project["optional-dependencies"]["all"]
-    assert Requirement(line).extras == set(project["optional-dependencies"]) - {"all", "dev"}
+    assert Requirement(line).extras == set(project["optional-dependencies"]) - {"all", "docs", "dev"}
 
 
 @in_checkout

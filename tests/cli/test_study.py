@@ -73,7 +73,7 @@ def test_study_that_is_cut_off_goes_on_and_ends_as_if_it_never_had_been(study, t
     assert "`behemoth study my.yaml --output_dir out`" in table
     assert "behemoth study my.yaml --output_dir out" in (out / "report" / "index.html").read_text(encoding="utf-8")
     said = readme.read_text(encoding="utf-8")
-    assert said.startswith("Before.\n<!-- study -->\n| finding |")
+    assert said.startswith("Before.\n<!-- study -->\n\n| finding |")
     assert said.endswith("<!-- end of study -->\nAfter.\n")
     assert f"3 models, {CELLS} cells; " in said
 
@@ -195,6 +195,18 @@ def test_bad_recipe_is_one_clear_line_and_nothing_is_written(study, tmp_path, ca
     for part in parts:
         assert part in line
     assert [path.name for path in tmp_path.iterdir()] == ["my.yaml"]
+
+
+def test_figures_stand_beside_the_page_that_shows_them(study, tmp_path):
+    figures, page = tmp_path / "figures", tmp_path / "docs" / "results.md"
+    for folder in (figures, page.parent):
+        folder.mkdir()
+    (figures / "ranks-0-different-0-independent.svg").write_text('<svg aria-label="Ten. By rank. 1, 2."/>')
+    page.write_text("Before.\n<!-- study -->old<!-- end of study -->\nAfter.\n", encoding="utf-8")
+    study._into_page(page, "Verdicts.\n", figures)
+    shown = "<!-- study -->\n\nVerdicts.\n\n![Ten. By rank](study-ranks.svg)\n<!-- end of study -->"
+    assert page.read_text(encoding="utf-8") == f"Before.\n{shown}\nAfter.\n"
+    assert sorted(path.name for path in page.parent.iterdir()) == ["results.md", "study-ranks.svg"]
 
 
 def test_readme_without_a_place_for_the_verdicts_is_refused_before_anything_is_trained(study, tmp_path, capsys):
