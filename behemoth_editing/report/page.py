@@ -34,7 +34,7 @@ from behemoth_editing.report.summaries import (
 )
 from behemoth_editing.report.tables import interval_text, spaced, tables_of
 from behemoth_editing.report.text import duration, share
-from behemoth_editing.scoring.scores import HEADLINES, MEASURED, OUTCOMES, SCORES
+from behemoth_editing.scoring.scores import BESIDE, HEADLINES, OUTCOMES, SCORES
 from behemoth_editing.sweep.identity import model_of, shown_rows
 from behemoth_editing.sweep.rows import Row
 
@@ -94,7 +94,7 @@ def _page(
         figures=figures,
         outcomes=OUTCOMES,
         headlines=[score for score in HEADLINES if score.first],
-        measured=MEASURED,
+        beside=BESIDE,
         scores=SCORES,
         by_kind=by_kind,
         forgetting=[

@@ -16,7 +16,7 @@ from behemoth_editing.report.summaries import (
     by_kind,
 )
 from behemoth_editing.report.text import duration, share
-from behemoth_editing.scoring.scores import HEADLINES, MEASURED, Score
+from behemoth_editing.scoring.scores import BESIDE, HEADLINES, MEASURED, Score
 from behemoth_editing.sweep.identity import precision_of
 from behemoth_editing.sweep.rows import PLACE
 
@@ -87,10 +87,9 @@ def _summary_table(found: Sequence[Summary]) -> list[list[str]]:
 
 
 def _measures_table(found: Sequence[Summary]) -> list[list[str]]:
-    lines = [["scenario", "method", *(score.label for score in MEASURED)]]
+    lines = [["scenario", "method", *(score.label for score in BESIDE)]]
     lines += [
-        [summary.place, summary.method, *(share(summary.score(score.name), 3) for score in MEASURED)]
-        for summary in found
+        [summary.place, summary.method, *(share(summary.score(score.name), 3) for score in BESIDE)] for summary in found
     ]
     return lines
 
@@ -188,7 +187,7 @@ def tables_of(found: Sequence[Summary], judged: Judgement) -> dict[str, str]:
         "summary.csv": _summary_csv(found),
         "summary.md": f"{_markdown(summary)}\n{_NOTE}\n",
         "summary.tex": _latex(summary),
-        "measures.md": f"{_markdown(measures)}\n{_legend(MEASURED)}\n",
+        "measures.md": f"{_markdown(measures)}\n{_legend(BESIDE)}\n",
         "measures.tex": _latex(measures),
         "kinds.csv": _kinds_csv(found),
         "kinds.md": _markdown(kinds),

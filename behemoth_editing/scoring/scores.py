@@ -200,6 +200,7 @@ SCORES: tuple[Score, ...] = (
 # Scores of one number each; those of a name under MEASURES; and those kind by kind, by their group.
 HEADLINES = tuple(score for score in SCORES if score.group is None and score.part != MEASURES)
 MEASURED = tuple(score for score in SCORES if score.part == MEASURES)
+BESIDE = (*(score for score in HEADLINES if not score.first), *MEASURED)  # what a first table leaves to a second
 GROUPS = {
     group: tuple(score for score in SCORES if score.group == group)
     for group in dict.fromkeys(score.group for score in SCORES if score.group is not None)
