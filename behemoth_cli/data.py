@@ -3,8 +3,8 @@
 Without a recipe it holds the base world: 10,000 subjects, 4 relations, 100 objects in each. A field that is
 given (in the recipe's sections world, lexicon, corpus and edits, or as an option) applies to every config on top
 of its preset. One that some preset sets applies only to the exported configs whose preset sets it, if there are
-any: --correlation 0.7 changes correlated and leaves independent alone, and --configs nested --correlation 0.7 is
-a nested world with correlation. A field at its default counts as not given.
+any: --world.correlation 0.7 changes correlated and leaves independent alone, and --configs nested --world.correlation
+0.7 is a nested world with correlation. A field at its default counts as not given.
 
 Large worlds: --dask local lets a process per core write the files, --dask ADDRESS the workers of a dask
 scheduler (pip install 'behemoth-bench[dask]'). The files are the same, byte for byte.
@@ -20,8 +20,9 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from behemoth_cli.sections import sections
 from behemoth_cli.settings import Options, one_line_errors, parse, place
-from behemoth_data import CorpusConfig, LexiconConfig, WorldConfig, export, export_tokens, open_tokens
+from behemoth_data import export, export_tokens, open_tokens
 from behemoth_data.behemoth import CONFIG_NAMES, BehemothConfig, corpus_of
 from behemoth_data.exports import ROWS_PER_FILE, read_manifest
 from behemoth_data.settings import check, check_known, setting
@@ -60,12 +61,12 @@ class EditsArguments:
     edit_seeds: int = _published("edit_seeds")
 
 
-SECTIONS = {"world": WorldConfig, "lexicon": LexiconConfig, "corpus": CorpusConfig, "edits": EditsArguments}
+SECTIONS = sections("world", "lexicon", "corpus", "edits")
 
 
 def options(prog: str = "behemoth data") -> Options:
     """What the command line takes."""
-    return Options([DataArguments, *SECTIONS.values()], prog=prog, description=__doc__)
+    return Options({"": DataArguments}, SECTIONS, prog=prog, description=__doc__)
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "behemoth data") -> None:
@@ -76,7 +77,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth data") -> None
     """
     logging.basicConfig(format="%(message)s")
     logging.getLogger("behemoth_data").setLevel(logging.INFO)
-    data, *parts = parse(options(prog), argv, sections=SECTIONS)
+    data, *parts = parse(options(prog), argv)
     overrides = {
         field.name: getattr(part, field.name)
         for part in parts
