@@ -126,7 +126,9 @@ class Options(argparse.ArgumentParser):
         width = max(map(len, self.sections), default=0)
         text = ""
         for title in ("section", "method"):
-            found = {name: at.help for name, at in self.sections.items() if (name in METHOD_SECTIONS) == (title == "method")}
+            found = {
+                name: at.help for name, at in self.sections.items() if (name in METHOD_SECTIONS) == (title == "method")
+            }
             if found:
                 text += f"\n{title}s (--help {next(iter(found))} explains each --{next(iter(found))}.FIELD):\n"
                 text += "".join(f"  {name:{width}}  {help}\n" for name, help in found.items())

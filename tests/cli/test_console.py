@@ -90,7 +90,7 @@ def test_version_is_that_of_the_distribution(capsys):
 
 def test_unknown_command_is_one_line_with_the_nearest_one(capsys):
     with pytest.raises(SystemExit) as caught:
-        console.main(["trian", "--size", "14m"])
+        console.main(["trian", "--train.size", "14m"])
     assert caught.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("behemoth: error: command must be one of demo, data, train,")
@@ -115,7 +115,7 @@ def test_every_command_explains_its_options_under_its_own_name(name, capsys):
 )
 def test_errors_begin_with_what_was_called(start, tmp_path):
     done = subprocess.run(
-        [sys.executable, *start, "--num_objects", "1"], cwd=tmp_path, capture_output=True, text=True, check=False
+        [sys.executable, *start, "--world.num_objects", "1"], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 2
     name = "make_data.py" if start[0].endswith("make_data.py") else "behemoth data"
@@ -146,7 +146,7 @@ def test_package_without_its_extra_says_which_it_is(tmp_path, package, extra):
 
 
 def test_dataset_is_written_without_any_extra(tmp_path):
-    words = ["data", "smoke", "--configs", "nested", "--num_subjects", "12", "--output", "out"]
+    words = ["data", "smoke", "--configs", "nested", "--world.num_subjects", "12", "--output", "out"]
     done = python(CALL, tmp_path, words=words)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("out holds 1 configs, ")
@@ -204,7 +204,7 @@ def test_completion_knows_commands_options_and_recipes(shell, capsys):
     pytest.importorskip("shtab", reason="an environment from before shtab was required; `make setup` brings it")
     console.main(["completion", shell])
     said = capsys.readouterr().out
-    for word in (*COMMANDS, "--rome_layer", "--output_dir", "study_tiny"):
+    for word in (*COMMANDS, "--rome.layer", "--output_dir", "study_tiny"):
         assert word in said
 
 
