@@ -11,7 +11,7 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 
-from behemoth_cli import console, settings
+from behemoth_cli import console, recipe_files, settings
 from behemoth_cli.console import COMMANDS
 from behemoth_data.settings import setting
 
@@ -181,7 +181,7 @@ def test_demo_runs_the_main_job_and_repeats_nothing(here, capsys):
 
 @pytest.mark.parametrize("name", ["smoke", "demo", "tiny"])
 def test_recipe_of_a_demo_has_all_its_sections(name):
-    recipe = settings.read_recipe(name, {})
+    recipe = recipe_files.read_recipe(name, {})
     assert {"world", "corpus", "train", "sweep"} <= recipe.keys()
     assert recipe["sweep"]["methods"] == ["finetune", "lora", "rome"]
 
@@ -221,7 +221,7 @@ def taken(words, kind=None):
         model: list[str] = settings.place(["a"], "help")
         note: str = setting("", "help")
 
-    (found,) = settings.parse(settings.Options([Paths], prog="test"), words, sections={}, recipe={})
+    (found,) = settings.parse(settings.Options({"": Paths}, prog="test"), words, recipe={})
     return found
 
 
@@ -233,7 +233,7 @@ def test_home_stands_for_itself_in_every_place_and_in_no_other_word(monkeypatch,
     assert (found.model, found.note) == ([f"{tmp_path}/c", "me/d"], "~/e")
     assert taken(["--output", "s3://bucket/~x"]).output == "s3://bucket/~x"
     (tmp_path / "mine.yaml").write_text("world: {num_subjects: 3}", encoding="utf-8")
-    assert settings.read_recipe("~/mine.yaml", {}) == {"world": {"num_subjects": 3}}
+    assert recipe_files.read_recipe("~/mine.yaml", {}) == {"world": {"num_subjects": 3}}
 
 
 def test_pattern_that_a_shell_left_alone_is_what_it_finds(here):
@@ -251,17 +251,17 @@ def test_every_option_that_is_a_path_is_declared_as_one(module):
 
 @pytest.mark.parametrize("name", ["tiny", "tiny.yaml", "recipes/tiny.yaml", "./recipes/tiny.yaml"])
 def test_packaged_recipe_is_found_by_its_name(here, name):
-    assert settings.read_recipe(name, {})["world"]["num_subjects"] == 1000
+    assert recipe_files.read_recipe(name, {})["world"]["num_subjects"] == 1000
 
 
 def test_recipe_of_ones_own_comes_before_the_packaged_one_and_a_folder_does_not(here):
     Path("recipes").mkdir()
     Path("recipes/tiny.yaml").write_text("world: {num_subjects: 5}", encoding="utf-8")
     Path("tiny").mkdir()
-    assert settings.read_recipe("recipes/tiny.yaml", {}) == {"world": {"num_subjects": 5}}
-    assert settings.read_recipe("tiny", {})["world"]["num_subjects"] == 1000
+    assert recipe_files.read_recipe("recipes/tiny.yaml", {}) == {"world": {"num_subjects": 5}}
+    assert recipe_files.read_recipe("tiny", {})["world"]["num_subjects"] == 1000
 
 
 def test_name_outside_the_recipes_is_not_looked_up_there(here):
     with pytest.raises(ValueError, match="recipe must be a YAML file such as .* got other/tiny.yaml"):
-        settings.read_recipe("other/tiny.yaml", {})
+        recipe_files.read_recipe("other/tiny.yaml", {})

@@ -19,9 +19,8 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 
-from behemoth_data import CorpusConfig, EditConfig, LexiconConfig, WorldConfig
+from behemoth_data import EditConfig
 from behemoth_editing import METHODS
-from behemoth_models.config import TrainConfig
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 # With every default spelled out, accelerate asks and says nothing.
@@ -397,9 +396,9 @@ def test_results_file_of_something_else_is_refused_and_kept(script, trained, cap
     assert Path("out/results.jsonl").read_text(encoding="utf-8") == text
 
 
-def help_of(main, capsys):
+def help_of(main, capsys, *words):
     with pytest.raises(SystemExit) as caught:
-        main(["--help"])
+        main(["--help", *words])
     assert caught.value.code == 0
     return " ".join(capsys.readouterr().out.split())
 
@@ -409,17 +408,32 @@ def assert_explained(text, field, prefix=""):
     assert " ".join(field.metadata["help"].split()) in text, field.name
 
 
-def test_help_of_edit_explains_every_option_of_every_method(script, capsys):
-    edit = script("edit")
-    text = help_of(edit.main, capsys)
-    for field in [*dataclasses.fields(edit.RunArguments), *dataclasses.fields(edit.GridArguments)]:
+@pytest.mark.parametrize("name", ["edit", "train"])
+def test_help_explains_the_options_of_the_command_and_of_every_section(script, name, capsys):
+    command = script(name)
+    text = help_of(command.main, capsys)
+    own = [command.RunArguments] + ([command.GridArguments] if name == "edit" else [])
+    for field in itertools.chain(*map(dataclasses.fields, own)):
         assert_explained(text, field)
-    for field in dataclasses.fields(EditConfig):
-        if field.name not in ("scenario", "edit_seed"):  # the grid's: --scenarios and --seeds
-            assert_explained(text, field)
-    for name, method in METHODS.items():
-        for field in dataclasses.fields(method):
-            assert_explained(text, field, f"{name}_")
+    for section, at in command.SECTIONS.items():
+        assert f" {section} {at.help} " in f"{text} "
+        part = help_of(command.main, capsys, section)
+        for field in dataclasses.fields(at.load()):
+            assert_explained(part, field, f"{section}.")
+
+
+def test_help_of_several_sections_has_no_other(script, capsys):
+    text = help_of(script("edit").main, capsys, "lora", "sweep")
+    assert "--lora.rank" in text
+    assert "--sweep.num_edits" in text
+    assert "--rome" not in text
+    assert "--model" not in text
+
+
+def test_every_draws_setting_is_an_option_of_the_grid(script):
+    edit = script("edit")
+    names = {field.name for field in dataclasses.fields(EditConfig)} - {"scenario", "edit_seed"}
+    assert {field.name for field in dataclasses.fields(edit.SweepArguments)} == names
 
 
 def test_cells_asked_for_twice_are_run_once(script, trained, tmp_path, capsys):
@@ -429,20 +443,12 @@ def test_cells_asked_for_twice_are_run_once(script, trained, tmp_path, capsys):
     assert len(rows_in(tmp_path / "out")) == 1
 
 
-def test_help_of_train_explains_every_option(script, capsys):
-    train = script("train")
-    text = help_of(train.main, capsys)
-    for part in (train.RunArguments, TrainConfig, WorldConfig, LexiconConfig, CorpusConfig):
-        for field in dataclasses.fields(part):
-            assert_explained(text, field)
-
-
-def test_every_method_has_a_section_that_other_scripts_pass_over(script):
+def test_every_method_has_a_section_that_other_commands_pass_over(script):
     Path("my.yaml").write_text("".join(f"{name}: {{steps: 1}}\n" for name in METHODS), encoding="utf-8")
-    assert script("settings").read_recipe("my.yaml", {}).keys() == METHODS.keys()
+    assert script("recipe_files").read_recipe("my.yaml", {}).keys() == METHODS.keys()
     Path("my.yaml").write_text("romee: {steps: 1}\n", encoding="utf-8")
     with pytest.raises(ValueError, match="section of my.yaml must be one of world, .* got 'romee' .*'rome'"):
-        script("settings").read_recipe("my.yaml", {})
+        script("recipe_files").read_recipe("my.yaml", {})
 
 
 def test_train_teaches_a_recipes_world_and_says_what_the_model_knows(tmp_path):
