@@ -70,10 +70,9 @@ class Options(argparse.ArgumentParser):
         self.places: set[str] = set()
         self._loaded: dict[str, type] = {}
         about = "this page, or the options of these sections" if sections else "this page"
-        listed: dict[str, Any] = (
-            {"nargs": "*", "metavar": "SECTION", "choices": [*sections]} if sections else {"action": "store_true"}
-        )
-        self.add_argument("-h", "--help", default=argparse.SUPPRESS, help=about, **listed)
+        named: dict[str, Any] = {"nargs": "*", "metavar": "SECTION", "choices": [*self.sections]}
+        asked = named if sections else {"action": "store_true"}
+        self.add_argument("-h", "--help", default=argparse.SUPPRESS, help=about, **asked)
         for cls in own.values():
             self._add(self, cls)
 
