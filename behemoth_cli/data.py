@@ -23,16 +23,9 @@ from typing import Any
 from behemoth_cli.sections import sections
 from behemoth_cli.settings import Options, one_line_errors, parse, place
 from behemoth_data import export, export_tokens, open_tokens
-from behemoth_data.behemoth import CONFIG_NAMES, BehemothConfig, corpus_of
 from behemoth_data.exports import ROWS_PER_FILE, read_manifest
 from behemoth_data.settings import check, check_known, setting
 from behemoth_data.world import PRESETS
-
-
-def _published(name: str) -> Any:
-    """A setting with the default and the help text of the published config's field."""
-    (field,) = [field for field in dataclasses.fields(BehemothConfig) if field.name == name]
-    return setting(field.default, field.metadata["help"])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,7 +34,7 @@ class DataArguments:
 
     output: str = place("behemoth", "folder to write, or a URL such as s3://bucket/behemoth or hf://datasets/me/name")
     overwrite: bool = setting(False, "replace whatever the output folder holds")
-    configs: list[str] = setting([*CONFIG_NAMES], "configs to export")
+    configs: list[str] = setting([*PRESETS, *(f"{name}_edits" for name in PRESETS)], "configs to export")
     tokens: str | None = setting(
         None,
         f"write this config's training sentences as token ids ({', '.join(PRESETS)}) and no rows: flat little-endian "
@@ -51,14 +44,6 @@ class DataArguments:
     dask: str | None = setting(
         None, 'address of a dask scheduler, or "local" for a cluster on this machine; null: this process writes'
     )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class EditsArguments:
-    """Edit sets of the _edits configs."""
-
-    edits_per_set: int = _published("edits_per_set")
-    edit_seeds: int = _published("edit_seeds")
 
 
 SECTIONS = sections("world", "lexicon", "corpus", "edits")
@@ -109,6 +94,8 @@ def _write_rows(data: DataArguments, overrides: Mapping[str, Any]) -> str:
 
 def _write_tokens(data: DataArguments, overrides: Mapping[str, Any]) -> str:
     """The output holds token ids of one config's training sentences; what is in it, in words."""
+    from behemoth_data.behemoth import BehemothConfig, corpus_of  # with datasets, which help does without
+
     check_known("tokens", data.tokens, PRESETS)
     check(data.dask is None, f"dask must be null with tokens, which one process writes, got {data.dask!r}")
     corpus = corpus_of(BehemothConfig(name=data.tokens, **{**PRESETS[str(data.tokens)], **overrides}))

@@ -27,7 +27,7 @@ _SHARED = {
     "world": Section("which facts there are: subjects, relations, objects, structure", "behemoth_data:WorldConfig"),
     "lexicon": Section("the words that facts are told in", "behemoth_data:LexiconConfig"),
     "corpus": Section("how often and in which forms a fact is told", "behemoth_data:CorpusConfig"),
-    "edits": Section("edit sets of the dataset's _edits configs", "behemoth_cli.data:EditsArguments"),
+    "edits": Section("edit sets of the dataset's _edits configs", "behemoth_cli.edit_sets:EditsArguments"),
     "train": Section("how a model is trained", "behemoth_models:TrainConfig"),
     "sweep": Section("how edits are drawn and what is asked about them", "behemoth_cli.edit:SweepArguments"),
 }

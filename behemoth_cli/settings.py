@@ -3,8 +3,7 @@
 An option of the command itself is --FIELD, one of a recipe's section --SECTION.FIELD. In a grid, every list is swept;
 a value that consists of several, such as layers, is then one word with commas: 2,3.
 
-Not jsonargparse, which takes no `--seeds 0 1`, nor tyro, which sweeps no `--lora.layers 2,3 4` and reports in boxes:
-with exceptions for these, for paths, for recipes and for help by sections, either comes to more code than this.
+Not by jsonargparse, which takes no `--seeds 0 1`, nor by tyro, which takes no `--lora.layers 2,3 4`, as sweeps need.
 
 No import here is a heavy one: `--help` loads no section but the one that it explains.
 """
@@ -112,6 +111,7 @@ class Options(argparse.ArgumentParser):
 
         Raises: SystemExit after that; ValueError for a section that there is not.
         """
+        words = [part for word in words for part in (word.split("=") if word.startswith("--help=") else [word])]
         asked = next((place for place, word in enumerate(words) if word in ("-h", "--help")), None)
         if asked is None:
             return
@@ -127,12 +127,10 @@ class Options(argparse.ArgumentParser):
         width = max(map(len, self.sections), default=0)
         text = ""
         for title in ("section", "method"):
-            found = {
-                name: at.help for name, at in self.sections.items() if (name in METHOD_SECTIONS) == (title == "method")
-            }
-            if found:
-                text += f"\n{title}s (--help {next(iter(found))} explains each --{next(iter(found))}.FIELD):\n"
-                text += "".join(f"  {name:{width}}  {help}\n" for name, help in found.items())
+            among = [name for name in self.sections if (name in METHOD_SECTIONS) == (title == "method")]
+            if among:
+                text += f"\n{title}s (--help {among[0]} explains each --{among[0]}.FIELD):\n"
+                text += "".join(f"  {name:{width}}  {self.sections[name].help}\n" for name in among)
         return text
 
     def _page(self, name: str) -> str:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from behemoth_cli.sections import sections
 from behemoth_cli.settings import Options, one_line_errors, parse, place
+from behemoth_data import Corpus, CorpusConfig, LexiconConfig, WorldConfig, build
+from behemoth_data.published import open_published
 from behemoth_data.settings import setting
 from behemoth_data.world import PRESETS
 
 if TYPE_CHECKING:
-    from behemoth_data import Corpus, CorpusConfig, LexiconConfig, WorldConfig
     from behemoth_models.batches import RowSentences
-
 
 TRACKER_HELP = "where to log: tensorboard, trackio (to be installed); null: nowhere"
 SECTIONS = sections("world", "lexicon", "corpus", "train")
@@ -65,12 +65,10 @@ def lesson(
 
     Raises: ValueError for data that this version of the generator makes differently.
     """
-    from behemoth_data import build
-    from behemoth_data.published import open_published
-    from behemoth_models.batches import RowSentences
-
     if data is None:
         return build(world, lexicon, corpus), None
+    from behemoth_models.batches import RowSentences  # with torch, which help does without
+
     taught, rows = open_published(data, name)
     return taught, RowSentences(rows, taught)
 

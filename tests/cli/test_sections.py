@@ -7,9 +7,10 @@ import sys
 
 import pytest
 
-from behemoth_cli import edit, pretrain, train
+from behemoth_cli import data, edit, pretrain, train
 from behemoth_cli.sections import METHOD_SECTIONS, SECTIONS
 from behemoth_cli.settings import parse
+from behemoth_data.behemoth import CONFIG_NAMES
 from behemoth_editing import METHODS, FineTune, Lora
 from behemoth_editing.report.commands import commands_for
 from behemoth_models.training import TRACKERS
@@ -28,6 +29,10 @@ def test_every_method_has_a_section_of_its_settings_in_the_order_of_the_table():
 def test_every_section_is_a_dataclass_whose_fields_have_help(name):
     for field in dataclasses.fields(SECTIONS[name].load()):
         assert field.metadata["help"]
+
+
+def test_all_configs_are_exported_unless_some_are_named():
+    assert tuple(data.DataArguments().configs) == CONFIG_NAMES
 
 
 def test_help_names_every_tracker():
