@@ -1,4 +1,4 @@
-"""How fast the parts are: behemoth benchmark generate|train|edit [--option value ...].
+"""How fast the parts are: behemoth benchmark data|train|edit [--option value ...].
 
 Prints a table, then the same figures as JSON, one object; `behemoth benchmark train --help` says what that
 one measures.
@@ -19,7 +19,7 @@ from behemoth_data.settings import check_known
 Benchmark = tuple[type, Callable[[Any], list[Row]]]
 
 
-def _generate() -> Benchmark:
+def _data() -> Benchmark:
     from behemoth_cli.benchmarks.generating import GenerateArguments, generate
 
     return GenerateArguments, generate
@@ -38,7 +38,7 @@ def _edit() -> Benchmark:
     return EditArguments, edit
 
 
-BENCHMARKS: dict[str, Callable[[], Benchmark]] = {"generate": _generate, "train": _train, "edit": _edit}
+BENCHMARKS: dict[str, Callable[[], Benchmark]] = {"data": _data, "train": _train, "edit": _edit}
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "behemoth benchmark") -> None:
@@ -47,13 +47,13 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth benchmark") ->
     Raises: SystemExit with status 2, after one line on standard error, for anything unknown or out of bounds.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    name = words.pop(0) if words and not words[0].startswith("-") else "generate"
+    name = words.pop(0) if words and not words[0].startswith("-") else "data"
     with one_line_errors(prog):
         check_known("benchmark", name, BENCHMARKS)
     arguments_type, run = BENCHMARKS[name]()
     description = sys.modules[run.__module__].__doc__
-    taken = Options([arguments_type], prog=prog, description=description, usage=f"{name} [--option value ...]")
-    (arguments,) = parse(taken, words, sections={}, recipe={})
+    taken = Options({"": arguments_type}, prog=prog, description=description, usage=f"{name} [--option value ...]")
+    (arguments,) = parse(taken, words, recipe={})
     with one_line_errors(prog):
         rows = run(arguments)
         found = result(name, dataclasses.asdict(arguments), rows)

@@ -14,7 +14,8 @@ from typing import Any
 import shtab
 
 from behemoth_cli.console import COMMANDS, parser
-from behemoth_cli.settings import RECIPES, Options
+from behemoth_cli.recipe_files import RECIPES
+from behemoth_cli.settings import Options
 from behemoth_data.extras import MissingExtra, need
 
 _SHELLS = ("bash", "zsh")  # what shtab makes for tcsh knows no options of commands
@@ -44,7 +45,7 @@ def commands() -> argparse.ArgumentParser:
         elif name == "report":
             one.add_argument("folder", nargs="*").complete = shtab.DIRECTORY
         elif name == "benchmark":
-            one.add_argument("part", nargs="?", choices=["generate", "train", "edit"])
+            one.add_argument("part", nargs="?", choices=["data", "train", "edit"])
         elif name == "completion":
             one.add_argument("shell", choices=_SHELLS)
     return whole
@@ -59,6 +60,8 @@ def _options(name: str) -> Options | None:
         return None
     module = importlib.import_module(f"behemoth_cli.{name}")
     options: Options | None = module.options() if hasattr(module, "options") else None
+    if options:
+        options.load()
     for action in options._actions if options else ():
         if options and action.dest in options.places:
             action.complete = shtab.FILE  # type: ignore[attr-defined]

@@ -3,8 +3,8 @@
 Without a recipe it holds the base world: 10,000 subjects, 4 relations, 100 objects in each. A field that is
 given (in the recipe's sections world, lexicon, corpus and edits, or as an option) applies to every config on top
 of its preset. One that some preset sets applies only to the exported configs whose preset sets it, if there are
-any: --correlation 0.7 changes correlated and leaves independent alone, and --configs nested --correlation 0.7 is
-a nested world with correlation. A field at its default counts as not given.
+any: --world.correlation 0.7 changes correlated and leaves independent alone, and --configs nested --world.correlation
+0.7 is a nested world with correlation. A field at its default counts as not given.
 
 Large worlds: --dask local lets a process per core write the files, --dask ADDRESS the workers of a dask
 scheduler (pip install 'behemoth-bench[dask]'). The files are the same, byte for byte.
@@ -20,18 +20,12 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from behemoth_cli.sections import sections
 from behemoth_cli.settings import Options, one_line_errors, parse, place
-from behemoth_data import CorpusConfig, LexiconConfig, WorldConfig, export, export_tokens, open_tokens
-from behemoth_data.behemoth import CONFIG_NAMES, BehemothConfig, corpus_of
+from behemoth_data import export, export_tokens, open_tokens
 from behemoth_data.exports import ROWS_PER_FILE, read_manifest
 from behemoth_data.settings import check, check_known, setting
 from behemoth_data.world import PRESETS
-
-
-def _published(name: str) -> Any:
-    """A setting with the default and the help text of the published config's field."""
-    (field,) = [field for field in dataclasses.fields(BehemothConfig) if field.name == name]
-    return setting(field.default, field.metadata["help"])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,7 +34,7 @@ class DataArguments:
 
     output: str = place("behemoth", "folder to write, or a URL such as s3://bucket/behemoth or hf://datasets/me/name")
     overwrite: bool = setting(False, "replace whatever the output folder holds")
-    configs: list[str] = setting([*CONFIG_NAMES], "configs to export")
+    configs: list[str] = setting([*PRESETS, *(f"{name}_edits" for name in PRESETS)], "configs to export")
     tokens: str | None = setting(
         None,
         f"write this config's training sentences as token ids ({', '.join(PRESETS)}) and no rows: flat little-endian "
@@ -52,20 +46,12 @@ class DataArguments:
     )
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class EditsArguments:
-    """Edit sets of the _edits configs."""
-
-    edits_per_set: int = _published("edits_per_set")
-    edit_seeds: int = _published("edit_seeds")
-
-
-SECTIONS = {"world": WorldConfig, "lexicon": LexiconConfig, "corpus": CorpusConfig, "edits": EditsArguments}
+SECTIONS = sections("world", "lexicon", "corpus", "edits")
 
 
 def options(prog: str = "behemoth data") -> Options:
     """What the command line takes."""
-    return Options([DataArguments, *SECTIONS.values()], prog=prog, description=__doc__)
+    return Options({"": DataArguments}, SECTIONS, prog=prog, description=__doc__)
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "behemoth data") -> None:
@@ -76,7 +62,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth data") -> None
     """
     logging.basicConfig(format="%(message)s")
     logging.getLogger("behemoth_data").setLevel(logging.INFO)
-    data, *parts = parse(options(prog), argv, sections=SECTIONS)
+    data, *parts = parse(options(prog), argv)
     overrides = {
         field.name: getattr(part, field.name)
         for part in parts
@@ -108,6 +94,8 @@ def _write_rows(data: DataArguments, overrides: Mapping[str, Any]) -> str:
 
 def _write_tokens(data: DataArguments, overrides: Mapping[str, Any]) -> str:
     """The output holds token ids of one config's training sentences; what is in it, in words."""
+    from behemoth_data.behemoth import BehemothConfig, corpus_of  # with datasets, which help does without
+
     check_known("tokens", data.tokens, PRESETS)
     check(data.dask is None, f"dask must be null with tokens, which one process writes, got {data.dask!r}")
     corpus = corpus_of(BehemothConfig(name=data.tokens, **{**PRESETS[str(data.tokens)], **overrides}))

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from behemoth_cli import data, edit, pretrain, report
-from behemoth_cli.settings import Options, one_line_errors, parse, place, recipe_path
+from behemoth_cli.recipe_files import recipe_path
+from behemoth_cli.settings import Options, one_line_errors, parse, place
 from behemoth_data.settings import check_known, setting
 from behemoth_data.world import PRESETS
 
@@ -35,7 +36,7 @@ class DemoArguments:
 
 def options(prog: str = "behemoth demo") -> Options:
     """What the command line takes."""
-    return Options([DemoArguments], prog=prog, description=__doc__)
+    return Options({"": DemoArguments}, prog=prog, description=__doc__)
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "behemoth demo") -> None:
@@ -45,7 +46,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth demo") -> None
     """
     words = list(sys.argv[1:] if argv is None else argv)
     recipe = words.pop(0) if words and not words[0].startswith("-") else _RECIPE
-    (arguments,) = parse(options(prog), words, sections={}, recipe={})
+    (arguments,) = parse(options(prog), words, recipe={})
     with one_line_errors(prog):
         recipe_path(recipe)
     output = Path(arguments.output)

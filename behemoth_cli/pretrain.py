@@ -15,13 +15,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from behemoth_cli.process import prepare_process
 from behemoth_cli.settings import Options, one_line_errors, parse, place
-from behemoth_cli.train import SECTIONS, lesson, summary
+from behemoth_cli.train import SECTIONS, TRACKER_HELP, WORLDS, lesson, summary
 from behemoth_data.settings import check_known, setting
 from behemoth_data.world import PRESETS
-from behemoth_models.run import Run
-from behemoth_models.training import TRACKERS, train
 
 _RECIPE = "recipes/base.yaml"
 
@@ -35,17 +32,19 @@ class PretrainArguments:
         None, "exported folder or Hub id whose sentences are read, as in behemoth train; null: the generator makes them"
     )
     output_dir: str = place("runs", "folder in which every model gets a folder")
-    tracker: str | None = setting(None, f"where to log: {', '.join(TRACKERS)} (to be installed); null: nowhere")
+    tracker: str | None = setting(None, TRACKER_HELP)
 
     def __post_init__(self) -> None:
         """Raises: ValueError that lists the known trackers."""
         if self.tracker is not None:
+            from behemoth_models.training import TRACKERS  # with torch, which help does without
+
             check_known("tracker", self.tracker, TRACKERS)
 
 
 def options(prog: str = "behemoth pretrain") -> Options:
     """What the command line takes."""
-    return Options([PretrainArguments, *SECTIONS.values()], prog=prog, description=__doc__)
+    return Options({"": PretrainArguments}, SECTIONS, prog=prog, description=__doc__)
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "behemoth pretrain") -> None:
@@ -57,6 +56,10 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth pretrain") -> 
     if not words or words[0].startswith("-"):
         words.insert(0, _RECIPE)
     parsed = {name: _settings(words, name, prog) for name in _configs(words, prog)}
+    from behemoth_cli.process import prepare_process  # with torch, which help does without
+    from behemoth_models.run import Run
+    from behemoth_models.training import train
+
     state = prepare_process()
     outputs: list[Path] = []
     finished: dict[Path, Mapping[str, Any]] = {}
@@ -98,7 +101,7 @@ def _configs(words: Sequence[str], prog: str) -> list[str]:
 
 def _settings(words: Sequence[str], name: str, prog: str) -> tuple[Any, ...]:
     """PretrainArguments and an instance for each of SECTIONS, for the world of this name."""
-    return parse(options(prog), words, sections=SECTIONS, preset=PRESETS[name])
+    return parse(options(prog), words, preset=WORLDS[name])
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ class PublishArguments:
 
 def options(prog: str = "behemoth publish") -> Options:
     """What the command line takes."""
-    return Options([PublishArguments], prog=prog, description=__doc__)
+    return Options({"": PublishArguments}, prog=prog, description=__doc__, usage="[--option value ...]")
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "behemoth publish") -> None:
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth publish") -> N
     """
     logging.basicConfig(format="%(message)s")
     logging.getLogger("behemoth_hub").setLevel(logging.INFO)
-    (arguments,) = parse(options(prog), argv, sections={"publish": PublishArguments})
+    (arguments,) = parse(options(prog), argv, recipe={})
     with one_line_errors(prog):
         publisher = Publisher(private=arguments.private)
         if not arguments.dry_run:

@@ -9,8 +9,6 @@ from pathlib import Path
 
 from behemoth_cli.settings import Options, one_line_errors, parse, place
 from behemoth_data.settings import check, setting
-from behemoth_editing.report.page import write_report
-from behemoth_editing.study.findings import judge
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,7 +22,7 @@ class ReportArguments:
 
 def options(prog: str = "behemoth report") -> Options:
     """What the command line takes."""
-    return Options([ReportArguments], prog=prog, description=__doc__, usage="[FOLDER ...] [--option value ...]")
+    return Options({"": ReportArguments}, prog=prog, description=__doc__, usage="[FOLDER ...] [--option value ...]")
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "behemoth report") -> None:
@@ -36,7 +34,10 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth report") -> No
     words = list(sys.argv[1:] if argv is None else argv)
     if words and not words[0].startswith("-"):
         words.insert(0, "--results")
-    (arguments,) = parse(options(prog), words, sections={}, recipe={})
+    (arguments,) = parse(options(prog), words, recipe={})
+    from behemoth_editing.report.page import write_report  # with torch, which help does without
+    from behemoth_editing.study.findings import judge
+
     output_dir = Path(arguments.output_dir)
     with one_line_errors(prog):
         check(bool(arguments.results), "results must name at least 1 folder, got none")

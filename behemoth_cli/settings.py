@@ -1,10 +1,11 @@
 """Settings of a command: dataclass defaults < preset < recipe < command line, through one argparse parser.
 
-A recipe is a YAML file of sections, each with fields of one dataclass. Several commands share a recipe: every
-command checks the names of all sections, and the fields of those that it is given. In a grid, every list is swept;
+An option of the command itself is --FIELD, one of a recipe's section --SECTION.FIELD. In a grid, every list is swept;
 a value that consists of several, such as layers, is then one word with commas: 2,3.
 
-No import here is a heavy one: `--help` of a command that needs no torch loads none.
+Not by jsonargparse, which takes no `--seeds 0 1`, nor by tyro, which takes no `--lora.layers 2,3 4`, as sweeps need.
+
+No import here is a heavy one: `--help` loads no section but the one that it explains.
 """
 
 from __future__ import annotations
@@ -12,24 +13,22 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import difflib
 import glob
 import itertools
 import os
 import sys
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any, Union, cast, get_args, get_origin, get_type_hints
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
-import yaml
-
+from behemoth_cli.recipe_files import checked_recipe, read_recipe
+from behemoth_cli.sections import METHOD_SECTIONS, Section
 from behemoth_data.extras import MissingExtra
 from behemoth_data.places import local_path
 from behemoth_data.settings import check, check_known, setting
 
-# Every section that some command reads; a method has the section of its own name.
-SECTIONS = ("world", "lexicon", "corpus", "edits", "train", "sweep")
-RECIPES = Path(__file__).resolve().parent / "recipes"
+_METAVARS = {int: "INT", float: "FLOAT", str: "TEXT", bool: "BOOL"}
 
 
 def place(default: Any, help: str) -> Any:
@@ -40,92 +39,180 @@ def place(default: Any, help: str) -> Any:
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def local(path: str) -> str:
-    """The path with the home folder in the place of "~"; URLs and ids of the Hub stay as they are."""
-    return os.path.expanduser(path)
-
-
 class Options(argparse.ArgumentParser):
     """The options of a command, one for each field of its dataclasses; its errors are one line.
 
-    The dataclasses of `swept` get an option --NAME_field each, which takes a list of values. Attributes:
-    dataclass_types and swept as given, places the names of fields that are paths.
+    `own` are the dataclasses whose fields are options by their names alone, by the section of a recipe that may hold
+    them too, "" for none. Attributes: own and sections as given, places the names of options that are paths, names
+    those of all options so far: the sections' are there after load().
     """
 
     def __init__(
         self,
-        dataclass_types: Sequence[type],
+        own: Mapping[str, type],
+        sections: Mapping[str, Section] | None = None,
         *,
         prog: str,
         description: str | None = None,
         usage: str = "[RECIPE] [--option value ...]",
-        swept: Mapping[str, type] | None = None,
     ) -> None:
         super().__init__(
             prog=prog,
             description=description,
             usage=f"%(prog)s {usage}",
             allow_abbrev=False,
+            add_help=False,
             formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         )
-        self.dataclass_types = tuple(dataclass_types)
-        self.swept = {name: (cls, as_lists(cls, f"{name}_")) for name, cls in (swept or {}).items()}
+        self.own, self.sections = own, dict(sections or {})
         self.names: list[str] = []
         self.places: set[str] = set()
-        for cls in (*self.dataclass_types, *(lists for _, lists in self.swept.values())):
-            hints = get_type_hints(cls)
-            for field in dataclasses.fields(cls):
-                self._add(field, hints[field.name])
+        self._loaded: dict[str, type] = {}
+        about = "this page, or the options of these sections" if sections else "this page"
+        named: dict[str, Any] = {"nargs": "*", "metavar": "SECTION", "choices": [*self.sections]}
+        asked = named if sections else {"action": "store_true"}
+        self.add_argument("-h", "--help", default=argparse.SUPPRESS, help=about, **asked)
+        for cls in own.values():
+            self._add(self, cls)
 
     def error(self, message: str) -> Any:
         """Raises: SystemExit with status 2 after one line on standard error."""
         self.exit(2, f"{self.prog}: error: {message}\n")
 
-    def _add(self, field: dataclasses.Field[Any], hint: Any) -> None:
-        """One option, and for a switch that is on by default another one that turns it off."""
-        names = [f"--{field.name}", *([f"--{field.name.replace('_', '-')}"] if "_" in field.name else [])]
-        self.names.append(field.name)
-        default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
-        required = default is dataclasses.MISSING
-        given: dict[str, Any] = {"required": True} if required else {"default": default}
-        (kind,) = (kind for kind in _alternatives(hint) if kind is not type(None))
-        if field.metadata.get("place"):
-            self.places.add(field.name)
-        if get_origin(kind) is list:
-            given.update(type=_word_of(get_args(kind)[0]), nargs="+")
-        elif get_origin(kind) is tuple:
-            given.update(type=_or_none(get_args(kind)[0]), nargs="*", action=_StoreTuple)
-        elif kind is bool:
-            given.update(type=_word_of(hint), nargs="?", const=True)
-        else:
-            given["type"] = _word_of(hint)
-        self.add_argument(*names, help=field.metadata["help"], **given)
-        if default is True:
-            negative = [f"--no_{field.name}", f"--no-{field.name.replace('_', '-')}"]
-            self.add_argument(
-                *dict.fromkeys(negative), dest=field.name, action="store_false", help=f"the opposite of --{field.name}"
-            )
+    def load(self) -> dict[str, type]:
+        """Every section has its options; returns their dataclasses, the fields of swept ones being lists."""
+        for name, section in self.sections.items():
+            if name not in self._loaded:
+                self._loaded[name] = as_lists(section.load()) if section.swept else section.load()
+                self._add(self, self._loaded[name], f"{name}.")
+        return self._loaded
+
+    def fields(self) -> dict[str, list[str]]:
+        """What a recipe's sections may hold that this command reads: their fields."""
+        found: dict[str, list[str]] = {}
+        for name, cls in (*self.own.items(), *self.load().items()):
+            if name:
+                found.setdefault(name, []).extend(field.name for field in dataclasses.fields(cls))
+        return found
+
+    def _add(self, page: argparse.ArgumentParser, cls: type, prefix: str = "") -> None:
+        """The page, which is this parser or one for a section alone, has an option for each field."""
+        hints = get_type_hints(cls)
+        for field in dataclasses.fields(cls):
+            name, help = f"{prefix}{field.name}", field.metadata["help"]
+            default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+            page.add_argument(f"--{name}", help=help, default=default, **_taken(hints[field.name], field))
+            if page is self:
+                self.names.append(name)
+                self.places |= {name} if field.metadata.get("place") else set()
+
+    def explain(self, words: Sequence[str]) -> None:
+        """Nothing, unless the words ask for help: then this page, or those of the sections after --help, are printed.
+
+        Raises: SystemExit after that; ValueError for a section that there is not.
+        """
+        words = [part for word in words for part in (word.split("=") if word.startswith("--help=") else [word])]
+        asked = next((place for place, word in enumerate(words) if word in ("-h", "--help")), None)
+        if asked is None:
+            return
+        after = itertools.takewhile(lambda word: not word.startswith("-"), words[asked + 1 :])
+        names = list(after) if self.sections else []
+        for name in names:
+            check_known("section", name, self.sections)
+        print("\n".join(map(self._page, names)) if names else self.format_help() + self._overview(), end="")
+        self.exit()
+
+    def _overview(self) -> str:
+        """A line for every section, methods in a list of their own."""
+        width = max(map(len, self.sections), default=0)
+        text = ""
+        for title in ("section", "method"):
+            among = [name for name in self.sections if (name in METHOD_SECTIONS) == (title == "method")]
+            if among:
+                text += f"\n{title}s (--help {among[0]} explains each --{among[0]}.FIELD):\n"
+                text += "".join(f"  {name:{width}}  {self.sections[name].help}\n" for name in among)
+        return text
+
+    def _page(self, name: str) -> str:
+        """The options of one section, with what they are and their defaults."""
+        section = self.sections[name]
+        page = argparse.ArgumentParser(
+            usage=f"{self.prog} ... [--{name}.FIELD value{' ...' if section.swept else ''}]",
+            description=f"{name}: {section.help}" + (", swept over all values given" if section.swept else ""),
+            add_help=False,
+            formatter_class=self.formatter_class,
+        )
+        self._add(page, as_lists(section.load()) if section.swept else section.load(), f"{name}.")
+        return page.format_help()
 
     def settings(self, words: Sequence[str]) -> list[Any]:
-        """An instance of each dataclass from the words, those of `swept` as the list of their combinations.
+        """An instance of each dataclass from the words, those of swept sections as the list of their combinations.
 
         Raises: SystemExit with status 2, after one line, for a word that is no value; ValueError for an unknown
         option, or a value out of bounds.
         """
-        values, unknown = self.parse_known_args(list(words))
+        loaded = self.load()
+        values, unknown = self.parse_known_args([_spelled(word) for word in words])
         for word in unknown:
-            check_known("option", word.split("=")[0], [f"--{name}" for name in self.names])
+            self._check_known(word.split("=")[0])
         for name in self.places:
             setattr(values, name, _resolved(name, getattr(values, name)))
-        plain = [cls(**_fields(cls, values)) for cls in self.dataclass_types]
-        return [
-            *plain,
-            *(combinations(cls, lists(**_fields(lists, values)), f"{n}_") for n, (cls, lists) in self.swept.items()),
-        ]
+        found = [_instance(cls, values) for cls in self.own.values()]
+        for name, section in self.sections.items():
+            instance = _instance(loaded[name], values, f"{name}.")
+            found.append(combinations(section.load(), instance) if section.swept else instance)
+        return found
+
+    def _check_known(self, word: str) -> None:
+        """Raises: ValueError for an option that there is not: what it is called now, or the known ones."""
+        bare = word.removeprefix("--")
+        section = bare.partition(".")[0]
+        dotted = [name for name in self.names if "." in name]
+        if "." in bare and section in self.sections:
+            known = [f"--{name}" for name in dotted if name.startswith(f"{section}.")]
+            check_known(f"option of {section}", word, known)
+        now = [f"--{name}" for name in dotted if bare == self._former(name)]
+        check(not now, f"{word} is now {' or '.join(now)}")
+        own = [f"--{name}" for name in self.names if "." not in name]
+        more = f", or --SECTION.FIELD of {', '.join(self.sections)}" if self.sections else ""
+        near = difflib.get_close_matches(word, [f"--{name}" for name in self.names], n=1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        check(word in own, f"option must be one of {', '.join(own)}{more}, got {word!r}{hint}")
+
+    def _former(self, name: str) -> str:
+        """What the option of a section was called before it had the section's name, or had it with an underscore."""
+        section, _, field = name.partition(".")
+        return f"{section}_{field}" if self.sections[section].swept else field
 
 
-def _fields(cls: type, values: argparse.Namespace) -> dict[str, Any]:
-    return {field.name: getattr(values, field.name) for field in dataclasses.fields(cls)}
+def _spelled(word: str) -> str:
+    """A word of the command line with underscores in an option's name, for which hyphens may stand as well."""
+    name, sign, value = word.partition("=")
+    return f"--{name[2:].replace('-', '_')}{sign}{value}" if word.startswith("--") else word
+
+
+def _instance(cls: type, values: argparse.Namespace, prefix: str = "") -> Any:
+    return cls(**{field.name: getattr(values, f"{prefix}{field.name}") for field in dataclasses.fields(cls)})
+
+
+def _taken(hint: Any, field: dataclasses.Field[Any]) -> dict[str, Any]:
+    """How argparse reads the words of one option: into what type, how many of them, and what help calls them."""
+    (kind,) = (kind for kind in _alternatives(hint) if kind is not type(None))
+    if get_origin(kind) is list:
+        item = get_args(kind)[0]
+        return {"type": _word_of(item), "nargs": "+", "metavar": _metavar(item, field)}
+    if get_origin(kind) is tuple:
+        item = get_args(kind)[0]
+        return {"type": _or_none(item), "nargs": "*", "action": _StoreTuple, "metavar": _metavar(item, field)}
+    switch = {"nargs": "?", "const": True} if kind is bool else {}
+    return {"type": _word_of(hint), "metavar": _metavar(hint, field), **switch}
+
+
+def _metavar(hint: Any, field: dataclasses.Field[Any]) -> str:
+    (kind,) = (kind for kind in _alternatives(hint) if kind is not type(None))
+    if get_origin(kind) is tuple:
+        return f"{_METAVARS[get_args(kind)[0]]},..."
+    return "PATH" if field.metadata.get("place") else _METAVARS[kind]
 
 
 def _resolved(name: str, value: Any) -> Any:
@@ -142,7 +229,7 @@ def _resolved(name: str, value: Any) -> Any:
     if not isinstance(value, str):
         return value
     local_path(name, value)
-    return local(value)
+    return os.path.expanduser(value)  # URLs and ids of the Hub stay as they are
 
 
 class _StoreTuple(argparse.Action):
@@ -184,136 +271,81 @@ def _truth(word: str) -> bool:
     return known[word.lower()]
 
 
-def recipe_path(name: str, pattern: str = "*.yaml", kind: str = "a YAML file") -> Path:
-    """The file of a recipe: the one at this path, or the one of this name that comes with the package.
-
-    Packaged ones are called recipes/tiny.yaml, tiny.yaml or tiny. Raises: ValueError that lists them.
-    """
-    given = Path(local(name))
-    bare = given.name.removesuffix(".yaml")
-    packaged = RECIPES / f"{bare}.yaml"
-    known = sorted(f"recipes/{file.name}" for file in RECIPES.glob(pattern))
-    if given.is_file():
-        return given
-    is_ours = given.as_posix() in (bare, f"{bare}.yaml", f"recipes/{bare}.yaml") and packaged.is_file()
-    check(is_ours, f"recipe must be {kind} such as {', '.join(known)}, got {name}")
-    return packaged
-
-
-def yaml_mapping(name: str, path: Path) -> dict[str, Any]:
-    """What the recipe's file says, section by section. Raises: ValueError for a file that is no such YAML."""
-    try:
-        recipe = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"recipe {name} must be YAML: {' '.join(str(error).split())}") from error
-    check(isinstance(recipe, dict), f"recipe {name} must consist of sections, got {type(recipe).__name__}")
-    return cast(dict[str, Any], recipe)
-
-
-def read_recipe(path: str, sections: Mapping[str, type]) -> dict[str, dict[str, Any]]:
-    """The recipe's sections; a path that does not exist is looked up among the packaged recipes.
-
-    Raises: ValueError for a file that is no recipe, an unknown section, or an unknown field of a section
-    that is among `sections`; the message lists the known ones.
-    """
-    return checked_recipe(yaml_mapping(path, recipe_path(path)), path, sections)
-
-
-def checked_recipe(recipe: Mapping[str, Any], path: str, sections: Mapping[str, type]) -> dict[str, dict[str, Any]]:
-    """The recipe's sections. Raises: ValueError for an unknown section or field, as read_recipe() does."""
-    for name, values in recipe.items():
-        if name not in SECTIONS and name not in sections:
-            check_known(f"section of {path}", name, dict.fromkeys((*SECTIONS, *sections, *_methods(name))))
-        is_section = values is None or isinstance(values, dict)
-        check(is_section, f"section {name} of {path} must consist of fields, got {values!r}")
-        for field in (values or {}) if name in sections else ():
-            check_known(f"field of {name} in {path}", field, [f.name for f in dataclasses.fields(sections[name])])
-    return {name: values or {} for name, values in recipe.items()}
-
-
-def _methods(name: str) -> list[str]:
-    """The names of all methods; where they are not installed, any name may be one of theirs."""
-    try:
-        from behemoth_editing import METHODS  # with torch, which some commands do without
-    except MissingExtra:
-        return [name]
-    return [*METHODS]
-
-
 def parse(
     options: Options,
     argv: Sequence[str] | None = None,
     *,
-    sections: Mapping[str, type],
-    presets: Mapping[str, Mapping[str, Any]] | None = None,
-    preset: Mapping[str, Any] | None = None,
+    presets: Mapping[str, Mapping[str, Mapping[str, Any]]] | None = None,
+    preset: Mapping[str, Mapping[str, Any]] | None = None,
     recipe: Mapping[str, Any] | None = None,
 ) -> tuple[Any, ...]:
     """One instance of each of the options' dataclasses, from [RECIPE] and the command line (sys.argv if None).
 
-    A recipe may also be given as it would be read, and then no word stands for one.
+    A recipe may also be given as it would be read, and then no word stands for one. With `presets`, recipes by their
+    names, the option --config picks one, whose values come before the recipe's; `preset` is one that the command has
+    picked itself. The own dataclasses come first in the result, then those of sections, the swept ones as the list of
+    their instances: an option of theirs may have several values, and all combinations are made.
 
-    `sections` are the sections that this command reads, with their dataclasses; those that are not among the
-    options' are checked only, and read_recipe returns them. With `presets`, the option --config picks one, whose
-    values come before the recipe's; `preset` is one that the command has picked itself. No two of the options'
-    dataclasses may share a field name; the swept ones may. They come last in the result, and every one of them as
-    the list of its instances: an option may have several values, and all combinations are made.
-
-    Raises: SystemExit with status 2, after one line on standard error, for anything unknown or out of bounds.
+    Raises: SystemExit with status 0 if help was asked for, or with status 2, after one line on standard error, for
+    anything unknown or out of bounds.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    sections = {**sections, **{name: cls for name, (cls, _) in options.swept.items()}}
     with one_line_errors(options.prog):
+        options.explain(words)
+        fields = options.fields()
         if recipe is None:
             path = words.pop(0) if words and not words[0].startswith("-") else None
-            recipe = read_recipe(path, sections) if path else {}
+            recipe = read_recipe(path, fields) if path else {}
         else:
-            recipe = checked_recipe(recipe, "the recipe", sections)
-        own = [name for name in recipe if sections.get(name) in options.dataclass_types]
-        given = _words({field: value for name in own for field, value in recipe[name].items()})
-        for name in options.swept:
-            given += _words({f"{name}_{field}": value for field, value in recipe.get(name, {}).items()})
-        if preset is not None:
-            given = [*_words(preset), *given]
+            recipe = checked_recipe(recipe, "the recipe", fields)
+        given = [*_words(options, preset or {}), *_words(options, recipe)]
         if presets is not None:
             name = options.parse_known_args([*given, *words])[0].config
             check_known("config", name, presets)
-            given = [*_words(presets[name]), *given]
+            given = [*_words(options, presets[name]), *given]
         return tuple(options.settings([*given, *words]))
 
 
-def as_lists(cls: type, prefix: str = "", leave_out: Sequence[str] = (), bases: tuple[type, ...] = ()) -> type:
-    """A dataclass whose fields are lists of values for those of `cls`, with the prefix before their names."""
+def as_lists(cls: type, leave_out: Sequence[str] = ()) -> type:
+    """A dataclass whose fields are lists of values for those of `cls`."""
     hints = get_type_hints(cls)
     fields = [
-        (f"{prefix}{field.name}", _list_of(hints[field.name]), setting([field.default], field.metadata["help"]))
+        (field.name, _list_of(hints[field.name]), setting([field.default], field.metadata["help"]))
         for field in dataclasses.fields(cls)
         if field.name not in leave_out
     ]
-    return dataclasses.make_dataclass(f"{cls.__name__}Lists", fields, bases=bases, frozen=True, kw_only=True)
+    return dataclasses.make_dataclass(f"{cls.__name__}Lists", fields, frozen=True, kw_only=True)
 
 
 def _list_of(hint: Any) -> Any:
     return types.GenericAlias(list, (hint,))
 
 
-def combinations(cls: type, lists: Any, prefix: str = "", **others: Sequence[Any]) -> list[Any]:
+def combinations(cls: type, lists: Any, **others: Sequence[Any]) -> list[Any]:
     """Every instance of `cls` whose fields have one value each of those in `lists`, or in `others` by name."""
     names = [field.name for field in dataclasses.fields(cls)]
-    values = [others[name] if name in others else getattr(lists, f"{prefix}{name}") for name in names]
+    values = [others[name] if name in others else getattr(lists, name) for name in names]
     return [cls(**dict(zip(names, chosen, strict=True))) for chosen in itertools.product(*values)]
 
 
-def _words(values: Mapping[str, Any]) -> list[str]:
-    """The values as words of a command line."""
+def _words(options: Options, recipe: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What a recipe says that these options take, as words of a command line; what else it holds is left out."""
     words: list[str] = []
-    for name, value in values.items():
-        check(not isinstance(value, dict), f"{name} must be a value or a list, got {value!r}")
-        if isinstance(value, (list, tuple)):
-            words += [f"--{name}", *map(_word, value)]
-        else:
-            words.append(f"--{name}={_word(value)}")
+    for section, values in recipe.items():
+        for field, value in values.items():
+            name = field if field in _names(options.own.get(section)) else f"{section}.{field}"
+            if name not in options.names:
+                continue
+            check(not isinstance(value, dict), f"{field} must be a value or a list, got {value!r}")
+            if isinstance(value, (list, tuple)):
+                words += [f"--{name}", *map(_word, value)]
+            else:
+                words.append(f"--{name}={_word(value)}")
     return words
+
+
+def _names(cls: type | None) -> list[str]:
+    return [field.name for field in dataclasses.fields(cls)] if cls else []
 
 
 def _word(value: Any) -> str:

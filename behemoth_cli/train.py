@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from behemoth_cli.process import prepare_process
+from behemoth_cli.sections import sections
 from behemoth_cli.settings import Options, one_line_errors, parse, place
 from behemoth_data import Corpus, CorpusConfig, LexiconConfig, WorldConfig, build
 from behemoth_data.published import open_published
 from behemoth_data.settings import setting
 from behemoth_data.world import PRESETS
-from behemoth_models.batches import RowSentences
-from behemoth_models.config import TrainConfig
-from behemoth_models.training import TRACKERS, train
+
+if TYPE_CHECKING:
+    from behemoth_models.batches import RowSentences
+
+TRACKER_HELP = "where to log: tensorboard, trackio (to be installed); null: nowhere"
+SECTIONS = sections("world", "lexicon", "corpus", "train")
+WORLDS = {name: {"world": fields} for name, fields in PRESETS.items()}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,15 +32,12 @@ class RunArguments:
         "null: the generator makes them",
     )
     output_dir: str = place("runs/model", "folder for the model; a run that was cut off in it goes on")
-    tracker: str | None = setting(None, f"where to log: {', '.join(TRACKERS)} (to be installed); null: nowhere")
-
-
-SECTIONS = {"world": WorldConfig, "lexicon": LexiconConfig, "corpus": CorpusConfig, "train": TrainConfig}
+    tracker: str | None = setting(None, TRACKER_HELP)
 
 
 def options(prog: str = "behemoth train") -> Options:
     """What the command line takes."""
-    return Options([RunArguments, *SECTIONS.values()], prog=prog, description=__doc__)
+    return Options({"": RunArguments}, SECTIONS, prog=prog, description=__doc__)
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "behemoth train") -> None:
@@ -45,7 +46,10 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth train") -> Non
     Raises: SystemExit with status 2 for bad settings or an output that holds something, 1 for a disk that
     fails, after one line on standard error.
     """
-    arguments, world, lexicon, corpus, config = parse(options(prog), argv, sections=SECTIONS, presets=PRESETS)
+    arguments, world, lexicon, corpus, config = parse(options(prog), argv, presets=WORLDS)
+    from behemoth_cli.process import prepare_process  # with torch, which help does without
+    from behemoth_models.training import train
+
     state = prepare_process()
     with one_line_errors(prog):
         taught, sentences = lesson(arguments.data, arguments.config, world, lexicon, corpus)
@@ -63,6 +67,8 @@ def lesson(
     """
     if data is None:
         return build(world, lexicon, corpus), None
+    from behemoth_models.batches import RowSentences  # with torch, which help does without
+
     taught, rows = open_published(data, name)
     return taught, RowSentences(rows, taught)
 

@@ -116,8 +116,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     Raises: SystemExit with status 2 for an unknown option, 1 for a disk that fails, after one line on standard
     error; no picture is left half-written.
     """
-    options = Options([DrawArguments], prog="draw_structures.py", description=__doc__, usage="[--option value ...]")
-    (arguments,) = parse(options, argv, sections={}, recipe={})
+    options = Options({"": DrawArguments}, prog="draw_structures.py", description=__doc__, usage="[--option value ...]")
+    (arguments,) = parse(options, argv, recipe={})
     with one_line_errors(options.prog):
         folder = Path(arguments.output)
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""How fast data is made: behemoth benchmark generate [--option value ...].
+"""How fast data is made: behemoth benchmark data [--option value ...].
 
 The first rates are medians of several runs in one process, after everything that is made once has been made; the large
 world, the export and the first row are run once. Figures that are compared with each other come from the same run,

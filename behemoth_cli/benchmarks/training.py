@@ -1,12 +1,10 @@
 """How fast facts are learned: the parts of behemoth benchmark train [--option value ...].
 
-target: seconds until a model knows 99.5% of an independent world, by the recipe tiny and by two rivals: transformers'
-Trainer on the same sentences packed into blocks, and our loop, both with Pythia's optimizer settings. rate: tokens a
-second of our loop. precision: the same in bfloat16 and in float32, whatever the device is good at, and which of them
-is the default. recall: facts a second of recall(). base: the recipe base up to its target. scaling: sentences and
-seconds to 99% by the number of facts. gpu: the recipe large for a few steps. Seconds to a target are those of steps
-alone, for the rivals too: measuring recall and saving do not count. Bare products are matrix products of the same
-shapes in the same precision and nothing else, timed in the same run.
+rate: tokens a second of our loop. precision: the same in bfloat16 and in float32, whatever the device is good at, and
+which of them is the default. recall: facts a second of recall(). base: the recipe base up to its target. scaling:
+sentences and seconds to 99% by the number of facts. gpu: the recipe large for a few steps. Seconds to a target are
+those of steps alone: measuring recall and saving do not count. Bare products are matrix products of the same shapes in
+the same precision and nothing else, timed in the same run.
 """
 
 from __future__ import annotations
@@ -15,50 +13,30 @@ import dataclasses
 import functools
 import itertools
 import math
-import shutil
 import statistics
-import sys
-import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from transformers import PreTrainedModel
 
 from behemoth_cli.benchmarks.bare_products import bare_seconds, forward_calls, matrices
 from behemoth_cli.benchmarks.output import Figures, Row
-from behemoth_cli.benchmarks.trainer_rival import train_packed
-from behemoth_cli.cores import set_threads
-from behemoth_cli.settings import RECIPES, Options, parse, place
-from behemoth_cli.train import SECTIONS
-from behemoth_data import Corpus, build
+from behemoth_cli.benchmarks.runs import Runs, reached, say, started_runs
+from behemoth_cli.settings import place
+from behemoth_data import Corpus
 from behemoth_data.settings import check, check_known, setting
 from behemoth_models.config import TrainConfig
 from behemoth_models.curve import svg_text
 from behemoth_models.knowledge import recall
 from behemoth_models.precision import peak_rate, resolve_precision
-from behemoth_models.run import Run
 from behemoth_models.sizes import SHAPES, pythia
-from behemoth_models.training import train
 
-PARTS = ("rate", "precision", "recall", "target", "scaling", "gpu", "base")
-_TARGET, _SCALING_TARGET = 0.995, 0.99
-# What Pythia was trained with, but for the learning rate. Source: Biderman et al., "Pythia", 2023, appendix.
-_PYTHIA: dict[str, Any] = {
-    "optimizer": "adamw",
-    "schedule": "cosine",
-    "warmup_fraction": 0.01,
-    "final_fraction": 0.1,
-    "weight_decay": 0.1,
-    "max_grad_norm": 1.0,
-}
+PARTS = ("rate", "precision", "recall", "scaling", "gpu", "base")
+_SCALING_TARGET = 0.99
 _PRECISION_SUBJECTS, _PRECISION_STEPS = 64, 4  # few, since a step may take half a minute in the wrong one
-_OURS = "the recipe tiny"
-_RIVALS = {"trainer": "Trainer, packed sentences, AdamW", "adamw": "our loop, AdamW"}
 _LINES = ("-", "--", ":", "-.")
 
 
@@ -70,20 +48,10 @@ class TrainArguments:
         list(PARTS[:-1]),
         f"parts to run: {', '.join(PARTS)}; base takes 20 minutes on two cores, and scaling an hour",
     )
-    seeds: list[int] = setting([0, 1, 2], "target: seeds of world and weights")
-    rates: list[float] = setting(
-        [2.5e-4, 5e-4, 1e-3], "target: learning rates that each rival tries with the first seed; the best serves all"
-    )
-    exposures: list[int] = setting(
-        [12, 24, 48], "target: lengths of the rivals' schedules, in sentences per fact, tried from the longest down"
-    )
-    max_minutes: float = setting(10.0, "target: minutes after which a rival's run ends, measuring included")
-    num_subjects: int = setting(1000, "target, rate and recall: subjects of the world, 4 facts each")
+    num_subjects: int = setting(1000, "rate and recall: subjects of the world, 4 facts each")
     scaling_subjects: list[int] = setting([1000, 4000, 16000], "scaling: subjects of the worlds, 4 facts each")
     size: str | None = setting(None, "Pythia size in all parts; null: that of each recipe")
-    measurements: int = setting(32, "target and scaling: times that recall is measured in every run, evenly")
-    blocks: int = setting(4, "target: blocks in a batch of the Trainer")
-    block_tokens: int = setting(1024, "target: tokens of such a block")
+    measurements: int = setting(32, "scaling: times that recall is measured in every run, evenly")
     steps: int = setting(40, "rate and gpu: steps, the second half of which counts")
     runs: int = setting(5, "rate and recall: runs of each measurement, of which the median counts")
     threads: int | None = setting(
@@ -99,20 +67,14 @@ class TrainArguments:
             check_known("parts", part, PARTS)
         if self.size is not None:
             check_known("size", self.size, SHAPES)
-        check(self.max_minutes > 0, f"max_minutes must be above 0, got {self.max_minutes}")
-        for field in ("measurements", "blocks", "runs", "threads"):
+        for field in ("measurements", "runs", "threads"):
             value = getattr(self, field)
             check(value is None or value >= 1, f"{field} must be at least 1, got {value}")
         # 16 subjects are two batches of the recipe tiny, and two steps the fewest with a second half.
-        for field, least in (("block_tokens", 2), ("steps", 2), ("num_subjects", 16)):
+        for field, least in (("steps", 2), ("num_subjects", 16)):
             check(getattr(self, field) >= least, f"{field} must be at least {least}, got {getattr(self, field)}")
-        for field in ("rates", "exposures", "scaling_subjects"):
-            values = getattr(self, field)
-            check(all(value > 0 for value in values), f"{field} must be above 0, got {values}")
-        check(
-            "target" not in self.parts or bool(self.seeds and self.rates and self.exposures),
-            "seeds, rates and exposures must not be empty for the part target",
-        )
+        counts = self.scaling_subjects
+        check(all(count > 0 for count in counts), f"scaling_subjects must be above 0, got {counts}")
 
 
 def train_benchmark(arguments: TrainArguments) -> list[Row]:
@@ -120,52 +82,18 @@ def train_benchmark(arguments: TrainArguments) -> list[Row]:
 
     Raises: ValueError if the output file holds something else.
     """
-    figures = Figures("train", arguments, ("parts", "seeds", "rates", "exposures", "scaling_subjects"))
-    if arguments.threads is None:
-        set_threads()
-    else:
-        torch.set_num_threads(arguments.threads)
-    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    with _folder(arguments.output) as folder:
-        bench = _Bench(arguments, figures, folder)
+    figures = Figures("train", arguments, ("parts", "scaling_subjects"))
+    with started_runs(arguments.size, arguments.threads, arguments.output) as runs:
+        bench = _Bench(arguments, figures, runs)
         rows = [row for part in PARTS if part in arguments.parts for row in getattr(bench, part)()]
     return rows
-
-
-@contextmanager
-def _folder(output: str) -> Iterator[Path]:
-    """Where runs leave their states: beside the output, so that they go on as well, or for this sitting alone."""
-    if output:
-        yield Path(f"{output}.runs")
-        shutil.rmtree(f"{output}.runs", ignore_errors=True)
-    else:
-        with tempfile.TemporaryDirectory() as folder:
-            yield Path(folder)
 
 
 class _Bench:
     """The parts, by their names."""
 
-    def __init__(self, arguments: TrainArguments, figures: Figures, folder: Path) -> None:
-        self.arguments, self.figures, self.folder = arguments, figures, folder
-
-    def recipe(self, name: str, repeats: int | None = None, **world: Any) -> tuple[Corpus, TrainConfig]:
-        """The corpus and the training of a recipe, with some fields of the world changed."""
-        path = str(RECIPES / f"{name}.yaml")
-        world_config, lexicon, corpus, config = parse(
-            Options(list(SECTIONS.values()), prog="behemoth benchmark"), [path], sections=SECTIONS
-        )
-        corpus = dataclasses.replace(corpus, repeats=corpus.repeats if repeats is None else repeats)
-        config = dataclasses.replace(config, size=self.arguments.size or config.size, save_every=None)
-        return build(dataclasses.replace(world_config, **world), lexicon, corpus), config
-
-    def train(self, name: str, corpus: Corpus, config: TrainConfig) -> dict[str, Any]:
-        """The report of a run, which goes on if it was cut off; its folder is gone then."""
-        _say(name)
-        folder = self.folder / name.replace("/", "-")
-        report = Run(folder, corpus, config).finished() or train(corpus, config, folder)
-        shutil.rmtree(folder)
-        return report
+    def __init__(self, arguments: TrainArguments, figures: Figures, runs: Runs) -> None:
+        self.arguments, self.figures, self.runs = arguments, figures, runs
 
     def rate(self) -> list[Row]:
         """Tokens a second of our loop with either optimizer, beside bare products."""
@@ -176,12 +104,12 @@ class _Bench:
 
     def _rate(self, optimizer: str, recipe: str = "tiny") -> list[Row]:
         world = {} if recipe == "large" else {"num_subjects": self.arguments.num_subjects}
-        corpus, config = self.recipe(recipe, **world)
+        corpus, config = self.runs.recipe(recipe, **world)
         steps = min(self.arguments.steps, len(corpus) // config.batch_size)
         config = dataclasses.replace(
             config, optimizer=optimizer, max_steps=steps, measurements=2, target_recall=None, max_exposures=None
         )
-        report = self.train(f"rate/{recipe}/{optimizer}", corpus, config)
+        report = self.runs.train(f"rate/{recipe}/{optimizer}", corpus, config)
         seconds, tokens, precision = *_step(report), report["precision"]
         shapes = matrices(_fresh_model(corpus, config, "meta"))
         dtype = torch.bfloat16 if precision == "bf16" else torch.float32
@@ -220,12 +148,12 @@ class _Bench:
 
     def _in_precision(self, precision: str) -> list[Row]:
         subjects = min(_PRECISION_SUBJECTS, self.arguments.num_subjects)
-        corpus, config = self.recipe("tiny", num_subjects=subjects)
+        corpus, config = self.runs.recipe("tiny", num_subjects=subjects)
         steps = min(_PRECISION_STEPS, len(corpus) // config.batch_size)
         config = dataclasses.replace(
             config, precision=precision, max_steps=steps, measurements=2, target_recall=None, max_exposures=None
         )
-        seconds, tokens = _step(self.train(f"precision/{precision}", corpus, config))
+        seconds, tokens = _step(self.runs.train(f"precision/{precision}", corpus, config))
         what = f"our loop, {subjects} subjects, {config.size}, muon, {precision}"
         return [{"what": what, "value": tokens / seconds, "unit": "tokens/s", "precision": precision}]
 
@@ -240,10 +168,10 @@ class _Bench:
         return self.figures.part("recall", self._recall)
 
     def _recall(self) -> list[Row]:
-        corpus, config = self.recipe("tiny", num_subjects=self.arguments.num_subjects)
+        corpus, config = self.runs.recipe("tiny", num_subjects=self.arguments.num_subjects)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         model = _fresh_model(corpus, config, device)
-        _say("recall")
+        say("recall")
         *layers, head = matrices(model)
         products = [
             (tokens, *shape)
@@ -262,79 +190,14 @@ class _Bench:
             {"what": "  recall() / bare products", "value": bare / seconds, "unit": "of the rate"},
         ]
 
-    def target(self) -> list[Row]:
-        """Seconds to the target of the recipe and of both rivals, seed by seed, and what to make of them."""
-        first, *others = self.arguments.seeds
-        ours = [self._try("ours", seed) for seed in self.arguments.seeds]
-        rows, medians = list(ours), [_median(_OURS, ours)]
-        for rival, label in _RIVALS.items():
-            tried = self._search(rival, first)
-            best = min(tried, key=_order)
-            # What no setting reached with the first seed is not tried with others: each would take all its minutes.
-            seeds = others if best["value"] is not None else []
-            found = [best, *(self._try(rival, seed, best["rate"], best["schedule"]) for seed in seeds)]
-            medians.append(
-                _median(f"{label}, rate {best['rate']:g}, schedule of {best['schedule']}", found, medians[0])
-            )
-            rows += [*tried, *found[1:]]
-        return [*rows, *medians]
-
-    def _search(self, rival: str, seed: int) -> list[Row]:
-        """A run with every learning rate and every length, the longest first.
-
-        None goes on when it takes longer than the best so far, and where no rate reached the target although every
-        run came to its end, shorter runs are not tried.
-        """
-        tried: list[Row] = []
-        for exposures in sorted(self.arguments.exposures, reverse=True):
-            for rate in self.arguments.rates:
-                # A tenth more, since what is measured is included here, and the order of two runs is decided without.
-                limits = [1.1 * row["all_seconds"] for row in tried if row["value"] is not None]
-                tried.append(self._try(rival, seed, rate, exposures, min(limits, default=math.inf)))
-            latest = tried[-len(self.arguments.rates) :]
-            if all(row["value"] is None and row["whole"] for row in latest):
-                break
-        return tried
-
-    def _try(
-        self, name: str, seed: int, rate: float | None = None, exposures: int | None = None, limit: float = math.inf
-    ) -> Row:
-        """The row of one run to the target, by the recipe or by a rival with a learning rate and a length.
-
-        `limit` is in seconds, and rivals have one of max_minutes as well.
-        """
-        rival = rate is not None
-        part = f"target/{name}/{seed}" + (f"/{rate:g}/{exposures}" if rival else "")
-        limit = min(limit, 60 * self.arguments.max_minutes) if rival else limit
-
-        def work() -> list[Row]:
-            corpus, config = self.recipe("tiny", exposures, num_subjects=self.arguments.num_subjects, seed=seed)
-            config = dataclasses.replace(
-                config, measurements=self.arguments.measurements, target_recall=_TARGET, train_seed=seed
-            )
-            if rate is not None:
-                config = dataclasses.replace(config, **_PYTHIA, learning_rate=rate, max_minutes=limit / 60)
-            if name == "trainer":
-                _say(part)
-                size = {"block_tokens": self.arguments.block_tokens, "batch_size": self.arguments.blocks}
-                report = train_packed(corpus, config, **size, max_seconds=limit)
-            else:
-                report = self.train(part, corpus, config)
-            label = f"{_RIVALS[name]}, rate {rate:g}, schedule of {exposures}" if rival else _OURS
-            chosen = {"rate": rate, "schedule": exposures} if rival else {}
-            row = _reached(report, _TARGET, limit)
-            return [{"what": f"to {_TARGET:.1%}, seed {seed}: {label}", **row, **chosen}]
-
-        return self.figures.part(part, work)[0]
-
     def base(self) -> list[Row]:
         """The recipe base up to its target."""
         return self.figures.part("base", self._base)
 
     def _base(self) -> list[Row]:
-        corpus, config = self.recipe("base")
+        corpus, config = self.runs.recipe("base")
         target = config.target_recall or 1.0
-        row = _reached(self.train("base", corpus, config), target)
+        row = reached(self.runs.train("base", corpus, config), target)
         return [{"what": f"base to {target:.1%}", **row}]
 
     def scaling(self) -> list[Row]:
@@ -348,10 +211,10 @@ class _Bench:
         return rows
 
     def _scale(self, num_subjects: int) -> list[Row]:
-        corpus, config = self.recipe("base", num_subjects=num_subjects)
+        corpus, config = self.runs.recipe("base", num_subjects=num_subjects)
         config = dataclasses.replace(config, target_recall=_SCALING_TARGET, measurements=self.arguments.measurements)
-        report = self.train(f"scaling/{num_subjects}", corpus, config)
-        row, facts = _reached(report, _SCALING_TARGET), _num_facts(corpus)
+        report = self.runs.train(f"scaling/{num_subjects}", corpus, config)
+        row, facts = reached(report, _SCALING_TARGET), _num_facts(corpus)
         bits = row["recall"] * facts * math.log2(corpus.world.config.num_objects) / report["parameters"]
         what = f"to {_SCALING_TARGET:.0%}: {facts:,} facts, {config.size}"
         return [
@@ -365,10 +228,6 @@ def _step(report: Mapping[str, Any]) -> tuple[float, int]:
     first, last = report["curve"][0], report["curve"][-1]
     seconds = (last["step_seconds"] - first["step_seconds"]) / (last["step"] - first["step"])
     return seconds, round(report["tokens"] / report["steps"])
-
-
-def _say(part: str) -> None:
-    print(f"benchmark: {part}", file=sys.stderr)
 
 
 def _num_facts(corpus: Corpus) -> int:
@@ -413,43 +272,3 @@ def draw_scaling(rows: Sequence[Row]) -> str:
         for axes in (curves, *others):
             axes.spines[["top", "right"]].set_visible(False)
         return svg_text(figure)
-
-
-def _reached(report: Mapping[str, Any], target: float, limit: float = math.inf) -> Row:
-    """What a row says of a run: the step seconds at the first measurement of the target, or none and why."""
-    curve = [
-        {
-            "seconds": point["step_seconds"],
-            "exposures": max(point["exposures"].values()),
-            "recall": min(point["recall"].values()),
-        }
-        for point in report["curve"]
-    ]
-    found = next((point for point in curve if point["recall"] >= target), None)
-    last, seconds = found or curve[-1], report["seconds"]
-    whole = seconds <= limit  # no limit cut it off
-    within = f"{last['exposures']:.3g} sentences per fact"
-    if not found:
-        within += "" if whole else f" and {limit / 60:.3g} minutes"
-        within = f"not reached within {within}, recall {last['recall']:.4f}"
-    numbers = {name: last[name] for name in ("exposures", "recall")}
-    value, ended = found["seconds"] if found else None, {"all_seconds": seconds, "whole": whole}
-    return {"value": value, "unit": "s", "note": within, **numbers, **ended, "curve": curve}
-
-
-def _order(row: Row) -> tuple[bool, float]:
-    """What reached the target soonest comes first, then what came nearest to it."""
-    return (row["value"] is None, -row["recall"] if row["value"] is None else row["value"])
-
-
-def _median(label: str, rows: Sequence[Row], ours: Row | None = None) -> Row:
-    """The median of the seeds' seconds, if all of them reached the target, and how many times ours it is."""
-    values = [row["value"] for row in rows]
-    what = f"to {_TARGET:.1%}, median of {len(rows)} seeds: {label}"
-    if None in values:
-        note = f"reached with {len(values) - values.count(None)} of {len(values)} seeds"
-        return {"what": what, "value": None, "unit": "s", "note": note}
-    median = statistics.median(values)
-    compared = ours is not None and ours["value"] is not None
-    note = f"{median / ours['value']:.3g} times {_OURS}" if compared and ours is not None else ""
-    return {"what": what, "value": median, "unit": "s", "note": note}

@@ -38,10 +38,12 @@ def commands_for(rows: Sequence[Row], folders: Sequence[str], output: str) -> li
         options: dict[str, Iterable[object]] = {
             "model": list({model_of(row): shown_place(row["model"]) for row in found}.values())[:_MODELS_SHOWN],
             "scenarios": dict.fromkeys(row["scenario"] for row in found),
-            "edge": [first["edge"]] if first["edge"] != "subject_object" else [],
-            "relation": [first["relation"]] if first["relation"] != 0 else [],
-            "num_edits": [first["num_edits"]] if first["scenario"] not in RELATION_SCENARIOS else [],
-            **{name: [value] for name, value in draws.items() if value != getattr(EditConfig(), name, value)},
+            "sweep.edge": [first["edge"]] if first["edge"] != "subject_object" else [],
+            "sweep.relation": [first["relation"]] if first["relation"] != 0 else [],
+            "sweep.num_edits": [first["num_edits"]] if first["scenario"] not in RELATION_SCENARIOS else [],
+            **{
+                f"sweep.{name}": [value] for name, value in draws.items() if value != getattr(EditConfig(), name, value)
+            },
             "seeds": sorted({row["seed"] for row in found}),
         }
         same = merged.setdefault(as_json({name: list(values) for name, values in options.items()}), {**options})
@@ -70,7 +72,7 @@ def _swept(rows: Sequence[Row]) -> dict[str, list[object]]:
                 "none" if value is None else ",".join(map(str, value)) if isinstance(value, list) else str(value)
                 for value in values.values()
             ]
-            options[f"{rows[0]['method']}_{name}"] = list[object](words)
+            options[f"{rows[0]['method']}.{name}"] = list[object](words)
     return options
 
 

@@ -1,7 +1,6 @@
 """benchmark train as a person calls it, on a world of 16 subjects and models of one layer, and its arithmetic."""
 
 import importlib
-import itertools
 import json
 import math
 import os
@@ -12,15 +11,10 @@ import torch
 from accelerate.state import AcceleratorState
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
-from behemoth_data import CorpusConfig, WorldConfig, build
-from behemoth_models.config import TrainConfig
 from behemoth_models.sizes import SHAPES, Shape
 
 SMALL = ["train", "--size", "14m", "--num_subjects", "16", "--threads", "1", "--measurements", "2"]
-SMALL += ["--block_tokens", "64", "--blocks", "3", "--steps", "2", "--runs", "1", "--seeds", "0", "1"]
-SMALL += ["--rates", "0.001", "0.004", "--exposures", "4", "--scaling_subjects", "16", "20", "--output", "out.json"]
-# Two seeds of the recipe; two rates of each rival, neither of which reaches the target.
-NUM_TARGET_RUNS = 2 + 2 * 2
+SMALL += ["--steps", "2", "--runs", "1", "--scaling_subjects", "16", "20", "--output", "out.json"]
 
 
 @pytest.fixture
@@ -54,22 +48,22 @@ def refused(main, words, capsys):
 
 
 def test_benchmark_that_was_cut_off_goes_on_and_a_finished_one_repeats_nothing(script, module, capsys, monkeypatch):
-    main, train, runs = script("benchmark").main, module.train, []
+    main, shared, names = script("benchmark").main, script("benchmarks.runs"), []
+    train = shared.train
 
     def cut_off(corpus, config, folder):
-        runs.append(folder.name)
-        if len(runs) == 7:
+        names.append(folder.name)
+        if len(names) == 6:
             raise KeyboardInterrupt
         return train(corpus, config, folder, progress=False)
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "train", cut_off)
+        patch.setattr(shared, "train", cut_off)
         with pytest.raises(KeyboardInterrupt):
             main(SMALL)
-    assert runs[:4] == ["rate-tiny-muon", "rate-tiny-adamw", "precision-bf16", "precision-fp32"]
-    assert runs[4:6] == ["target-ours-0", "target-ours-1"]
+    assert names[:4] == ["rate-tiny-muon", "rate-tiny-adamw", "precision-bf16", "precision-fp32"]
+    assert names[4:] == ["scaling-16", "scaling-20"]
     first = stored()["figures"]
-    assert {row["part"] for row in first if row["part"].startswith("target/ours")} == {"target/ours/0", "target/ours/1"}
     assert os.path.isdir("out.json.runs")
 
     capsys.readouterr()
@@ -78,8 +72,8 @@ def test_benchmark_that_was_cut_off_goes_on_and_a_finished_one_repeats_nothing(s
     *table, last = said.out.splitlines()
     found = json.loads(last)
     assert found == stored()
-    assert found["figures"][: len(first) - 5] == first[: len(first) - 5]
-    assert len(table) == len(found["figures"]) == 2 * 4 + 3 + 2 + NUM_TARGET_RUNS + 3 + 2 * 2 + 1
+    assert found["figures"][: len(first)] == first
+    assert len(table) == len(found["figures"]) == 2 * 4 + 3 + 2 + 2 * 2 + 1
     assert sorted(os.listdir()) == ["out.json", "out.scaling.svg"]
     for row in found["figures"]:
         assert row["value"] is not None or row["note"]
@@ -88,8 +82,7 @@ def test_benchmark_that_was_cut_off_goes_on_and_a_finished_one_repeats_nothing(s
     assert table[-1].split("-")[-1].strip() == "skipped: torch finds no GPU"
     assert "benchmark: rate" not in said.err
 
-    monkeypatch.setattr(module, "train", None)
-    monkeypatch.setattr(module, "train_packed", None)
+    monkeypatch.setattr(shared, "train", None)
     monkeypatch.setattr(module, "recall", None)
     main(SMALL)
     assert json.loads(capsys.readouterr().out.splitlines()[-1]) == found
@@ -108,18 +101,16 @@ def test_output_that_holds_something_else_is_refused_and_kept(script, capsys, te
 @pytest.mark.parametrize(
     ("words", "part"),
     [
-        ("--parts rates", "parts must be one of rate, precision, recall, target, scaling, gpu, base, got 'rates'"),
+        ("--parts rates", "parts must be one of rate, precision, recall, scaling, gpu, base, got 'rates'"),
         ("--size 15m", "size must be one of 14m, 31m, 70m, got '15m'"),
-        ("--max_minutes 0", "max_minutes must be above 0, got 0"),
         ("--num_subjects 15", "num_subjects must be at least 16, got 15"),
         ("--steps 1", "steps must be at least 2, got 1"),
         ("--runs 0", "runs must be at least 1, got 0"),
-        ("--rates 0", "rates must be above 0, got [0.0]"),
-        ("--parts target --block_tokens 100000", "block_tokens must be at most"),
+        ("--scaling_subjects 0", "scaling_subjects must be above 0, got [0]"),
     ],
 )
 def test_bad_input_is_one_clear_line(script, capsys, words, part):
-    words = ["train", "--size", "14m", "--num_subjects", "16", "--seeds", "0", "--measurements", "1", *words.split()]
+    words = ["train", "--size", "14m", "--num_subjects", "16", "--measurements", "1", *words.split()]
     assert part in refused(script("benchmark").main, words, capsys)
 
 
@@ -129,7 +120,7 @@ def test_help_explains_the_parts_and_every_option(script, module, capsys):
     text = " ".join(capsys.readouterr().out.split())
     for part in module.PARTS:
         assert f"{part}: " in text
-    assert "--max_minutes " in text
+    assert "--scaling_subjects " in text
 
 
 def point(seconds, exposures, recall):
@@ -153,77 +144,9 @@ CURVE = [
         (0.99, 90.0, None, "not reached within 6 sentences per fact and 1.5 minutes, recall 0.9800"),
     ],
 )
-def test_target_is_reached_when_every_table_first_has_it(module, target, limit, value, note):
-    row = module._reached({"curve": CURVE, "seconds": 100.0}, target, limit)
+def test_target_is_reached_when_every_table_first_has_it(script, target, limit, value, note):
+    row = script("benchmarks.runs").reached({"curve": CURVE, "seconds": 100.0}, target, limit)
     assert (row["value"], row["note"]) == (value, note)
-
-
-def searched(module, monkeypatch, seconds, cut=()):
-    """The rows of a search in which a run with (rate, exposures) takes so many seconds, and their limits."""
-    limits = {}
-
-    def attempt(self, name, seed, rate, exposures, limit):
-        limits[rate, exposures] = limit
-        value = seconds[rate, exposures]
-        whole = (rate, exposures) not in cut
-        return {"value": value, "all_seconds": 2 * (value or 90.0), "recall": 0.9, "whole": whole}
-
-    monkeypatch.setattr(module._Bench, "_try", attempt)
-    arguments = module.TrainArguments(rates=[0.1, 0.2], exposures=[4, 2, 8])
-    return module._Bench(arguments, None, None)._search("adamw", 0), limits
-
-
-def test_every_try_of_a_search_ends_a_little_after_the_best_so_far(module, monkeypatch):
-    seconds = {(0.1, 8): 30.0, (0.2, 8): 20.0, (0.1, 4): None, (0.2, 4): 10.0, (0.1, 2): 40.0, (0.2, 2): None}
-    tried, limits = searched(module, monkeypatch, seconds)
-    expected = {(0.1, 8): math.inf, (0.2, 8): 66.0, (0.1, 4): 44.0, (0.2, 4): 44.0, (0.1, 2): 22.0, (0.2, 2): 22.0}
-    assert limits == pytest.approx(expected)
-    assert min(tried, key=module._order)["value"] == 10.0
-
-
-def test_search_tries_no_shorter_runs_than_those_that_all_ended_without_the_target(module, monkeypatch):
-    seconds = dict.fromkeys([(rate, exposures) for rate in (0.1, 0.2) for exposures in (2, 4, 8)], None)
-    assert list(searched(module, monkeypatch, seconds)[1]) == [(0.1, 8), (0.2, 8)]
-    cut = [(0.2, 8), (0.1, 4)]  # a run that was cut off says nothing of a shorter schedule
-    assert len(searched(module, monkeypatch, seconds, cut)[0]) == 6
-    tried = searched(module, monkeypatch, {**seconds, (0.1, 8): 30.0})[1]
-    assert list(tried) == [(0.1, 8), (0.2, 8), (0.1, 4), (0.2, 4)]
-
-
-def test_other_seeds_run_with_the_best_of_the_search_unless_nothing_reached_the_target(module, monkeypatch):
-    runs = []
-
-    def attempt(self, name, seed, rate=None, exposures=None, limit=math.inf):
-        runs.append((name, seed, rate))
-        value = {("ours", None): 5.0, ("adamw", 0.1): 20.0, ("adamw", 0.2): 15.0}.get((name, rate))
-        row = {"value": value, "all_seconds": 90.0, "recall": 0.9, "whole": True}
-        return {**row, "rate": rate, "schedule": exposures}
-
-    monkeypatch.setattr(module._Bench, "_try", attempt)
-    arguments = module.TrainArguments(rates=[0.1, 0.2], exposures=[4], seeds=[7, 8])
-    *_, ours, trainer, adamw = module._Bench(arguments, None, None).target()
-    assert runs[:2] == [("ours", 7, None), ("ours", 8, None)]
-    assert runs[2:4] == [("trainer", 7, 0.1), ("trainer", 7, 0.2)]
-    assert runs[4:] == [("adamw", 7, 0.1), ("adamw", 7, 0.2), ("adamw", 8, 0.2)]
-    assert (ours["value"], trainer["value"], adamw["value"]) == (5.0, None, 15.0)
-    assert (trainer["note"], adamw["note"]) == ("reached with 0 of 1 seeds", "3 times the recipe tiny")
-
-
-def test_best_of_a_search_that_never_reached_the_target_came_nearest(module):
-    rows = [{"value": None, "recall": 0.5}, {"value": None, "recall": 0.9}, {"value": 70.0, "recall": 0.995}]
-    assert min(rows[:2], key=module._order) is rows[1]
-    assert min(rows, key=module._order) is rows[2]
-
-
-def test_median_needs_all_seeds_and_is_compared_with_the_recipe(module):
-    def rows(*values):
-        return [{"value": value} for value in values]
-
-    ours = module._median("ours", rows(5.0, 3.0, 10.0))
-    assert (ours["value"], ours["note"]) == (5.0, "")
-    assert module._median("theirs", rows(10.0, 30.0, 20.0), ours)["note"] == "4 times the recipe tiny"
-    missed = module._median("theirs", rows(10.0, None, 20.0), ours)
-    assert (missed["value"], missed["note"]) == (None, "reached with 2 of 3 seeds")
 
 
 def test_figure_of_scaling_has_every_curve_and_the_points_that_reached_the_target(module):
@@ -242,37 +165,6 @@ def test_figure_of_scaling_has_every_curve_and_the_points_that_reached_the_targe
         (True, 0),
     ]
     assert "64,000 facts<" not in less
-
-
-@pytest.fixture
-def corpus():
-    return build(WorldConfig(num_subjects=8, num_relations=2, num_objects=4), corpus=CorpusConfig(repeats=6))
-
-
-def test_blocks_hold_the_sentences_end_to_end(script, corpus):
-    padding = corpus.grammar.lexicon.token_ids["<|padding|>"]
-    tokens = [token for row in corpus.block(0, len(corpus)).tolist() for token in row if token != padding]
-    blocks = script("benchmarks.trainer_rival").packed(corpus, 50)
-    assert blocks.shape == (len(tokens) // 50, 50)
-    assert blocks.flatten().tolist() == tokens[: len(blocks) * 50]
-
-
-@pytest.mark.parametrize(("max_seconds", "steps"), [(1e9, [2, 4]), (0.0, [1])])
-def test_trainer_ends_at_the_target_or_beyond_its_time(script, corpus, monkeypatch, max_seconds, steps):
-    rival = script("benchmarks.trainer_rival")
-    recalls = iter([0.2, 0.8, 0.9, 0.9])
-    monkeypatch.setattr(rival, "recall", lambda *_: {"subject_object": next(recalls)})
-    clock = itertools.count()
-    monkeypatch.setattr(rival, "time", type("Clock", (), {"perf_counter": staticmethod(lambda: float(next(clock)))}))
-    config = TrainConfig(size="14m", measurements=4, target_recall=0.8, learning_rate=1e-3)
-    length = rival.packed(corpus, 1).numel() // 8  # eight steps of a block each, for six sentences per fact
-    report = rival.train_packed(corpus, config, block_tokens=length, batch_size=1, max_seconds=max_seconds)
-    assert [point["step"] for point in report["curve"]] == steps
-    last = report["curve"][-1]
-    assert last["exposures"]["subject_object"] == pytest.approx(6 * steps[-1] / 8)
-    # The clock ticks when it is looked at: once before, once after every step, and once after measuring.
-    assert last["step_seconds"] == steps[-1]
-    assert last["seconds"] == report["seconds"] == steps[-1] + len(steps)
 
 
 def a_model():

@@ -11,7 +11,7 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 
-from behemoth_cli import console, settings
+from behemoth_cli import console, recipe_files, settings
 from behemoth_cli.console import COMMANDS
 from behemoth_data.settings import setting
 
@@ -90,7 +90,7 @@ def test_version_is_that_of_the_distribution(capsys):
 
 def test_unknown_command_is_one_line_with_the_nearest_one(capsys):
     with pytest.raises(SystemExit) as caught:
-        console.main(["trian", "--size", "14m"])
+        console.main(["trian", "--train.size", "14m"])
     assert caught.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("behemoth: error: command must be one of demo, data, train,")
@@ -115,7 +115,7 @@ def test_every_command_explains_its_options_under_its_own_name(name, capsys):
 )
 def test_errors_begin_with_what_was_called(start, tmp_path):
     done = subprocess.run(
-        [sys.executable, *start, "--num_objects", "1"], cwd=tmp_path, capture_output=True, text=True, check=False
+        [sys.executable, *start, "--world.num_objects", "1"], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 2
     name = "make_data.py" if start[0].endswith("make_data.py") else "behemoth data"
@@ -146,7 +146,7 @@ def test_package_without_its_extra_says_which_it_is(tmp_path, package, extra):
 
 
 def test_dataset_is_written_without_any_extra(tmp_path):
-    words = ["data", "smoke", "--configs", "nested", "--num_subjects", "12", "--output", "out"]
+    words = ["data", "smoke", "--configs", "nested", "--world.num_subjects", "12", "--output", "out"]
     done = python(CALL, tmp_path, words=words)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("out holds 1 configs, ")
@@ -181,7 +181,7 @@ def test_demo_runs_the_main_job_and_repeats_nothing(here, capsys):
 
 @pytest.mark.parametrize("name", ["smoke", "demo", "tiny"])
 def test_recipe_of_a_demo_has_all_its_sections(name):
-    recipe = settings.read_recipe(name, {})
+    recipe = recipe_files.read_recipe(name, {})
     assert {"world", "corpus", "train", "sweep"} <= recipe.keys()
     assert recipe["sweep"]["methods"] == ["finetune", "lora", "rome"]
 
@@ -204,7 +204,7 @@ def test_completion_knows_commands_options_and_recipes(shell, capsys):
     pytest.importorskip("shtab", reason="an environment from before shtab was required; `make setup` brings it")
     console.main(["completion", shell])
     said = capsys.readouterr().out
-    for word in (*COMMANDS, "--rome_layer", "--output_dir", "study_tiny"):
+    for word in (*COMMANDS, "--rome.layer", "--output_dir", "study_tiny"):
         assert word in said
 
 
@@ -221,7 +221,7 @@ def taken(words, kind=None):
         model: list[str] = settings.place(["a"], "help")
         note: str = setting("", "help")
 
-    (found,) = settings.parse(settings.Options([Paths], prog="test"), words, sections={}, recipe={})
+    (found,) = settings.parse(settings.Options({"": Paths}, prog="test"), words, recipe={})
     return found
 
 
@@ -233,7 +233,7 @@ def test_home_stands_for_itself_in_every_place_and_in_no_other_word(monkeypatch,
     assert (found.model, found.note) == ([f"{tmp_path}/c", "me/d"], "~/e")
     assert taken(["--output", "s3://bucket/~x"]).output == "s3://bucket/~x"
     (tmp_path / "mine.yaml").write_text("world: {num_subjects: 3}", encoding="utf-8")
-    assert settings.read_recipe("~/mine.yaml", {}) == {"world": {"num_subjects": 3}}
+    assert recipe_files.read_recipe("~/mine.yaml", {}) == {"world": {"num_subjects": 3}}
 
 
 def test_pattern_that_a_shell_left_alone_is_what_it_finds(here):
@@ -251,17 +251,17 @@ def test_every_option_that_is_a_path_is_declared_as_one(module):
 
 @pytest.mark.parametrize("name", ["tiny", "tiny.yaml", "recipes/tiny.yaml", "./recipes/tiny.yaml"])
 def test_packaged_recipe_is_found_by_its_name(here, name):
-    assert settings.read_recipe(name, {})["world"]["num_subjects"] == 1000
+    assert recipe_files.read_recipe(name, {})["world"]["num_subjects"] == 1000
 
 
 def test_recipe_of_ones_own_comes_before_the_packaged_one_and_a_folder_does_not(here):
     Path("recipes").mkdir()
     Path("recipes/tiny.yaml").write_text("world: {num_subjects: 5}", encoding="utf-8")
     Path("tiny").mkdir()
-    assert settings.read_recipe("recipes/tiny.yaml", {}) == {"world": {"num_subjects": 5}}
-    assert settings.read_recipe("tiny", {})["world"]["num_subjects"] == 1000
+    assert recipe_files.read_recipe("recipes/tiny.yaml", {}) == {"world": {"num_subjects": 5}}
+    assert recipe_files.read_recipe("tiny", {})["world"]["num_subjects"] == 1000
 
 
 def test_name_outside_the_recipes_is_not_looked_up_there(here):
     with pytest.raises(ValueError, match="recipe must be a YAML file such as .* got other/tiny.yaml"):
-        settings.read_recipe("other/tiny.yaml", {})
+        recipe_files.read_recipe("other/tiny.yaml", {})

@@ -9,7 +9,6 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 
-from behemoth_data.world import PRESETS
 from behemoth_hub import models
 
 RECIPES = Path(__file__).resolve().parents[2] / "behemoth_cli" / "recipes"
@@ -61,7 +60,7 @@ def test_one_command_trains_three_models_that_cards_can_be_made_of_and_repeats_n
     main(["mine.yaml"])
     assert capsys.readouterr().out.splitlines() == [f"{line}, finished before" for line in lines]
     assert weights() == before
-    line = refused(main, ["mine.yaml", "--train_seed", "1"], capsys)
+    line = refused(main, ["mine.yaml", "--train.train_seed", "1"], capsys)
     assert "output_dir 'runs/mine-independent' holds a finished run whose train.train_seed is 0, got 1" in line
     assert weights() == before
 
@@ -101,9 +100,9 @@ def test_command_that_was_cut_off_goes_on_with_the_model_that_it_was_at(main, ca
     [
         ("--configs nest", "configs must be one of independent, correlated, nested, got 'nest'"),
         ("--config nested", "option must be one of"),
-        ("--learning_rate 0", "learning_rate must be above 0, got 0"),
-        ("--num_nested_objects 3", "num_nested_objects must divide num_objects = 20"),
-        ("--batch_size 161", "batch_size must lie between 1 and the corpus's 160 sentences, got 161"),
+        ("--train.learning_rate 0", "learning_rate must be above 0, got 0"),
+        ("--world.num_nested_objects 3", "num_nested_objects must divide num_objects = 20"),
+        ("--train.batch_size 161", "batch_size must lie between 1 and the corpus's 160 sentences, got 161"),
         ("--tracker wandb", "tracker must be one of tensorboard, trackio, got 'wandb'"),
     ],
 )
@@ -113,7 +112,7 @@ def test_bad_settings_are_refused_before_anything_is_trained(main, capsys, words
 
 
 def test_without_a_recipe_it_is_the_published_world(main, capsys):
-    line = refused(main, ["--configs", "nested", "--batch_size", "2000000"], capsys)
+    line = refused(main, ["--configs", "nested", "--train.batch_size", "2000000"], capsys)
     assert "batch_size must lie between 1 and the corpus's 1125600 sentences" in line
 
 
@@ -122,10 +121,9 @@ def test_without_a_recipe_it_is_the_published_world(main, capsys):
 def test_recipe_of_every_size_trains_every_structure_until_it_knows_the_world(main, size, config):
     recipe, train = importlib.import_module("behemoth_cli.settings"), importlib.import_module("behemoth_cli.train")
     world, _, corpus, settings = recipe.parse(
-        recipe.Options(list(train.SECTIONS.values()), prog="test"),
+        recipe.Options({}, train.SECTIONS, prog="test"),
         [f"recipes/{size}.yaml"],
-        sections=train.SECTIONS,
-        preset=PRESETS[config],
+        preset=train.WORLDS[config],
     )
     assert world.structure == config
     assert settings.target_recall >= 0.99
@@ -138,12 +136,10 @@ def test_recipe_of_every_size_trains_every_structure_until_it_knows_the_world(ma
 def test_preset_that_a_script_picks_comes_before_the_recipe(main):
     recipe, train = importlib.import_module("behemoth_cli.settings"), importlib.import_module("behemoth_cli.train")
     Path("mine.yaml").write_text("world: {correlation: 0.8}", encoding="utf-8")
-    sections = {"world": train.SECTIONS["world"]}
     (world,) = recipe.parse(
-        recipe.Options([sections["world"]], prog="test"),
+        recipe.Options({}, {"world": train.SECTIONS["world"]}, prog="test"),
         ["mine.yaml"],
-        sections=sections,
-        preset={"correlation": 0.9, "num_objects": 7},
+        preset={"world": {"correlation": 0.9, "num_objects": 7}},
     )
     assert (world.correlation, world.num_objects) == (0.8, 7)
 
@@ -162,8 +158,10 @@ def test_study_of_optimizers_trains_both_and_edits_what_they_made(main, capsys):
     )
     train, edit = (importlib.import_module(f"behemoth_cli.{name}") for name in ("train", "edit"))
     for optimizer, rate in (("muon", "4e-3"), ("adamw", "1e-3")):
-        words = ["--train_seed", "3", "--optimizer", optimizer, "--learning_rate", rate, "--max_exposures", "3"]
-        train.main(["small.yaml", *words, "--output_dir", f"runs/{optimizer}/3"])
+        words = (
+            f"--train.train_seed 3 --train.optimizer {optimizer} --train.learning_rate {rate} --train.max_exposures 3"
+        )
+        train.main(["small.yaml", *words.split(), "--output_dir", f"runs/{optimizer}/3"])
         capsys.readouterr()
         edit.main(["small.yaml", "--model", f"runs/{optimizer}/3", "--output_dir", optimizer])
         last = capsys.readouterr().out.splitlines()[-1]

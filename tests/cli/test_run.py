@@ -19,9 +19,8 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 
-from behemoth_data import CorpusConfig, EditConfig, LexiconConfig, WorldConfig
+from behemoth_data import EditConfig
 from behemoth_editing import METHODS
-from behemoth_models.config import TrainConfig
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 # With every default spelled out, accelerate asks and says nothing.
@@ -30,14 +29,15 @@ LAUNCH = (
     " --num_cpu_threads_per_process 2"
 )
 LIMITS = [
-    f"--{name}_{field.name} 3"
+    f"--{name}.{field.name} 3"
     for name, method in METHODS.items()
     for field in dataclasses.fields(method)
     if field.name in ("steps", "max_steps")
 ]
-QUICK = f"{' '.join(LIMITS)} --probes_per_edit 5"
+QUICK = f"{' '.join(LIMITS)} --sweep.probes_per_edit 5"
 # 8 subjects x 2 relations x 4 sentences: four steps.
-TINY_TRAINING = "--num_subjects 8 --num_relations 2 --num_objects 4 --repeats 4 --size 14m --batch_size 16"
+TINY_TRAINING = "--world.num_subjects 8 --world.num_relations 2 --world.num_objects 4 --corpus.repeats 4"
+TINY_TRAINING += " --train.size 14m --train.batch_size 16"
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_edit_runs_every_method_and_prints_the_table_and_where_the_results_are(t
         "--scenarios",
         "single",
         "different",
-        "--num_edits",
+        "--sweep.num_edits",
         "2",
         *QUICK.split(),
     ]
@@ -116,7 +116,7 @@ def test_edit_runs_every_method_and_prints_the_table_and_where_the_results_are(t
 def test_accelerate_launches_edit_on_a_recipe_whose_settings_the_command_line_overrides(trained, tmp_path):
     recipe = "rome: {layer: 3, steps: 2, site: subject_last}\nsweep: {num_edits: 1, probes_per_edit: 3, seeds: [4]}\n"
     (tmp_path / "my.yaml").write_text(recipe, encoding="utf-8")
-    words = f"edit.py my.yaml --model {trained} --methods rome --rome_layer 1 --output_dir out".split()
+    words = f"edit.py my.yaml --model {trained} --methods rome --rome.layer 1 --output_dir out".split()
     done = process(words, tmp_path, launch=LAUNCH)
     assert done.returncode == 0, done.stderr
     (row,) = rows_in(tmp_path / "out")
@@ -127,7 +127,9 @@ def test_accelerate_launches_edit_on_a_recipe_whose_settings_the_command_line_ov
 
 def test_recipe_section_of_a_method_reaches_the_row(script, trained, tmp_path):
     Path("my.yaml").write_text("rome: {layer: 3, steps: 2}\nlora: {rank: 2}\n", encoding="utf-8")
-    words = f"my.yaml --model {trained} --num_edits 1 --probes_per_edit 2 --lora_max_steps 2 --output_dir out"
+    words = (
+        f"my.yaml --model {trained} --sweep.num_edits 1 --sweep.probes_per_edit 2 --lora.max_steps 2 --output_dir out"
+    )
     script("edit").main([*words.split(), "--methods", "rome", "lora"])
     rome, lora = (row["settings"] for row in rows_in(tmp_path / "out"))
     assert (rome["layer"], rome["steps"], rome["site"]) == (3, 2, "prompt_last")
@@ -141,7 +143,9 @@ def test_every_list_of_a_recipe_or_an_option_is_swept(script, trained, tmp_path)
     rome: {steps: 1}
     """
     Path("my.yaml").write_text(recipe, encoding="utf-8")
-    words = f"my.yaml --model {trained} --probes_per_edit 2 --rome_layer 1 2 --rome_site prompt_last --output_dir out"
+    words = (
+        f"my.yaml --model {trained} --sweep.probes_per_edit 2 --rome.layer 1 2 --rome.site prompt_last --output_dir out"
+    )
     script("edit").main(words.split())
     rows = rows_in(tmp_path / "out")
     draws = list(itertools.product(["single", "different"], [0, 1], [1, 2]))
@@ -157,8 +161,9 @@ def test_every_list_of_a_recipe_or_an_option_is_swept(script, trained, tmp_path)
 
 
 def test_dry_run_shows_cells_and_their_time_and_writes_nothing(script, trained, tmp_path, capsys):
-    words = f"--model {trained} --methods rome lora --scenarios single different --num_edits 2 --output_dir out {QUICK}"
-    script("edit").main([*words.split(), "--lora_rank", "1", "8", "--dry_run"])
+    words = f"--model {trained} --methods rome lora --scenarios single different --output_dir out {QUICK}"
+    words += " --sweep.num_edits 2"
+    script("edit").main([*words.split(), "--lora.rank", "1", "8", "--dry_run"])
     head, *lines, last = capsys.readouterr().out.splitlines()
     assert head.split()[:2] == ["cells", "minutes"]
     kinds = [" ".join(line.split()[2:]) for line in lines]
@@ -180,7 +185,7 @@ def test_model_that_knows_little_is_edited_with_a_warning_or_refused(
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     config["behemoth"]["recall"]["statement"]["subject_object"] = recall
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    words = f"--model model --methods rome --num_edits 1 --output_dir out {QUICK}".split()
+    words = f"--model model --methods rome --sweep.num_edits 1 --output_dir out {QUICK}".split()
     script("edit").main(words)
     assert (f"model knows {recall:.2%} of subject_object: what it does not know" in caplog.text) == warned
     assert len(rows_in(tmp_path / "out")) == 1
@@ -190,24 +195,26 @@ def test_model_that_knows_little_is_edited_with_a_warning_or_refused(
 
 @pytest.mark.parametrize(
     ("section", "options"),
-    [("finetune: {layers: null, max_steps: 1}", ""), ("finetune: {max_steps: 1}", "--finetune_layers none")],
+    [("finetune: {layers: null, max_steps: 1}", ""), ("finetune: {max_steps: 1}", "--finetune.layers none")],
 )
 def test_no_choice_of_layers_can_be_written_down(script, trained, tmp_path, section, options):
     Path("my.yaml").write_text(section, encoding="utf-8")
-    words = f"my.yaml --model {trained} --methods finetune --num_edits 1 --probes_per_edit 2 --output_dir out"
+    words = (
+        f"my.yaml --model {trained} --methods finetune --sweep.num_edits 1 --sweep.probes_per_edit 2 --output_dir out"
+    )
     script("edit").main([*words.split(), *options.split()])
     (row,) = rows_in(tmp_path / "out")
     assert row["settings"]["layers"] is None
 
 
 def test_layers_can_be_listed(script, trained, tmp_path):
-    words = f"--model {trained} --methods finetune --num_edits 1 --probes_per_edit 2 --output_dir out"
-    script("edit").main(f"{words} --finetune_layers 0,4 5 --finetune_max_steps 1".split())
+    words = f"--model {trained} --methods finetune --sweep.num_edits 1 --sweep.probes_per_edit 2 --output_dir out"
+    script("edit").main(f"{words} --finetune.layers 0,4 5 --finetune.max_steps 1".split())
     assert [row["settings"]["layers"] for row in rows_in(tmp_path / "out")] == [[0, 4], [5]]
 
 
 def test_same_command_again_does_only_what_is_missing(script, trained, tmp_path, capsys):
-    words = f"--model {trained} --methods finetune --num_edits 1 --output_dir out {QUICK}".split()
+    words = f"--model {trained} --methods finetune --sweep.num_edits 1 --output_dir out {QUICK}".split()
     script("edit").main(words)
     before = rows_in(tmp_path / "out")
     capsys.readouterr()
@@ -234,7 +241,9 @@ def counts_in(folder):
 @pytest.fixture(scope="module")
 def unbroken(trained, tmp_path_factory):
     """The words of a sweep of eight cells, and the counts of its rows when nothing interrupts it."""
-    words = f"edit.py --model {trained} --methods rome lora --seeds 0 1 2 3 --num_edits 1 --output_dir out {QUICK}"
+    words = (
+        f"edit.py --model {trained} --methods rome lora --seeds 0 1 2 3 --sweep.num_edits 1 --output_dir out {QUICK}"
+    )
     folder = tmp_path_factory.mktemp("unbroken")
     done = process(words.split(), folder)
     assert done.returncode == 0, done.stderr
@@ -278,7 +287,7 @@ def test_failed_cell_is_named_and_the_status_is_1(script, trained, tmp_path, mon
         raise RuntimeError("it broke")
 
     monkeypatch.setattr(METHODS["rome"], "__call__", fail)
-    words = f"--model {trained} --methods rome finetune --num_edits 1 --output_dir out {QUICK}".split()
+    words = f"--model {trained} --methods rome finetune --sweep.num_edits 1 --output_dir out {QUICK}".split()
     with pytest.raises(SystemExit) as caught:
         script("edit").main(words)
     assert caught.value.code == 1
@@ -296,21 +305,31 @@ def test_failed_cell_is_named_and_the_status_is_1(script, trained, tmp_path, mon
             ["method must be one of finetune, finetune_constrained, lora", "got 'rom'", "did you mean 'rome'?"],
         ),
         ("--scenarios singel", ["scenario must be one of single, identical, different", "got 'singel'"]),
-        ("--rome_layer 6", ["layer must lie in [0, 6), the model's layers, got 6"]),
-        ("--rome_layer two", ["--rome_layer", "invalid int value: 'two'"]),
-        ("--rome_site nowhere", ["site must be one of subject_last, prompt_last, got 'nowhere'"]),
-        ("--lora_rank 0", ["rank must be at least 1, got 0"]),
-        ("--finetune_modules mpl", ["modules must be one of all, both, mlp, attention, got 'mpl'"]),
-        ("--rome_rank 3", ["option must be one of", "--rome_layer", "got '--rome_rank'"]),
-        ("--num_edits 81", ["num_edits must be at most 80", "got 81"]),
-        ("--num_edits 0", ["num_edits must be at least 1, got 0"]),
-        ("--edge subject", ["edge must be one of subject_object, subject_nested, object_nested, got 'subject'"]),
-        ("--relation 3", ["relation must be below num_relations = 3, got 3"]),
-        ("--lora_layers 1,b", ["--lora_layers", "invalid int,... value: '1,b'"]),
-        ("--forget_fraction 0", ["forget_fraction must be above 0 and at most 1, got 0.0"]),
-        ("--scenarios sequence --edits_per_step 3", ["edits_per_step must divide num_edits = 10, got 3"]),
+        ("--rome.layer 6", ["layer must lie in [0, 6), the model's layers, got 6"]),
+        ("--rome.layer two", ["--rome.layer", "invalid int value: 'two'"]),
+        ("--rome.site nowhere", ["site must be one of subject_last, prompt_last, got 'nowhere'"]),
+        ("--lora.rank 0", ["rank must be at least 1, got 0"]),
+        ("--finetune.modules mpl", ["modules must be one of all, both, mlp, attention, got 'mpl'"]),
+        ("--rome.rank 3", ["option of rome must be one of", "--rome.layer", "got '--rome.rank'"]),
+        ("--rome_layer 3", ["--rome_layer is now --rome.layer"]),
+        (
+            "--finetune-constrained-max-change 3",
+            ["--finetune_constrained_max_change is now --finetune_constrained.max"],
+        ),
+        ("--num_edits 3", ["--num_edits is now --sweep.num_edits"]),
+        (
+            "--rank 3",
+            ["option must be one of --model, ", "--seeds, or --SECTION.FIELD of sweep, finetune, ", "'--rank'"],
+        ),
+        ("--sweep.num_edits 81", ["num_edits must be at most 80", "got 81"]),
+        ("--sweep.num_edits 0", ["num_edits must be at least 1, got 0"]),
+        ("--sweep.edge subject", ["edge must be one of subject_object, subject_nested, object_nested, got 'subject'"]),
+        ("--sweep.relation 3", ["relation must be below num_relations = 3, got 3"]),
+        ("--lora.layers 1,b", ["--lora.layers", "invalid int,... value: '1,b'"]),
+        ("--sweep.forget_fraction 0", ["forget_fraction must be above 0 and at most 1, got 0.0"]),
+        ("--scenarios sequence --sweep.edits_per_step 3", ["edits_per_step must divide num_edits = 10, got 3"]),
         ("--require_recall 1.5", ["require_recall must lie in (0, 1], got 1.5"]),
-        ("--matched true", ["matched needs a correlated world"]),
+        ("--sweep.matched true", ["matched needs a correlated world"]),
         (
             "no.yaml",
             [
@@ -359,7 +378,7 @@ def test_results_of_another_model_are_refused_and_kept(script, trained, tmp_path
     text = json.dumps({"weights": {"before": "0" * 16}, "versions": {"behemoth": "0.1.0"}, "error": None, "cell": "x"})
     Path("out").mkdir()
     Path("out/results.jsonl").write_text(text + "\n", encoding="utf-8")
-    words = ["--model", str(trained), "--output_dir", "out", "--num_edits", "1"]
+    words = ["--model", str(trained), "--output_dir", "out", "--sweep.num_edits", "1"]
     line = refused(script("edit").main, words, capsys)
     assert "output_dir must be new or hold results of the same models and code" in line
     assert "--overwrite" in line
@@ -370,14 +389,16 @@ def test_results_of_another_model_are_refused_and_kept(script, trained, tmp_path
 def test_results_file_of_something_else_is_refused_and_kept(script, trained, capsys, text):
     Path("out").mkdir()
     Path("out/results.jsonl").write_text(text, encoding="utf-8")
-    line = refused(script("edit").main, ["--model", str(trained), "--output_dir", "out", "--num_edits", "1"], capsys)
+    line = refused(
+        script("edit").main, ["--model", str(trained), "--output_dir", "out", "--sweep.num_edits", "1"], capsys
+    )
     assert "out/results.jsonl" in line
     assert Path("out/results.jsonl").read_text(encoding="utf-8") == text
 
 
-def help_of(main, capsys):
+def help_of(main, capsys, *words):
     with pytest.raises(SystemExit) as caught:
-        main(["--help"])
+        main(["--help", *words])
     assert caught.value.code == 0
     return " ".join(capsys.readouterr().out.split())
 
@@ -387,40 +408,47 @@ def assert_explained(text, field, prefix=""):
     assert " ".join(field.metadata["help"].split()) in text, field.name
 
 
-def test_help_of_edit_explains_every_option_of_every_method(script, capsys):
-    edit = script("edit")
-    text = help_of(edit.main, capsys)
-    for field in [*dataclasses.fields(edit.RunArguments), *dataclasses.fields(edit.GridArguments)]:
+@pytest.mark.parametrize("name", ["edit", "train"])
+def test_help_explains_the_options_of_the_command_and_of_every_section(script, name, capsys):
+    command = script(name)
+    text = help_of(command.main, capsys)
+    own = [command.RunArguments] + ([command.GridArguments] if name == "edit" else [])
+    for field in itertools.chain(*map(dataclasses.fields, own)):
         assert_explained(text, field)
-    for field in dataclasses.fields(EditConfig):
-        if field.name not in ("scenario", "edit_seed"):  # the grid's: --scenarios and --seeds
-            assert_explained(text, field)
-    for name, method in METHODS.items():
-        for field in dataclasses.fields(method):
-            assert_explained(text, field, f"{name}_")
+    for section, at in command.SECTIONS.items():
+        assert f" {section} {at.help} " in f"{text} "
+        part = help_of(command.main, capsys, section)
+        for field in dataclasses.fields(at.load()):
+            assert_explained(part, field, f"{section}.")
+
+
+def test_help_of_several_sections_has_no_other(script, capsys):
+    text = help_of(script("edit").main, capsys, "lora", "sweep")
+    assert "--lora.rank" in text
+    assert "--sweep.num_edits" in text
+    assert "--rome" not in text
+    assert "--model" not in text
+
+
+def test_every_draws_setting_is_an_option_of_the_grid(script):
+    edit = script("edit")
+    names = {field.name for field in dataclasses.fields(EditConfig)} - {"scenario", "edit_seed"}
+    assert {field.name for field in dataclasses.fields(edit.SweepArguments)} == names
 
 
 def test_cells_asked_for_twice_are_run_once(script, trained, tmp_path, capsys):
-    words = f"--model {trained} --methods rome rome --seeds 0 0 --num_edits 1 --output_dir out {QUICK}".split()
+    words = f"--model {trained} --methods rome rome --seeds 0 0 --sweep.num_edits 1 --output_dir out {QUICK}".split()
     script("edit").main(words)
     assert capsys.readouterr().out.splitlines()[-1].startswith("out/results.jsonl holds 1 cells, 0 of them failed")
     assert len(rows_in(tmp_path / "out")) == 1
 
 
-def test_help_of_train_explains_every_option(script, capsys):
-    train = script("train")
-    text = help_of(train.main, capsys)
-    for part in (train.RunArguments, TrainConfig, WorldConfig, LexiconConfig, CorpusConfig):
-        for field in dataclasses.fields(part):
-            assert_explained(text, field)
-
-
-def test_every_method_has_a_section_that_other_scripts_pass_over(script):
+def test_every_method_has_a_section_that_other_commands_pass_over(script):
     Path("my.yaml").write_text("".join(f"{name}: {{steps: 1}}\n" for name in METHODS), encoding="utf-8")
-    assert script("settings").read_recipe("my.yaml", {}).keys() == METHODS.keys()
+    assert script("recipe_files").read_recipe("my.yaml", {}).keys() == METHODS.keys()
     Path("my.yaml").write_text("romee: {steps: 1}\n", encoding="utf-8")
     with pytest.raises(ValueError, match="section of my.yaml must be one of world, .* got 'romee' .*'rome'"):
-        script("settings").read_recipe("my.yaml", {})
+        script("recipe_files").read_recipe("my.yaml", {})
 
 
 def test_train_teaches_a_recipes_world_and_says_what_the_model_knows(tmp_path):
@@ -470,12 +498,13 @@ def test_loss_that_is_no_number_is_one_clear_line(script, tmp_path, capsys, monk
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
-        ("--size 32m", ["size must be one of 14m, 31m, 70m, got '32m'"]),
+        ("--train.size 32m", ["size must be one of 14m, 31m, 70m, got '32m'"]),
         ("--config nest", ["config must be one of independent, correlated, nested, got 'nest'"]),
-        ("--learning_rate 0", ["learning_rate must be above 0, got 0"]),
-        ("--batch_size 65", ["batch_size must lie between 1 and the corpus's 64 sentences, got 65"]),
-        ("--num_objects 1", ["num_objects must be at least 2", "got 1"]),
-        ("--epochs 3", ["option must be one of", "--learning_rate", "got '--epochs'"]),
+        ("--train.learning_rate 0", ["learning_rate must be above 0, got 0"]),
+        ("--train.batch_size 65", ["batch_size must lie between 1 and the corpus's 64 sentences, got 65"]),
+        ("--world.num_objects 1", ["num_objects must be at least 2", "got 1"]),
+        ("--epochs 3", ["option must be one of --config, ", "or --SECTION.FIELD of world, lexicon", "got '--epochs'"]),
+        ("--batch-size 3", ["--batch_size is now --train.batch_size"]),
     ],
 )
 def test_bad_input_of_train_is_one_clear_line_and_nothing_is_written(script, tmp_path, capsys, words, parts):

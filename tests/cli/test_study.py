@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from accelerate.state import AcceleratorState
 
+from behemoth_cli.study_plan import read_study
 from behemoth_editing.report.summaries import load_results
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -102,7 +103,7 @@ def test_study_that_is_cut_off_goes_on_and_ends_as_if_it_never_had_been(study, t
 
 WORK = """
 import os, time
-from behemoth_cli import study
+from behemoth_cli.study_runner import side_by_side
 
 def work():
     for beat in range(6000):  # five minutes, far longer than the test waits
@@ -111,7 +112,7 @@ def work():
         time.sleep(0.05)
 
 if __name__ == "__main__":
-    study._side_by_side([study._task(work)] * 2, 2, lambda left: None)
+    side_by_side(work, [()] * 2, 2, lambda left: None)
 """
 
 
@@ -142,8 +143,8 @@ def test_workers_end_with_a_study_that_is_killed(tmp_path):
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_every_recipe_can_be_read_and_has_what_findings_need(study, name):
-    models, sweeps = study.read_study(f"recipes/{name}")
+def test_every_recipe_can_be_read_and_has_what_findings_need(name):
+    models, sweeps = read_study(f"recipes/{name}")
     families = {model.family for model in models}
     assert {"independent", "correlated", "nested"} <= families
     for family in families:
@@ -178,6 +179,7 @@ def test_dry_run_counts_and_writes_nothing(study, tmp_path, capsys):
         ("name: independent, ", "", ["each of models must have a name"]),
         ("seeds: [0, 1]}", "sead: [0]}", ["field of independent in models must be one of", "got 'sead'"]),
         ("models: [nested]", "models: [netsed]", ["model of edges must be one of independent, nested, got 'netsed'"]),
+        ("config: nested", "config: nest", ["config must be one of independent, correlated, nested, got 'nest'"]),
         ("num_subjects: 12", "num_subjects: 0", ["num_subjects must be at least 1, got 0"]),
         ("methods: [finetune], edge", "methods: [tune], edge", ["method of edges must be one of", "got 'tune'"]),
         ("rank: [1, null]", "rank: [0]", ["rank must be at least 1, got 0"]),

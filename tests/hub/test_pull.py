@@ -114,7 +114,9 @@ def test_what_was_published_is_pulled_by_strangers_and_edited(
 
     launch = "-m accelerate.commands.launch --num_machines 1 --num_processes 1 --mixed_precision no"
     launch += " --dynamo_backend no --num_cpu_threads_per_process 1"
-    edit = f"--model {MODEL} --methods rome --rome_steps 2 --num_edits 1 --probes_per_edit 2 --output_dir out"
+    edit = (
+        f"--model {MODEL} --methods rome --rome.steps 2 --sweep.num_edits 1 --sweep.probes_per_edit 2 --output_dir out"
+    )
     run([*launch.split(), SCRIPTS / "edit.py", *edit.split()], tmp_path, environment("editor"))
     (row,) = (tmp_path / "out" / "results.jsonl").read_text(encoding="utf-8").splitlines()
     assert (json.loads(row)["model"], json.loads(row)["error"]) == (MODEL, None)

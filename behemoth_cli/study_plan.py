@@ -1,0 +1,124 @@
+"""What a study consists of: the models and the sweeps that its recipe lists. It trains and edits nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from behemoth_cli.edit import GRID, chosen
+from behemoth_cli.edit import SECTIONS as SWEEP_SECTIONS
+from behemoth_cli.recipe_files import recipe_path, yaml_mapping
+from behemoth_cli.sections import METHOD_SECTIONS
+from behemoth_cli.settings import Options, parse
+from behemoth_cli.train import SECTIONS as MODEL_SECTIONS
+from behemoth_cli.train import WORLDS
+from behemoth_data import CorpusConfig, LexiconConfig, WorldConfig
+from behemoth_data.edits import EditConfig
+from behemoth_data.scenarios import draw
+from behemoth_data.settings import check, check_known
+from behemoth_data.world import World
+from behemoth_editing import EditMethod
+from behemoth_models.config import TrainConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A model to be trained: its family, and everything that decides its weights."""
+
+    family: str
+    name: str  # of its folder
+    world: WorldConfig
+    lexicon: LexiconConfig
+    corpus: CorpusConfig
+    train: TrainConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """A grid over all models of some families."""
+
+    name: str
+    families: tuple[str, ...]
+    methods: tuple[EditMethod, ...]
+    draws: tuple[EditConfig, ...]
+
+    def num_cells(self, models: Sequence[Model]) -> int:
+        """How many cells it has before those are left out that another sweep has too."""
+        return sum(model.family in self.families for model in models) * len(self.methods) * len(self.draws)
+
+
+def read_study(path: str, prog: str = "behemoth study") -> tuple[list[Model], list[Sweep]]:
+    """The models and the sweeps of a study's recipe.
+
+    Raises: ValueError, or SystemExit with status 2 after one line on standard error, for a file that is no such
+    recipe, or anything in it that is unknown or out of bounds.
+    """
+    recipe = yaml_mapping(path, recipe_path(path, "study_*.yaml", "a study's YAML file"))
+    for section in recipe:
+        check_known(f"section of {path}", section, ["models", "sweeps", *MODEL_SECTIONS, *SWEEP_SECTIONS])
+    models = [
+        model
+        for entry in _entries(recipe, "models", ("name", "config", "seeds", *MODEL_SECTIONS))
+        for model in _models(recipe, entry, prog)
+    ]
+    names = [model.name for model in models]
+    repeated = [name for name in names if names.count(name) > 1]
+    check(not repeated, f"models must have names of their own, got {repeated[:1]} twice")
+    families = tuple(dict.fromkeys(model.family for model in models))
+    sweeps = [
+        _sweep(recipe, entry, families, prog)
+        for entry in _entries(recipe, "sweeps", ("name", "models", *SWEEP_SECTIONS))
+    ]
+    return models, sweeps
+
+
+def _entries(recipe: Mapping[str, Any], section: str, fields: Sequence[str]) -> list[dict[str, Any]]:
+    entries = recipe.get(section)
+    check(isinstance(entries, list) and len(entries) > 0, f"{section} must list at least 1 entry, got {entries!r}")
+    for entry in entries or []:
+        check(isinstance(entry, dict) and "name" in entry, f"each of {section} must have a name, got {entry!r}")
+        for field in entry:
+            check_known(f"field of {entry['name']} in {section}", field, fields)
+    return list(entries or [])
+
+
+def _merged(recipe: Mapping[str, Any], entry: Mapping[str, Any], sections: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The sections of an entry on top of those that hold for all."""
+    merged = {name: {**(recipe.get(name) or {}), **(entry.get(name) or {})} for name in sections}
+    return {name: values for name, values in merged.items() if values}
+
+
+def _models(recipe: Mapping[str, Any], entry: Mapping[str, Any], prog: str) -> Iterator[Model]:
+    """A model for each seed, which is that of its world and of its weights."""
+    for seed in entry.get("seeds", [0]):
+        sections = _merged(recipe, entry, tuple(MODEL_SECTIONS))
+        sections["world"] = {**sections.get("world", {}), "seed": seed}
+        sections["train"] = {**sections.get("train", {}), "train_seed": seed}
+        config = str(entry.get("config", "independent"))
+        check_known("config", config, WORLDS)
+        configs = parse(Options({}, MODEL_SECTIONS, prog=prog), [], preset=WORLDS[config], recipe=sections)
+        yield Model(entry["name"], f"{entry['name']}-{seed}", *configs)
+
+
+def _sweep(recipe: Mapping[str, Any], entry: Mapping[str, Any], families: Sequence[str], prog: str) -> Sweep:
+    over = tuple(entry.get("models", families))
+    for family in over:
+        check_known(f"model of {entry['name']}", family, families)
+    parsed = parse(Options(GRID, SWEEP_SECTIONS, prog=prog), [], recipe=_merged(recipe, entry, tuple(SWEEP_SECTIONS)))
+    for name in parsed[0].methods:
+        check_known(f"method of {entry['name']}", name, METHOD_SECTIONS)
+    methods, draws = chosen(*parsed)
+    return Sweep(entry["name"], over, tuple(methods), tuple(draws))
+
+
+def check_draws(models: Sequence[Model], sweeps: Sequence[Sweep]) -> None:
+    """Raises: ValueError for the first sweep whose edits a world of its models does not have. Trains nothing."""
+    for model in models:
+        world = World(model.world)
+        for sweep in (sweep for sweep in sweeps if model.family in sweep.families):
+            for edits in sweep.draws:
+                try:
+                    draw(world, edits)
+                except ValueError as error:
+                    raise ValueError(f"{sweep.name}, {model.name}: {error}") from error

@@ -1,0 +1,131 @@
+"""The study's runner as a notebook calls it: what is there stays, what is missing is done, and in what shares."""
+
+import json
+import types
+
+import pytest
+from accelerate.state import AcceleratorState
+
+from behemoth_cli import study_runner
+from behemoth_cli.study_plan import read_study
+from behemoth_cli.study_runner import Clock, edit_all, run_study, side_by_side, train_all
+from behemoth_editing.report.summaries import load_results
+from behemoth_models.sizes import SHAPES, Shape
+
+RECIPE = """
+world: {num_subjects: 12, num_relations: 2, num_objects: 4}
+corpus: {repeats: 4}
+train: {size: 14m, batch_size: 32, measurements: 1}
+models:
+  - {name: independent, seeds: [0, 1]}
+sweeps:
+  - name: layers
+    sweep: {methods: [finetune], seeds: [0, 1], probes_per_edit: 2, num_edits: 1}
+    finetune: {layers: ["0"], max_steps: 1}
+"""
+
+
+@pytest.fixture
+def plan(monkeypatch, tmp_path):
+    """The models and sweeps of a recipe, in a working directory of their own; a 14m has one narrow layer."""
+    monkeypatch.setitem(SHAPES, "14m", Shape(1, 32, 2, 64))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my.yaml").write_text(RECIPE, encoding="utf-8")
+    yield read_study("my.yaml")
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.fixture
+def called(monkeypatch):
+    """The calls that side_by_side was asked for, which are made in this process, where patches hold."""
+    calls = []
+
+    def one_by_one(work, jobs, processes, tick):
+        for left, job in enumerate(jobs, 1):
+            calls.append((work.__name__, *job[:1]))
+            work(*job)
+            tick(len(jobs) - left)
+
+    monkeypatch.setattr(study_runner, "side_by_side", one_by_one)
+    return calls
+
+
+def test_study_trains_and_edits_once_and_goes_on_with_what_is_gone(plan, called, tmp_path):
+    models, sweeps = plan
+    output = tmp_path / "out"
+    run_study(models, sweeps, output, 1)
+    rows = {row["cell"]: row["scores"] for row in load_results([output / "results"])}
+    assert len(rows) == 2 * 2
+    assert called[:2] == [("teach", models[0]), ("teach", models[1])]
+    assert {name for name, _ in called[2:]} == {"edit"}
+
+    del called[:]
+    run_study(models, sweeps, output, 1)
+    assert called == []
+
+    results = output / "results" / "results.jsonl"
+    kept = results.read_bytes().splitlines(keepends=True)[0]
+    results.write_bytes(kept)
+    run_study(models, sweeps, output, 1)
+    assert {name for name, _ in called} == {"edit"}
+    assert results.read_bytes().startswith(kept)
+    assert {row["cell"]: row["scores"] for row in load_results([output / "results"])} == rows
+
+
+def test_model_that_is_there_is_left_alone_and_one_of_another_recipe_is_refused(plan, called, monkeypatch, tmp_path):
+    (first, second), _ = plan
+
+    def teach(model, folder):
+        parts = {part: dict(vars(getattr(model, part))) for part in ("world", "lexicon", "corpus", "train")}
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text(json.dumps({"behemoth": parts}), encoding="utf-8")
+
+    monkeypatch.setattr(study_runner, "teach", teach)
+    train_all([first], tmp_path, 1, Clock(tmp_path / "time.json"))
+    train_all([first, second], tmp_path, 1, Clock(tmp_path / "time.json"))
+    assert called == [("teach", first), ("teach", second)]
+    path = tmp_path / "models" / first.name / "config.json"
+    path.write_text(path.read_text(encoding="utf-8").replace('"repeats": 4', '"repeats": 5'), encoding="utf-8")
+    with pytest.raises(ValueError, match="output_dir must be new or of the same recipe, got .*, whose corpus is"):
+        train_all([first, second], tmp_path, 1, Clock(tmp_path / "time.json"))
+
+
+@pytest.mark.parametrize(
+    ("processes", "shares"),
+    [
+        (1, [("b", [(0, "x"), (0, "y"), (1, "x")]), ("a", [(0, "x"), (1, "x")])]),
+        (2, [("b", [(0, "x"), (0, "y")]), ("a", [(0, "x")]), ("a", [(1, "x")]), ("b", [(1, "x")])]),
+    ],
+)
+def test_cells_of_a_model_are_one_share_unless_there_are_too_few_models(monkeypatch, tmp_path, processes, shares):
+    cells = [
+        types.SimpleNamespace(
+            checkpoint=types.SimpleNamespace(name=model), method=method, edits=types.SimpleNamespace(edit_seed=seed)
+        )
+        for model, seed, method in [("a", 0, "x"), ("a", 1, "x"), ("b", 0, "x"), ("b", 0, "y"), ("b", 1, "x")]
+    ]
+    found = []
+    monkeypatch.setattr(study_runner, "unfinished", lambda cells, results: cells)
+    monkeypatch.setattr(study_runner, "side_by_side", lambda work, jobs, processes, tick: found.extend(jobs))
+    edit_all(cells, tmp_path, processes, Clock(tmp_path / "time.json"))
+    assert [(model, [(edits.edit_seed, method) for method, edits in pairs]) for model, pairs, _ in found] == shares
+
+
+def test_clock_counts_the_seconds_of_all_sittings(tmp_path, monkeypatch):
+    now = iter([100.0, 107.0, 500.0, 501.5])
+    monkeypatch.setattr(study_runner.time, "monotonic", lambda: next(now))
+    assert Clock(tmp_path / "new" / "time.json").keep() == 7.0
+    assert Clock(tmp_path / "new" / "time.json").keep() == 8.5
+    assert json.loads((tmp_path / "new" / "time.json").read_text(encoding="utf-8")) == {"seconds": 8.5}
+
+
+def test_what_a_call_raises_in_its_process_is_raised_here():
+    told = []
+    with pytest.raises(ValueError, match="invalid literal for int"):
+        side_by_side(int, [("x",)], 1, told.append)
+
+
+def test_no_process_is_refused_before_anything_is_done(plan, tmp_path):
+    with pytest.raises(ValueError, match="processes must be at least 1, got 0"):
+        run_study(*plan, tmp_path / "out", 0)
+    assert not (tmp_path / "out").exists()
