@@ -28,7 +28,7 @@ CONFIG_NAMES = (*PRESETS, *(f"{name}_edits" for name in PRESETS))
 _PARTS = (WorldConfig, LexiconConfig, CorpusConfig)
 _SHARD = 500_000  # sentences or facts that one process or stream makes at a time
 _WORLD_CODE = ("settings", "rng", "world", "names", "lexicon", "grammar")
-_ROW_CODE = (*_WORLD_CODE, "corpus", "scenarios", "surroundings", "edits", "tables", "rows", "behemoth")
+_ROW_CODE = (*_WORLD_CODE, "corpus", "scenarios", "surroundings", "kinds", "edits", "tables", "rows", "behemoth")
 
 # A BuilderConfig with every field of the world, its words and its corpus, so that any can be overridden.
 BehemothConfig: Any = dataclasses.make_dataclass(

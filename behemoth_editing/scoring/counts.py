@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
-from behemoth_data.edits import CHANGE_KINDS, KEEP_KINDS, EditSet, Probe
+from behemoth_data.edits import EditSet, Probe
+from behemoth_data.kinds import KINDS
 from behemoth_editing.scoring.answers import Answer, answer_log_probabilities, answered, next_log_probabilities
 from behemoth_editing.scoring.confidence import confidence, kl_divergence
 
@@ -51,13 +52,14 @@ def count_units(
 def _counts(probe: Probe, was: Answer, now: Answer) -> dict[str, list[int]]:
     old, new = probe.before.answer_ids, probe.after.answer_ids
     knew, kept, changed = answered(was, old), answered(now, old), answered(now, new)
-    if probe.kind in CHANGE_KINDS:
+    group = KINDS[probe.kind].group
+    if group == "change":
         counts = {"change": [int(changed), 1]}
         if probe.refusal_ids:
             refused = answered(now, probe.refusal_ids)
             counts["forget"] = [int(knew and kept), int(knew), int(refused), 1]
         return counts
-    if probe.kind in KEEP_KINDS:
+    if group == "keep":
         return {"keep": [int(knew and kept), int(knew), int(kept), 1]}
     if old == new:
         return {}

@@ -34,8 +34,8 @@ from pyarrow import parquet
 import behemoth_data.files as data_files
 from behemoth_data import CorpusConfig, Edge, WorldConfig, build, export, load_dataset
 from behemoth_data.behemoth import field_helps
-from behemoth_data.edits import KINDS
 from behemoth_data.exports import card_of, read_manifest
+from behemoth_data.kinds import KINDS
 from behemoth_data.tables import EDIT_SCHEMA, FACT_SCHEMA, SentenceTables, fact_table
 
 SMALL: dict[str, Any] = {

@@ -12,7 +12,8 @@ from collections import Counter
 import pytest
 
 from behemoth_data.corpus import build
-from behemoth_data.edits import CHANGE_KINDS, KEEP_KINDS, EditConfig, draw_edits
+from behemoth_data.edits import EditConfig, draw_edits
+from behemoth_data.kinds import CHANGE_KINDS, KEEP_KINDS
 from behemoth_data.lexicon import LexiconConfig, Role
 from behemoth_data.scenarios import max_edits, num_edited
 from behemoth_data.world import Edge, WorldConfig
