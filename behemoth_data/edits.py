@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from behemoth_data.corpus import Corpus
-from behemoth_data.grammar import Query, ends_in_object
+from behemoth_data.forms import asks, ends_in_object, form_of
+from behemoth_data.grammar import Query
 from behemoth_data.kinds import KINDS, OTHERS, OWN, Kind
 from behemoth_data.rng import Stream
 from behemoth_data.scenarios import SCENARIOS, Edit, EditConfig, draw
 from behemoth_data.surroundings import Surroundings, capped
-from behemoth_data.world import Edge, Fact
+from behemoth_data.world import Edge, Fact, World
 
 __all__ = [
     "SCENARIOS",
@@ -204,7 +205,7 @@ def _sentences(corpus: Corpus) -> Iterator[Int64]:
     for edge in corpus.world.edges:
         heads, relations, tails = corpus.world.facts(edge)
         for form in corpus.forms:
-            rows = np.flatnonzero(corpus.asked(edge, heads)) if form == "question" else slice(None)
+            rows = np.flatnonzero(corpus.asked(edge, heads)) if asks(form) else slice(None)
             yield corpus.grammar.tokens(edge, form, heads[rows], relations[rows], tails[rows])
 
 
@@ -212,6 +213,25 @@ def _forms(corpus: Corpus, kind: Kind) -> Sequence[str]:
     """The forms that a kind is asked in."""
     own, *others = corpus.forms
     return {OWN: [own], OTHERS: [form for form in others if ends_in_object(form)]}.get(kind.form, [kind.form])
+
+
+def _teaches(corpus: Corpus, form: str, fact: Fact) -> bool:
+    """Whether a form that is taught of some heads only is taught of the fact's; others may be asked of all."""
+    return not (asks(form) and form in corpus.forms) or bool(corpus.asked(fact.edge, fact.head))
+
+
+def _answers(world: World, asked: Sequence[tuple[str, Fact]]) -> list[int]:
+    """The true answers in a world to facts asked in these forms."""
+    answers = world.true_tails([fact for _, fact in asked])
+    for form, edge in {(form, fact.edge) for form, fact in asked if form_of(form).truth is not None}:
+        places = [place for place, (said, fact) in enumerate(asked) if (said, fact.edge) == (form, edge)]
+        heads, relations = (
+            np.array([getattr(asked[place][1], name) for place in places]) for name in ("head", "relation")
+        )
+        found = form_of(form).true_answers(world, edge, heads, relations).tolist()
+        for place, answer in zip(places, found, strict=True):
+            answers[place] = answer
+    return answers
 
 
 def _probes(corpus: Corpus, edits: Sequence[Edit], asked: _Asked, *, with_refusals: bool) -> tuple[Probe, ...]:
@@ -227,9 +247,9 @@ def _probes(corpus: Corpus, edits: Sequence[Edit], asked: _Asked, *, with_refusa
         (kind, i, fact, form)
         for kind, found in itertools.groupby(asked, lambda row: row[0])
         for form, (_, i, fact) in itertools.product(_forms(corpus, kind), list(found))
-        if form != "question" or corpus.asked(fact.edge, fact.head)
+        if fact.edge in form_of(form).asked_in(world) and _teaches(corpus, form, fact)
     ]
-    followed = after.true_tails([fact for _, _, fact, _ in rows])
+    known, followed = (_answers(there, [(form, fact) for _, _, fact, form in rows]) for there in (world, after))
     refused = edits[0].new_tail is None
     tails = [
         (edits[i].new_tail or 0) if kind.suggested else tail
@@ -239,7 +259,7 @@ def _probes(corpus: Corpus, edits: Sequence[Edit], asked: _Asked, *, with_refusa
     for form in dict.fromkeys(form for *_, form in rows):
         places = [place for place, row in enumerate(rows) if row[3] == form]
         facts = [rows[place][2] for place in places]
-        before_queries = grammar.queries(facts, form)
+        before_queries = grammar.queries(facts, form, [known[place] for place in places])
         after_queries = grammar.queries(facts, form, [tails[place] for place in places])
         refusals = _refused(corpus, edits[0], before_queries)
         for place, *queries in zip(places, before_queries, after_queries, refusals, strict=True):

@@ -504,7 +504,7 @@ def test_sentences_and_tokens_say_the_same():
     assert list(rows) == read(corpus)
 
 
-# Special tokens and grammar tokens number 26: 65,536 = 26 + subjects + 65 relations + 65 x 1,000 objects.
+# Special tokens and grammar tokens number 26, three of them last: 65,536 = 26 + subjects + 65 relations + 65,000 objects.
 @pytest.mark.parametrize(("num_subjects", "expected"), [(445, np.uint16), (446, np.uint32)])
 def test_token_type_is_the_smallest_that_holds_the_vocabulary(num_subjects, expected):
     sizes = {"num_subjects": num_subjects, "num_relations": 65, "num_objects": 1000}
@@ -518,10 +518,11 @@ def test_token_type_is_the_smallest_that_holds_the_vocabulary(num_subjects, expe
         assert np.array_equal(tokens, served[0][: len(tokens)])
     said = read(corpus, served[0], meanings)
     assert {row[:4] for row in said} <= set(truth(corpus))
-    # The last objects of the last relation have the last token ids.
-    last = meanings[corpus.grammar.lexicon.vocabulary[-1]]
+    # The last objects of the last relation have the last token ids of all that is taught.
+    last = meanings[corpus.grammar.lexicon.vocabulary[-4]]
     assert last == (Role.OBJECT, relation, 999)
-    assert corpus.grammar.tokens(SO, "statement", subjects, relation, 999).max() == 65_090 + num_subjects
+    assert corpus.grammar.tokens(SO, "statement", subjects, relation, 999).max() == 65_087 + num_subjects
+    assert corpus.grammar.tokens(SO, "new_question", subjects, relation, 999).max() == 65_090 + num_subjects
 
 
 # numbers of distinct sentences

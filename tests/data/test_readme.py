@@ -7,7 +7,7 @@ import pytest
 
 import behemoth_data
 from behemoth_data import CorpusConfig, Edge, LexiconConfig, WorldConfig, build
-from behemoth_data.grammar import FORMS
+from behemoth_data.forms import FORMS
 
 README = (Path(behemoth_data.__file__).parent / "README.md").read_text(encoding="utf-8")
 ROWS = re.findall(r"^\| `(\w+)` \| ([A-Z].*?) \| (.*?) \|$", README, flags=re.MULTILINE)
