@@ -504,7 +504,7 @@ def test_sentences_and_tokens_say_the_same():
     assert list(rows) == read(corpus)
 
 
-# Special tokens and grammar tokens number 26, three of them last: 65,536 = 26 + subjects + 65 relations + 65,000 objects.
+# Special and grammar tokens number 26, the last three included: 65,536 = 26 + subjects + 65 x 1,001 of the relations.
 @pytest.mark.parametrize(("num_subjects", "expected"), [(445, np.uint16), (446, np.uint32)])
 def test_token_type_is_the_smallest_that_holds_the_vocabulary(num_subjects, expected):
     sizes = {"num_subjects": num_subjects, "num_relations": 65, "num_objects": 1000}
