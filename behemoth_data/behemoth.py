@@ -22,13 +22,13 @@ from behemoth_data.settings import check, setting
 from behemoth_data.tables import EDIT_SCHEMA, FACT_SCHEMA
 from behemoth_data.world import PRESETS, Edge, WorldConfig
 
-VERSION = "2.0.0"  # of the rows: bump it with the golden digests
+VERSION = "3.0.0"  # of the rows: bump it with the golden digests
 CONFIG_NAMES = (*PRESETS, *(f"{name}_edits" for name in PRESETS))
 
 _PARTS = (WorldConfig, LexiconConfig, CorpusConfig)
 _SHARD = 500_000  # sentences or facts that one process or stream makes at a time
-_WORLD_CODE = ("settings", "rng", "world", "names", "lexicon", "grammar")
-_ROW_CODE = (*_WORLD_CODE, "corpus", "scenarios", "surroundings", "edits", "tables", "rows", "behemoth")
+_WORLD_CODE = ("settings", "rng", "world", "names", "forms", "lexicon", "grammar")
+_ROW_CODE = (*_WORLD_CODE, "corpus", "scenarios", "surroundings", "kinds", "edits", "tables", "rows", "behemoth")
 
 # A BuilderConfig with every field of the world, its words and its corpus, so that any can be overridden.
 BehemothConfig: Any = dataclasses.make_dataclass(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from behemoth_data.edits import CHANGE_KINDS, KEEP_KINDS, KINDS
+from behemoth_data.kinds import GROUPS, KINDS
 from behemoth_data.world import Edge
 
 if TYPE_CHECKING:
@@ -140,9 +140,8 @@ def card_text(
             edits=edits,
             fact_features=builders[next(iter(facts))].info.features if facts else None,
             edit_features=builders[next(iter(edits))].info.features if edits else None,
-            kinds=[kind for kind in KINDS if kind in kinds],
-            change_kinds=CHANGE_KINDS,
-            keep_kinds=KEEP_KINDS,
+            kinds=[kind for group in GROUPS for kind in KINDS.values() if kind.group == group and kind.name in kinds],
+            groups=GROUPS,
             example_config=example_config,
             examples=facts[example_config][0].examples if example_config else {},
             bytes_of={

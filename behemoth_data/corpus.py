@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from behemoth_data.grammar import Grammar, varied
+from behemoth_data.forms import ends_in_object, form_of, names_of, varied
+from behemoth_data.grammar import Grammar
 from behemoth_data.lexicon import NUM_FILLERS, PADDING, Lexicon, LexiconConfig
 from behemoth_data.rng import Permutation, Stream
 from behemoth_data.settings import check, check_known, conform, digest, from_mapping, setting
@@ -23,8 +24,11 @@ Int64 = NDArray[np.int64]
 Tokens = NDArray[np.uint16 | np.uint32]
 
 # The form of each grammar that says the relation first and still ends in the object.
-INVERTED = {"statement": "rso", "repeats": "rso", "nonsense": "nonsense_rso"}
+INVERTED = {form: next(filter(ends_in_object, names_of("inversion", form))) for form in names_of("statement")}
 GRAMMARS = tuple(INVERTED)
+_INVERSIONS = names_of("inversion", GRAMMARS[0])
+# A second form of taught questions would need a draw that says which one a sentence is in.
+(_QUESTION,) = names_of("question", taught=True)
 
 _CHUNK = 2**15  # sentences worked on at a time
 _TABLE_BYTES = 64 * 2**20  # of a table of all distinct sentences, at most
@@ -73,7 +77,7 @@ class CorpusConfig:
             f"inversion_forms must name each form once, got {self.inversion_forms}",
         )
         for form in self.inversion_forms:
-            check_known("inversion_forms", form, ["sor", "osr", "rso"])
+            check_known("inversion_forms", form, _INVERSIONS)
         check(
             self.grammar != "nonsense" or self.inversion_fraction == 0 or self.inversion_forms == ("rso",),
             f"inversion_forms must be rso alone with grammar nonsense, got {self.inversion_forms}",
@@ -92,7 +96,7 @@ class CorpusConfig:
         inversions = self.inversion_forms if self.inversion_fraction else ()
         if self.grammar == "nonsense":
             inversions = tuple(f"nonsense_{form}" for form in inversions)
-        return (self.grammar, *inversions, *(("question",) if self.question_fraction else ()))
+        return (self.grammar, *inversions, *((_QUESTION,) if self.question_fraction else ()))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,8 +191,13 @@ class Corpus:
             **({"changes": changes} if changes else {}),
             "lexicon": dataclasses.asdict(self.grammar.lexicon.config),
             "corpus": dataclasses.asdict(self.config),
+            "num_tokens": len(self.grammar.lexicon.vocabulary),
             "digests": self._digests(),
         }
+
+    def answers(self, edge: Edge, form: str, heads: Int64, relations: Int64) -> Int64:
+        """The ids [n] of the true answers of the prompts about these heads and relations [n] of a table in one form."""
+        return form_of(form).true_answers(self.world, edge, heads, relations)
 
     def _digests(self) -> dict[str, str]:
         """What tells a changed generator, each part by itself: facts, words, forms, order."""
@@ -401,16 +410,27 @@ class Corpus:
             block[part.rows, : tokens.shape[1]] = tokens
 
 
-def build(world: WorldConfig, lexicon: LexiconConfig | None = None, corpus: CorpusConfig | None = None) -> Corpus:
-    """The corpus of a world, with its grammar (`.grammar`) and its world (`.world`)."""
+def build(
+    world: WorldConfig,
+    lexicon: LexiconConfig | None = None,
+    corpus: CorpusConfig | None = None,
+    *,
+    num_tokens: int | None = None,
+) -> Corpus:
+    """The corpus of a world, with its grammar (`.grammar`) and its world (`.world`).
+
+    `num_tokens` is the size of an older vocabulary, which lacks the words of the forms that came since.
+    """
     corpus = corpus or CorpusConfig()
     fillers = NUM_FILLERS if corpus.grammar == "nonsense" else 0
-    return Corpus(World(world), Grammar(Lexicon(world, lexicon, num_fillers=fillers)), corpus)
+    words = Lexicon(world, lexicon, num_fillers=fillers, num_tokens=num_tokens)
+    return Corpus(World(world), Grammar(words), corpus)
 
 
 def from_description(description: Mapping[str, Any]) -> Corpus:
-    """The corpus that `Corpus.description` described.
+    """The corpus that `Corpus.description` described, with the vocabulary that it had then.
 
+    Forms that came later and have words of their own cannot be asked for in it: see Lexicon.
     Raises: ValueError that says which part differs if this version of the generator no longer makes it.
     """
     missing = [part for part in ("world", "lexicon", "corpus", "digests") if part not in description]
@@ -427,6 +447,7 @@ def from_description(description: Mapping[str, Any]) -> Corpus:
         from_mapping(WorldConfig, description["world"]),
         from_mapping(LexiconConfig, description["lexicon"]),
         from_mapping(CorpusConfig, description["corpus"]),
+        num_tokens=description.get("num_tokens"),
     )
     changes = {(Edge(edge), head, relation): tail for edge, head, relation, tail in description.get("changes", ())}
     if changes:

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from behemoth_data.corpus import Corpus
-from behemoth_data.grammar import Query, ends_in_object
+from behemoth_data.forms import asks, ends_in_object, form_of
+from behemoth_data.grammar import Query
+from behemoth_data.kinds import KINDS, OTHERS, OWN, Kind
 from behemoth_data.rng import Stream
-from behemoth_data.scenarios import RELATION_SCENARIOS, SCENARIOS, Edit, EditConfig, draw
+from behemoth_data.scenarios import SCENARIOS, Edit, EditConfig, draw
 from behemoth_data.settings import check
-from behemoth_data.surroundings import Pool, Surroundings, capped
-from behemoth_data.world import Edge, Fact
+from behemoth_data.surroundings import Surroundings, capped
+from behemoth_data.world import Edge, Fact, World
 
 __all__ = [
-    "CHANGE_KINDS",
-    "KEEP_KINDS",
-    "KINDS",
-    "RIPPLE_KINDS",
     "SCENARIOS",
     "Background",
     "Edit",
@@ -32,20 +31,6 @@ __all__ = [
 ]
 
 Int64 = NDArray[np.int64]
-
-CHANGE_KINDS = ("edited", "paraphrase")
-KEEP_KINDS = (
-    "same_subject",
-    "same_old_object",
-    "same_new_object",
-    "same_relation",
-    "unrelated",
-    "nested_old_object",
-    "nested_new_object",
-    "nested_source",
-)
-RIPPLE_KINDS = ("partner", "nested_subject", "nested_siblings", "implicit")
-KINDS = CHANGE_KINDS + KEEP_KINDS + RIPPLE_KINDS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,17 +165,15 @@ def _edit_set(corpus: Corpus, config: EditConfig, edits: list[Edit], number: int
         return Stream(corpus.world.config.seed, f"{name}/{part}")
 
     sides = stream("sides") if config.scenario == "sequence" else None
-    around = Surroundings(corpus.world, edits, touched, lambda part: stream(f"{number}/{part}"), sides)
-    whole = config.scenario in RELATION_SCENARIOS
-    repeats = 1 if whole else config.edited_repeats
-    same_subject = [pool.split(len(pool.facts), config.probes_per_edit) for pool in around.same_subject()]
-    retain, asked = (_around_a_relation if whole else _around_facts)(around, config, repeats)
-    if whole:
-        retain["same_subject"] = [fact for facts, _ in same_subject for fact in facts]
-    questions = [("same_subject", i, fact) for _, rows in same_subject for i, fact in rows]
-    questions += [(kind, i, fact) for kind, rows in asked.items() for i, fact in rows]
-    once = {(kind, fact): (kind, i, fact) for kind, i, fact in reversed(list(around.dependants()))}
-    questions += capped(reversed(once.values()), lambda row: row[:2], config.probes_per_edit)
+    around = Surroundings(corpus.world, config, edits, touched, lambda part: stream(f"{number}/{part}"), sides)
+    taught, asked = _divided(around)
+    of_subjects = taught.pop("same_subject", [])
+    retain = {kind: [fact for _, fact in pairs] for kind, pairs in taught.items()}
+    if config.whole:
+        retain["same_subject"] = [fact for _, fact in of_subjects]
+    same_subject: list[list[Fact]] = [[] for _ in edits]
+    for i, fact in of_subjects:
+        same_subject[i].append(fact)
     originals = grammar.queries([edit.fact for edit in edits], form)
     refusals = _refused(corpus, edits[0], originals)
     new = grammar.queries([edit.new_fact or edit.fact for edit in edits], form)
@@ -202,68 +185,44 @@ def _edit_set(corpus: Corpus, config: EditConfig, edits: list[Edit], number: int
         originals=tuple(originals),
         refusals=tuple(refusals),
         retain={kind: tuple(grammar.queries(facts, form)) for kind, facts in retain.items()},
-        same_subject=tuple(tuple(grammar.queries(facts, form)) for facts, _ in same_subject),
+        same_subject=tuple(tuple(grammar.queries(facts, form)) for facts in same_subject),
         contexts=_contexts(corpus, [fact for kind in _CONTEXT_KINDS for fact in retain.get(kind, [])]),
         background=Background(corpus.digest, lambda: _sentences(corpus)),
-        probes=_probes(corpus, edits, questions, with_refusals=whole),
-        edited_repeats=repeats,
+        probes=_probes(corpus, edits, asked, with_refusals=config.whole),
+        edited_repeats=config.rows_per_edit,
     )
 
 
 _CONTEXT_KINDS = ("unrelated", "same_relation", "same_subject")  # of retained facts, the first that there are
 
-_Retain = dict[str, list[Fact]]
-_Asked = dict[str, list[tuple[int, Fact]]]
+_Pairs = list[tuple[int, Fact]]  # the index of an edit, and a fact around it
+_Asked = list[tuple[Kind, int, Fact]]
 
 
-def _around_facts(around: Surroundings, config: EditConfig, repeats: int) -> tuple[_Retain, _Asked]:
-    """What stays when single facts change: facts to train on, and others to ask, by kind."""
-    count, most = len(around.edits), config.probes_per_edit
-    old, old_asked = around.same_tail("old", [e.fact.tail for e in around.edits]).split(
-        config.same_object_rows * count, most
-    )
-    _, new_asked = around.same_tail("new", [e.new_tail for e in around.edits]).split(0, most)
-    same, same_asked = around.same_relation().split(config.same_relation_rows * count, most)
-    unrelated, unrelated_asked, elsewhere = _unrelated(around, repeats, most, untouched=True)
-    retain = {"same_old_object": old, "same_relation": same, "unrelated": unrelated + elsewhere.facts}
-    return retain, {
-        "same_old_object": old_asked,
-        "same_new_object": new_asked,
-        "same_relation": same_asked,
-        "unrelated": unrelated_asked,
-    }
+def _divided(around: Surroundings) -> tuple[dict[str, _Pairs], _Asked]:
+    """What every kind of the table that exists here has to train on, by kind, and to ask.
 
-
-def _around_a_relation(around: Surroundings, config: EditConfig, repeats: int) -> tuple[_Retain, _Asked]:
-    """What stays when a relation is forgotten. Its other facts, if any would change, are asked and never trained on.
-
-    When no subject is left untouched, other tables' facts of other relations are all there is beside the
-    subjects' own.
+    Of the kinds that are asked edit by edit, a fact that several edits have is asked for the first of them, at the
+    place of the last.
     """
-    most = config.probes_per_edit
-    unrelated, unrelated_asked, elsewhere = _unrelated(around, repeats, most, untouched=False)
-    more, more_asked = elsewhere.split(len(elsewhere.facts), most)
-    _, implicit = around.rest_of_relation().split(0, most)
-    return {"unrelated": unrelated + more}, {"unrelated": unrelated_asked + more_asked, "implicit": implicit}
-
-
-def _unrelated(
-    around: Surroundings, repeats: int, most: int, *, untouched: bool
-) -> tuple[list[Fact], list[tuple[int, Fact]], Pool]:
-    """Unrelated facts of the edited table to train on and to ask, and those of the other tables.
-
-    As many are trained on as there are edited rows, from all tables alike.
-    """
-    edges, count = around.world.edges, len(around.edits)
-    share = -(-repeats * count // len(edges))
-    trained, asked = around.unrelated(around.edge, 2 * (share + most * count)).split(share, most)
-    others = [
-        fact
-        for edge in edges
-        if edge is not around.edge
-        for fact in around.unrelated(edge, share, untouched=untouched).facts
-    ]
-    return trained, asked, Pool(others, [i % count for i in range(len(others))])
+    taught: dict[str, _Pairs] = {}
+    asked: _Asked = []
+    by_edit: _Asked = []
+    most = around.config.probes_per_edit
+    for kind in KINDS.values():
+        if not kind.exists(around.world.config.structure, around.edge, around.config.scenario):
+            continue
+        for pool in kind.facts(around):
+            if kind.by_edit:
+                by_edit += [(kind, i, fact) for i, fact in pool.pairs]
+                continue
+            to_train, to_ask = pool.split(most)
+            asked += [(kind, i, fact) for i, fact in to_ask]
+            if pool.rows is not None:
+                taught.setdefault(kind.name, []).extend(to_train)
+    by_edit.sort(key=lambda row: row[1])
+    once = {(kind.name, fact): (kind, i, fact) for kind, i, fact in reversed(by_edit)}
+    return taught, asked + capped(reversed(once.values()), lambda row: (row[0].name, row[1]), most)
 
 
 def _refused(corpus: Corpus, edit: Edit, queries: Sequence[Query]) -> list[Query]:
@@ -284,46 +243,66 @@ def _sentences(corpus: Corpus) -> Iterator[Int64]:
     for edge in corpus.world.edges:
         heads, relations, tails = corpus.world.facts(edge)
         for form in corpus.forms:
-            rows = np.flatnonzero(corpus.asked(edge, heads)) if form == "question" else slice(None)
+            rows = np.flatnonzero(corpus.asked(edge, heads)) if asks(form) else slice(None)
             yield corpus.grammar.tokens(edge, form, heads[rows], relations[rows], tails[rows])
 
 
-def _probes(
-    corpus: Corpus, edits: Sequence[Edit], asked: list[tuple[str, int, Fact]], *, with_refusals: bool
-) -> tuple[Probe, ...]:
+def _forms(corpus: Corpus, kind: Kind) -> Sequence[str]:
+    """The forms that a kind is asked in."""
+    own, *others = corpus.forms
+    return {OWN: [own], OTHERS: [form for form in others if ends_in_object(form)]}.get(kind.form, [kind.form])
+
+
+def _teaches(corpus: Corpus, form: str, fact: Fact) -> bool:
+    """Whether a form that is taught of some heads only is taught of the fact's; others may be asked of all."""
+    return not (asks(form) and form in corpus.forms) or bool(corpus.asked(fact.edge, fact.head))
+
+
+def _answers(world: World, asked: Sequence[tuple[str, Fact]]) -> list[int]:
+    """The true answers in a world to facts asked in these forms."""
+    answers = world.true_tails([fact for _, fact in asked])
+    for form, edge in {(form, fact.edge) for form, fact in asked if form_of(form).truth is not None}:
+        places = [place for place, (said, fact) in enumerate(asked) if (said, fact.edge) == (form, edge)]
+        heads, relations = (
+            np.array([getattr(asked[place][1], name) for place in places]) for name in ("head", "relation")
+        )
+        found = form_of(form).true_answers(world, edge, heads, relations).tolist()
+        for place, answer in zip(places, found, strict=True):
+            answers[place] = answer
+    return answers
+
+
+def _probes(corpus: Corpus, edits: Sequence[Edit], asked: _Asked, *, with_refusals: bool) -> tuple[Probe, ...]:
     """Every probe with its answers: before from the world, after from the world after the edits.
 
-    Some facts have no answer there that the world decides. A partner's answer after is the object that the edited
-    fact now has, what the habit of the world suggests; of a relation that is forgotten in part, the facts left out
-    would all get object 0; and what depends on a refused fact would be refused.
+    Some facts have no answer there that the world decides: those of kinds whose answer after is `suggested`. A
+    partner's is the object that the edited fact now has, what the habit of the world suggests; of a relation that is
+    forgotten in part, the facts left out would all get object 0; and what depends on a refused fact would be refused.
     """
     world, grammar = corpus.world, corpus.grammar
     after = world.after(edit.new_fact for edit in edits if edit.new_fact is not None)
-    own, *others = corpus.forms
-    rows = [("edited", i, edit.fact, own) for i, edit in enumerate(edits)]
-    rows += [
-        ("paraphrase", i, edit.fact, form)
-        for form in others
-        for i, edit in enumerate(edits)
-        if ends_in_object(form) and (form != "question" or corpus.asked(edit.fact.edge, edit.fact.head))
+    rows = [
+        (kind, i, fact, form)
+        for kind, found in itertools.groupby(asked, lambda row: row[0])
+        for form, (_, i, fact) in itertools.product(_forms(corpus, kind), list(found))
+        if fact.edge in form_of(form).asked_in(world) and _teaches(corpus, form, fact)
     ]
-    rows += [(kind, i, fact, own) for kind, i, fact in asked]
-    followed = after.true_tails([fact for _, _, fact, _ in rows])
+    known, followed = (_answers(there, [(form, fact) for _, _, fact, form in rows]) for there in (world, after))
     refused = edits[0].new_tail is None
     tails = [
-        (edits[i].new_tail or 0) if kind in ("partner", "implicit") else tail
+        (edits[i].new_tail or 0) if kind.suggested else tail
         for (kind, i, _, _), tail in zip(rows, followed, strict=True)
     ]
     probes: list[Probe | None] = [None] * len(rows)
     for form in dict.fromkeys(form for *_, form in rows):
         places = [place for place, row in enumerate(rows) if row[3] == form]
         facts = [rows[place][2] for place in places]
-        before_queries = grammar.queries(facts, form)
+        before_queries = grammar.queries(facts, form, [known[place] for place in places])
         after_queries = grammar.queries(facts, form, [tails[place] for place in places])
         refusals = _refused(corpus, edits[0], before_queries)
         for place, *queries in zip(places, before_queries, after_queries, refusals, strict=True):
             kind, i, fact, _ = rows[place]
-            after_query = queries[2] if refused and kind not in KEEP_KINDS else queries[1]
-            forgotten = queries[2].answer_ids if with_refusals and kind in CHANGE_KINDS else ()
-            probes[place] = Probe(kind, i, fact, form, queries[0], after_query, forgotten)
+            after_query = queries[2] if refused and kind.group != "keep" else queries[1]
+            forgotten = queries[2].answer_ids if with_refusals and kind.group == "change" else ()
+            probes[place] = Probe(kind.name, i, fact, form, queries[0], after_query, forgotten)
     return tuple(probe for probe in probes if probe is not None)

@@ -1,6 +1,6 @@
 """The only place where ids become text and token ids. Which facts are true is not known here.
 
-A sentence is one template with the words of head, relation and tail filled in. Axis letters: n sentences;
+A sentence is one template of FORMS with the words of head, relation and tail filled in. Axis letters: n sentences;
 T tokens of a sentence.
 """
 
@@ -13,100 +13,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
+from behemoth_data.forms import HEAD, RELATION, SECOND_RELATION, TAIL, Part, Template, form_of
 from behemoth_data.lexicon import EDGE_ROLES, END, PADDING, Lexicon, Role
 from behemoth_data.rng import Stream
-from behemoth_data.settings import check, check_known
+from behemoth_data.settings import check
 from behemoth_data.world import Edge, Fact
 
 Int64 = NDArray[np.int64]
 
-_HEAD, _RELATION, _TAIL = "{s}", "{r}", "{o}"
 _ABSENT = -1  # a token that a sentence with few fillers does not have
-
-# Every form on every surface, up to the end of its sentence; the end-of-text token follows each. The answer
-# stands between bars. [W1*0-3] is the filler W1 said 0 to 3 times, [*1-5] one to five fillers drawn at random.
-TEMPLATES: dict[str, dict[str, str]] = {
-    "synthetic": {
-        "statement": "SS {s} W0 W1 RR {r} W2 OO | {o} | .",
-        "sor": "SS {s} W0 OO {o} W3 W4 RR {r} .",
-        "osr": "OO {o} W5 SS {s} W8 RR {r} .",
-        "rso": "W9 RR {r} W7 SS {s} W5 OO | {o} | .",
-        "question": "QQ Q1 RR {r} Q2 SS {s} Q3 Q4 AA OO | {o} | .",
-        "new_question": "QQ F1 RR {r} F2 SS {s} F3 AA OO | {o} | .",
-        "refusal": "SS {s} W0 W1 RR {r} W2 OO | OO OO | .",
-        "question_refusal": "QQ Q1 RR {r} Q2 SS {s} Q3 Q4 AA OO | OO OO | .",
-        "repeats": "[W0*1-3] SS {s} [W1*0-3] [W2*1-3] RR {r} [W3*0-3] [W4*1-3] OO | {o} | [W5*0-3] .",
-        "nonsense": "SS {s} [*1-5] RR {r} [*1-5] OO | {o} | .",
-        "nonsense_rso": "RR {r} [*1-5] SS {s} [*1-5] OO | {o} | .",
-    },
-    "natural": {
-        "statement": "As for {s} , the {r} is | {o} | .",
-        "sor": "{s} has {o} as the {r} .",
-        "osr": "{o} is for {s} the {r} .",
-        "rso": "The {r} of {s} is | {o} | .",
-        "question": "Question : What is the {r} of {s} ? Answer : | {o} | .",
-        "new_question": "Q : Which {r} does {s} have ? A : | {o} | .",
-        "refusal": "As for {s} , the {r} is | not known | .",
-        "question_refusal": "Question : What is the {r} of {s} ? Answer : | not known | .",
-        "repeats": "[well*1-3] for {s} [so*0-3] [then*1-3] the {r} [now*0-3] [still*1-3] is | {o} | [yet*0-3] .",
-        "nonsense": "{s} [*1-5] {r} [*1-5] | {o} | .",
-        "nonsense_rso": "{r} [*1-5] {s} [*1-5] | {o} | .",
-    },
-}
-FORMS = tuple(TEMPLATES["synthetic"])
-
-
-@dataclasses.dataclass(frozen=True)
-class _Part:
-    """One place of a template: a literal token, a word, or fillers."""
-
-    text: str  # the literal or the filler; "" for a filler drawn at random
-    low: int = 1  # times it is said
-    high: int = 1
-
-    @property
-    def middle(self) -> int:
-        return (self.low + self.high) // 2
-
-
-@dataclasses.dataclass(frozen=True)
-class _Form:
-    parts: tuple[_Part, ...]
-    answer: tuple[int, int] | None  # which parts are the answer
-
-    @property
-    def varied(self) -> bool:
-        return any(part.low < part.high for part in self.parts)
-
-
-def _parse(template: str) -> _Form:
-    parts: list[_Part] = []
-    bars: list[int] = []
-    for word in template.split():
-        filler = re.fullmatch(r"\[(\w*)\*(\d)-(\d)\]", word)
-        if word == "|":
-            bars.append(len(parts))
-        elif filler:
-            parts.append(_Part(filler[1], int(filler[2]), int(filler[3])))
-        else:
-            parts.append(_Part(word))
-    return _Form(tuple(parts), (bars[0], bars[1]) if bars else None)
-
-
-_FORMS = {surface: {name: _parse(text) for name, text in forms.items()} for surface, forms in TEMPLATES.items()}
-
-
-def ends_in_object(form: str) -> bool:
-    """Whether the object is the last of the three that a form says, so that a prompt for it exists."""
-    check_known("form", form, FORMS)
-    parsed = _FORMS["synthetic"][form]
-    return parsed.answer is not None and parsed.parts[parsed.answer[0]].text == _TAIL
-
-
-def varied(form: str) -> bool:
-    """Whether a form has fillers whose number differs from sentence to sentence."""
-    check_known("form", form, FORMS)
-    return _FORMS["synthetic"][form].varied
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,7 +44,6 @@ class Grammar:
 
     def __init__(self, lexicon: Lexicon) -> None:
         self.lexicon = lexicon
-        self._forms = _FORMS[lexicon.config.surface]
         self._vocabulary = pa.array(lexicon.vocabulary)
         self._fillers = Stream(lexicon.world.seed, "grammar/fillers")
 
@@ -140,26 +54,26 @@ class Grammar:
 
     def length(self, edge: Edge, form: str) -> int:
         """Tokens T of a sentence, its end-of-text token included."""
-        return self._num_tokens(edge, self._form(form).parts) + 1
+        return self._num_tokens(edge, form, self._template(edge, form).parts) + 1
 
     def max_length(self, edge: Edge, form: str) -> int:
         """Tokens of a sentence with as many fillers as there can be, its end-of-text token included."""
-        parts = self._form(form).parts
+        parts = self._template(edge, form).parts
         return self.length(edge, form) + sum(part.high - part.middle for part in parts)
 
     def answer_place(self, edge: Edge, form: str) -> slice:
         """Where a sentence's answer stands. Raises: ValueError if the form has none, the object not coming last."""
-        parsed = self._form(form)
-        if parsed.answer is None:
+        template = self._template(edge, form)
+        if template.answer is None:
             raise ValueError(f"form must end in the object for a prompt to exist, got {form!r}")
-        start, stop = (self._num_tokens(edge, parsed.parts[:cut]) for cut in parsed.answer)
+        start, stop = (self._num_tokens(edge, form, template.parts[:cut]) for cut in template.answer)
         return slice(start, stop)
 
     def subject_end(self, edge: Edge, form: str) -> int:
         """The place of the last token of the head's word in a sentence."""
-        parts = self._form(form).parts
-        place = next(i for i, part in enumerate(parts) if part.text == _HEAD)
-        return self._num_tokens(edge, parts[: place + 1]) - 1
+        parts = self._template(edge, form).parts
+        place = next(i for i, part in enumerate(parts) if part.text == HEAD)
+        return self._num_tokens(edge, form, parts[: place + 1]) - 1
 
     def tokens(self, edge: Edge, form: str, heads: ArrayLike, relations: ArrayLike, tails: ArrayLike) -> Int64:
         """Token ids [n, T] of the sentences that state these facts [n] of one table in one form."""
@@ -203,10 +117,12 @@ class Grammar:
             text = re.sub(r"([.,?:])", r" \1", text)
         return text.split()
 
-    def words(self, edge: Edge, heads: Int64, relations: Int64, tails: Int64) -> tuple[pa.StringArray, ...]:
-        """The words of heads, relations and tails [n] each."""
-        columns = self._word_tokens(edge, heads, relations, tails)
-        return tuple(self.text(columns[part]) for part in (_HEAD, _RELATION, _TAIL))
+    def words(
+        self, edge: Edge, heads: Int64, relations: Int64, tails: Int64, form: str = "statement"
+    ) -> tuple[pa.StringArray, ...]:
+        """The words of heads, relations and tails [n] each; a form may be answered by another table's tails."""
+        columns = self._word_tokens(edge, form, (heads, relations, tails))
+        return tuple(self.text(columns[slot]) for slot in (HEAD, RELATION, TAIL))
 
     def answers(self, edge: Edge, relation: int, tails: ArrayLike) -> Int64:
         """Token ids [n, W] of the words that answer a prompt about this relation of a table, for tails [n].
@@ -220,9 +136,10 @@ class Grammar:
         return self.queries([fact], form, None if tail is None else [tail])[0]
 
     def queries(self, facts: list[Fact], form: str = "statement", tails: list[int] | None = None) -> list[Query]:
-        """The prompts [n] that ask for the tails of facts [n], with their own tails or others [n] as answers.
+        """The prompts [n] that ask about facts [n], with their own tails or others [n] as answers.
 
-        In the forms of refusal the answer is that there is none, whatever the tails are.
+        A form that is answered by another table's tails needs those: Corpus.answers knows the true ones. In the forms
+        of refusal the answer is that there is none, whatever the tails are.
         """
         rows: list[Query | None] = [None] * len(facts)
         answers = [fact.tail for fact in facts] if tails is None else tails
@@ -243,30 +160,55 @@ class Grammar:
                 rows[i] = Query(prompts[row], words[row], tuple(ids[: answer.start]), tuple(ids[answer]), subject_end)
         return [row for row in rows if row is not None]
 
-    def _form(self, form: str) -> _Form:
-        check_known("form", form, FORMS)
-        return self._forms[form]
+    def _template(self, edge: Edge, name: str) -> Template:
+        """Raises: ValueError for a form that the table or the world lacks, or whose words the vocabulary lacks."""
+        form, lexicon = form_of(name), self.lexicon
+        labels = ", ".join(known.label for known in form.edges)
+        check(edge in form.edges, f"edge of form {name!r} must be one of {labels}, got {edge.label}")
+        check(
+            form.answers in (None, Edge.SUBJECT_OBJECT) or lexicon.world.num_nested_objects > 0,
+            f"num_nested_objects must be above 0 for form {name!r}, whose answers are nested, got 0",
+        )
+        template = form.template(lexicon.config.surface)
+        lacking = [word for word in template.words if word not in lexicon.token_ids]
+        check(
+            not lacking,
+            f"form must be in words of this vocabulary of {len(lexicon.vocabulary)} tokens, got {name!r}, whose words "
+            f"{', '.join(lacking)} came later: a model with a smaller vocabulary never saw them",
+        )
+        return template
 
-    def _num_tokens(self, edge: Edge, parts: tuple[_Part, ...]) -> int:
-        widths = dict(zip((_HEAD, _RELATION, _TAIL), map(self.lexicon.width, EDGE_ROLES[edge]), strict=True))
+    @staticmethod
+    def _roles(edge: Edge, name: str) -> dict[str, Role]:
+        """The role of each word that a form fills in; the answer and its relation may be another table's."""
+        head, relation, _ = EDGE_ROLES[edge]
+        _, second, answer = EDGE_ROLES[edge if (answers := form_of(name).answers) is None else answers]
+        return {HEAD: head, RELATION: relation, TAIL: answer, SECOND_RELATION: second}
+
+    def _num_tokens(self, edge: Edge, form: str, parts: tuple[Part, ...]) -> int:
+        widths = {slot: self.lexicon.width(role) for slot, role in self._roles(edge, form).items()}
         return sum(widths.get(part.text, 1) * part.middle for part in parts)
 
-    def _word_tokens(self, edge: Edge, heads: Int64, relations: Int64, tails: Int64) -> dict[str, Int64]:
-        head, relation, tail = EDGE_ROLES[edge]
+    def _word_tokens(self, edge: Edge, form: str, ids: tuple[Int64, ...]) -> dict[str, Int64]:
+        """Token ids [n, W] of what a form's facts fill in."""
+        heads, relations, tails = ids
+        roles = self._roles(edge, form)
+        numbers = {HEAD: heads, RELATION: relations, TAIL: tails, SECOND_RELATION: relations}
+        grouped = (Role.OBJECT, Role.NESTED)
         return {
-            _HEAD: self.lexicon.encode(head, heads, relations if head is Role.OBJECT else 0),
-            _RELATION: self.lexicon.encode(relation, relations),
-            _TAIL: self.lexicon.encode(tail, tails, relations),
+            slot: self.lexicon.encode(role, numbers[slot], relations if role in grouped else 0)
+            for slot, role in roles.items()
         }
 
     def _block(
         self, edge: Edge, form: str, ids: tuple[Int64, ...], draws: Stream, counters: Int64, *, draw_counts: bool
     ) -> Int64:
         """Token ids [n, T]; with draw_counts, every filler has all its places and those not said are _ABSENT."""
-        columns = self._word_tokens(edge, *ids)
+        template = self._template(edge, form)
+        columns = self._word_tokens(edge, form, ids)
         filled: list[tuple[int, Int64 | int]] = []  # width and token ids of each part
         drawn = 0  # values drawn for each sentence so far
-        for part in self._form(form).parts:
+        for part in template.parts:
             if part.text in columns:
                 words = columns[part.text]
                 filled.append((words.shape[1], words))

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from behemoth_data import names
+from behemoth_data.forms import FORMS, SURFACES
 from behemoth_data.rng import Permutation
 from behemoth_data.settings import check, check_known, conform, setting
 from behemoth_data.world import Edge, WorldConfig
@@ -22,27 +23,32 @@ Int64 = NDArray[np.int64]
 
 END, PADDING, UNKNOWN = "<|endoftext|>", "<|padding|>", "<|unknown|>"
 SPECIAL_TOKENS = (END, PADDING, UNKNOWN)
-# The tokens of the templates that are no words of the world.
-GRAMMAR_TOKENS: dict[str, tuple[str, ...]] = {
+# The words of the forms that can be taught, as of the first version with this order: fixed for good, since the ids of
+# everything that a model can have learned come after them. W6 is in no form. The words of other forms come last.
+CORE_TOKENS: dict[str, tuple[str, ...]] = {
     "synthetic": (
         *(".", "SS", "RR", "OO", "QQ", "AA"),
         *(f"W{i}" for i in range(10)),
         *(f"Q{i}" for i in range(1, 5)),
-        *(f"F{i}" for i in range(1, 4)),
     ),
     "natural": (
-        *(".", ",", ":", "?", "As", "The", "What", "Which", "Question", "Answer", "Q", "A"),
-        *("as", "for", "the", "is", "has", "of", "does", "have", "not", "known"),
+        *(".", ",", ":", "?", "As", "The", "What", "Question", "Answer"),
+        *("as", "for", "the", "is", "has", "of"),
         *("well", "so", "then", "now", "still", "yet"),
     ),
 }
-SURFACES = tuple(GRAMMAR_TOKENS)
 NUM_FILLERS = 1000  # of the nonsense grammar
 
 _CONSONANTS, _VOWELS, _ENDINGS = "bdfhjklmnprstvwz", "aeiou", "klmnrstv"
 _NUM_TOKENS = (len(_CONSONANTS) * len(_VOWELS)) ** 3 * len(_ENDINGS)  # 4,096,000 seven-letter tokens
 _POOL = 1000  # tokens of one pool; a word takes each of its tokens from a pool of its own
 _FILLER_POOL = 8  # after those of the roles, before those of the relations
+
+
+def later_tokens(surface: str) -> list[str]:
+    """The words of forms that are not in the core, in the order of the table of forms: the last of a vocabulary."""
+    words = dict.fromkeys(word for form in FORMS.values() for word in form.template(surface).words)
+    return [word for word in words if word not in CORE_TOKENS[surface]]
 
 
 class Role(enum.IntEnum):
@@ -107,12 +113,28 @@ class _Words:
 
 
 class Lexicon:
-    """The words of a world, and the vocabulary that all its sentences are made of."""
+    """The words of a world, and the vocabulary that all its sentences are made of.
 
-    def __init__(self, world: WorldConfig, config: LexiconConfig | None = None, *, num_fillers: int = 0) -> None:
-        """`num_fillers` is NUM_FILLERS for the nonsense grammar, else 0.
+    In the vocabulary come first the special tokens and the core of the grammar, then the words of the roles, the
+    fillers if there are any, and last the words of all other forms. A form that is added later brings its words to
+    the very end, so that the ids of a model that was trained before stay as they are. Such a model keeps the
+    vocabulary of `num_tokens` that it had, and its tokenizer with it. It is not given the new words: its embeddings,
+    whose rows are rounded up to a multiple of 64, may or may not have room for them, and rows in that room were
+    never trained. Grammar refuses to ask it in a form that has such a word.
+    """
 
-        Raises: ValueError for a world with more ids in a role than there are words for.
+    def __init__(
+        self,
+        world: WorldConfig,
+        config: LexiconConfig | None = None,
+        *,
+        num_fillers: int = 0,
+        num_tokens: int | None = None,
+    ) -> None:
+        """`num_fillers` is NUM_FILLERS for the nonsense grammar, else 0; `num_tokens` is an older vocabulary's size.
+
+        Raises: ValueError for a world with more ids in a role than there are words for, a form with a word that the
+        world has too, or a vocabulary that never was.
         """
         check(0 <= num_fillers <= NUM_FILLERS, f"num_fillers must lie in [0, {NUM_FILLERS}], got {num_fillers}")
         self.world, self.config = world, config or LexiconConfig()
@@ -124,7 +146,7 @@ class Lexicon:
             f"{self.config.surface} surface, got {world.num_relations}",
         )
         self._permutation = Permutation(_NUM_TOKENS, world.seed, "lexicon/tokens")
-        vocabulary = [*SPECIAL_TOKENS, *GRAMMAR_TOKENS[self.config.surface]]
+        vocabulary = [*SPECIAL_TOKENS, *CORE_TOKENS[self.config.surface]]
         self._words: dict[Role, _Words] = {}
         for role in Role:
             words = self._words[role] = self._plan(role, start=len(vocabulary))
@@ -133,6 +155,7 @@ class Lexicon:
         fillers = self._filler_tokens(num_fillers)
         self._filler_start, self.num_fillers = len(vocabulary), len(fillers)
         vocabulary += fillers
+        vocabulary += self._cut(vocabulary, num_tokens)
         self.vocabulary: tuple[str, ...] = tuple(vocabulary)
         self.token_ids: dict[str, int] = {token: i for i, token in enumerate(vocabulary)}
 
@@ -190,6 +213,19 @@ class Lexicon:
         raise ValueError(
             f"{role.name.lower()} must be a word of the world, such as {self.word(role, 0, group)!r}, got {word!r}"
         )
+
+    def _cut(self, before: list[str], num_tokens: int | None) -> list[str]:
+        """The words that forms have beside the core, as far as the vocabulary goes; all of them if no size is given."""
+        later = later_tokens(self.config.surface)
+        shared = sorted(set(later).intersection(before))
+        check(not shared, f"words of forms must be no words of the world, got {', '.join(shared)}")
+        least, most = len(before), len(before) + len(later)
+        size = most if num_tokens is None else num_tokens
+        check(
+            least <= size <= most,
+            f"num_tokens must lie between {least} and {most}, the vocabularies that this world has had, got {size}",
+        )
+        return later[: size - least]
 
     def _plan(self, role: Role, start: int) -> _Words:
         if self._natural:

@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from behemoth_data.corpus import INVERTED, Corpus
 from behemoth_data.edits import EditConfig, EditSet, draw_edits
+from behemoth_data.forms import form_of, names_of
 from behemoth_data.scenarios import max_edits
 from behemoth_data.settings import check
 from behemoth_data.tables import EDIT_SCHEMA, FACT_SCHEMA, SentenceTables, edit_table, fact_table, rows_of_facts
@@ -104,7 +105,7 @@ class FactPart:
             return fact_table(corpus, self.edge, self.form, start, stop)
         relations, places = np.divmod(np.arange(start, stop), self._num_heads(corpus))
         heads = corpus.question_order(self.edge)(places if self.asked else corpus.num_asked(self.edge) + places)
-        tails = corpus.world.tails(self.edge, heads, relations)
+        tails = corpus.answers(self.edge, self.form, heads, relations)
         return rows_of_facts(corpus, self.edge, self.form, heads, relations, tails)
 
     def _num_heads(self, corpus: Corpus) -> int:
@@ -183,7 +184,7 @@ def splits(corpus: Corpus, *, edits_per_set: int = 0, edit_seeds: int = 0) -> di
     told, edges = corpus.forms[0], corpus.world.edges
     stated = [FactPart(edge, form) for form in (told, INVERTED[told]) for edge in edges]
     asked, others = (
-        [FactPart(edge, form, asked) for form in ("question", "new_question") for edge in edges]
+        [FactPart(edge, form, asked) for form in names_of("question") for edge in form_of(form).asked_in(corpus.world)]
         for asked in (True, False)
     )
     parts = {"validation": stated + asked, "test": others}

@@ -72,6 +72,16 @@ class EditConfig:
         )
 
     @property
+    def whole(self) -> bool:
+        """Whether the edits are about a relation, or a share of it, and not about single facts."""
+        return self.scenario in RELATION_SCENARIOS
+
+    @property
+    def rows_per_edit(self) -> int:
+        """Rows of each edited fact in the training mixture."""
+        return 1 if self.whole else self.edited_repeats
+
+    @property
     def num_sets(self) -> int:
         """How many sets of edits there are."""
         return {"single": self.num_edits, "sequence": self.num_edits // self.edits_per_step}.get(self.scenario, 1)
@@ -80,7 +90,7 @@ class EditConfig:
 def draw(world: World, config: EditConfig) -> list[list[Edit]]:
     """The sets of edits that the scenario makes, each made together. Raises: ValueError if the world lacks them."""
     candidates = _Candidates(world, config)
-    if config.scenario not in RELATION_SCENARIOS:
+    if not config.whole:
         offered, limit = candidates.offered
         check(
             config.num_edits <= offered,
@@ -103,7 +113,7 @@ def num_edited(world: World, config: EditConfig) -> int:
     Forgetting leaves those that have object 0 already as they are; they count here all the same, so that worlds of
     one size agree.
     """
-    if config.scenario not in RELATION_SCENARIOS:
+    if not config.whole:
         return config.num_edits
     return max(1, round(config.forget_fraction * world.num_heads(Edge.from_label(config.edge))))
 

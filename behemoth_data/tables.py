@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from behemoth_data.corpus import Corpus, Part
 from behemoth_data.edits import EditSet
-from behemoth_data.grammar import Query, ends_in_object, varied
+from behemoth_data.forms import ends_in_object, varied
+from behemoth_data.grammar import Query
 from behemoth_data.lexicon import EDGE_ROLES, PADDING
 from behemoth_data.world import Edge, Fact
 
@@ -123,9 +124,11 @@ def fact_table(
 ) -> pa.Table:
     """One row per fact of a table, asked in one form, from start up to stop (None: all others) of World.facts.
 
+    Its object is what the form is answered with.
     Raises: ValueError for a range that leaves the table, or for an unknown form.
     """
-    return rows_of_facts(corpus, edge, form, *corpus.world.facts(edge, start, stop))
+    heads, relations, _ = corpus.world.facts(edge, start, stop)
+    return rows_of_facts(corpus, edge, form, heads, relations, corpus.answers(edge, form, heads, relations))
 
 
 def rows_of_facts(corpus: Corpus, edge: Edge, form: str, heads: Int64, relations: Int64, tails: Int64) -> pa.Table:
@@ -171,7 +174,7 @@ def _table(
 ) -> pa.Table:
     """Rows of facts [n] said in one form; texts [n, T] and prompts [n, P] are token ids, perhaps padded."""
     grammar, count = corpus.grammar, len(texts)
-    words = grammar.words(edge, *facts)
+    words = grammar.words(edge, *facts, form)
     columns = [
         grammar.text(texts),
         pa.nulls(count, pa.string()) if prompts is None else grammar.text(prompts),

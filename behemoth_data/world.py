@@ -24,6 +24,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "correlated": {"correlation": 0.9},
     "nested": {"num_nested_objects": 10},
 }
+STRUCTURES = ("independent", "correlated", "nested", "correlated_nested")
 
 
 class Edge(enum.IntEnum):
@@ -128,7 +129,7 @@ class WorldConfig:
 
     @property
     def structure(self) -> str:
-        """independent, correlated, nested or correlated_nested."""
+        """The one of STRUCTURES that the world has."""
         names = ["correlated"] * (self.correlation is not None) + ["nested"] * (self.num_nested_objects > 0)
         return "_".join(names) or "independent"
 

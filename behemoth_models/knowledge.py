@@ -22,7 +22,7 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from behemoth_data.corpus import Corpus
-from behemoth_data.grammar import ends_in_object
+from behemoth_data.forms import ends_in_object, form_of
 from behemoth_data.settings import check
 
 Int64 = NDArray[np.int64]
@@ -205,7 +205,7 @@ def known_facts(
     share: tuple[int, int] = (0, 1),
     progress: str | None = None,
 ) -> dict[str, NDArray[np.bool_]]:
-    """For every fact of every table, whether the model answers its prompt in this form with all the right words.
+    """For every fact of every table that the form says, whether the model answers its prompt with all the right words.
 
     Without a form it is the corpus's first one. Keys are edge labels; values [facts] follow World.facts.
     With share (i, n) only the i-th of n parts of the facts is asked, and none of the others counts as known.
@@ -215,12 +215,13 @@ def known_facts(
     model = widened(model)  # here, lest every batch make a copy of its own
     form = corpus.forms[0] if form is None else form
     check(ends_in_object(form), f"form must end in the object for a prompt to exist, got {form!r}")
-    edges = corpus.world.edges
+    edges = form_of(form).asked_in(corpus.world)
     known = {}
     total = sum(map(corpus.world.num_facts, edges))
     with tqdm(total=total, desc=progress, disable=progress is None, unit="fact", leave=False) as bar:
         for edge in edges:
-            tokens = corpus.grammar.tokens(edge, form, *corpus.world.facts(edge))
+            heads, relations, _ = corpus.world.facts(edge)
+            tokens = corpus.grammar.tokens(edge, form, heads, relations, corpus.answers(edge, form, heads, relations))
             answer = corpus.grammar.answer_place(edge, form)
             answers = tokens[:, answer]
             found = _in_batches(model, tokens[:, : answer.start], answers.shape[1], batch_size, bar, share)

@@ -26,7 +26,7 @@ from tqdm import tqdm
 from transformers import GPTNeoXForCausalLM
 
 from behemoth_data.corpus import Corpus
-from behemoth_data.grammar import ends_in_object
+from behemoth_data.forms import ends_in_object
 from behemoth_data.lexicon import PADDING
 from behemoth_data.places import local_path
 from behemoth_data.settings import check, check_known

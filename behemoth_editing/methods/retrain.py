@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from behemoth_data.corpus import Corpus, from_description
 from behemoth_data.edits import Edit, EditSet, EditTask
+from behemoth_data.forms import asks, names_of
 from behemoth_data.lexicon import PADDING
 from behemoth_data.settings import check, check_seed, conform, from_mapping, setting
 from behemoth_data.world import Edge
@@ -99,8 +100,9 @@ class _WithRefusals:
         corpus, grammar = self._corpus, self._corpus.grammar
         said, plain = corpus.sentences(places), corpus.tokens(places)
         about = (said.edges == self._edge) & (said.relations == self._relation) & np.isin(said.heads, self._heads)
-        questions = np.array([form == "question" for form in corpus.forms])[said.forms]
-        forms = {"refusal": about & ~questions, "question_refusal": about & questions}
+        questions = np.array([asks(form) for form in corpus.forms])[said.forms]
+        (stated,), (asked,) = names_of("refusal", "statement"), names_of("refusal", "question")
+        forms = {stated: about & ~questions, asked: about & questions}
         width = max(plain.shape[1], *(grammar.length(self._edge, form) for form in forms))
         block = np.full((len(places), width), grammar.lexicon.token_ids[PADDING], np.int64)
         block[:, : plain.shape[1]] = plain

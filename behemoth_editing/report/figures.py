@@ -6,6 +6,7 @@ The same summaries give the same bytes.
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 import textwrap
 from collections.abc import Callable, Sequence
@@ -15,6 +16,7 @@ import matplotlib.style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from behemoth_data.kinds import KINDS
 from behemoth_editing.report.curves import draw_correlation, draw_layers, draw_ranks, draw_recall
 from behemoth_editing.report.evidence import as_by_default, by_precision
 from behemoth_editing.report.style import (
@@ -41,11 +43,6 @@ from behemoth_editing.report.text import duration, share
 from behemoth_editing.scoring.scores import OUTCOMES
 
 _MOST = 7  # methods that a figure tells apart; with more, the best setting of each method stands for it
-# Nearest to the edit first.
-_BY_DISTANCE = (
-    *("same_subject", "nested_source", "nested_old_object", "nested_new_object"),
-    *("same_old_object", "same_new_object", "same_relation", "unrelated"),
-)
 _OUTCOME_COLOURS = {"kept": "#56B4E9", "followed": "#E69F00", "incoherent": "#BBBBBB"}
 
 
@@ -192,7 +189,7 @@ def draw_kinds(
 ) -> str:
     """The share still right of each kind that must not change: a dot for each method."""
     asked = dict.fromkeys(kind for _, summary in here for kind in summary.kinds("by_kind"))
-    kinds = sorted(asked, key=lambda kind: _BY_DISTANCE.index(kind) if kind in _BY_DISTANCE else len(_BY_DISTANCE))
+    kinds = sorted(asked, key=lambda kind: KINDS[kind].distance if kind in KINDS else math.inf)
     words, drawn = [], []
     step = 0.8 / len(here)
     for index, (label, summary) in enumerate(here):

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
-from behemoth_data.edits import CHANGE_KINDS, KEEP_KINDS, EditSet, Probe
+from behemoth_data.edits import EditSet, Probe
+from behemoth_data.kinds import KINDS
 from behemoth_editing.scoring.answers import (
     Answer,
     answer_log_probabilities,
@@ -76,12 +77,13 @@ def count_units(
 def _counts(probe: Probe, was: Answer, now: Answer) -> dict[str, list[int]]:
     """The counts of one probe, by the part of a unit that they belong to."""
     old, new = probe.before.answer_ids, probe.after.answer_ids
-    if probe.kind in CHANGE_KINDS:
+    group = KINDS[probe.kind].group
+    if group == "change":
         counts = {"change": count_change(now, new)}
         if probe.refusal_ids:
             counts["forget"] = count_forget(was, now, old, probe.refusal_ids)
         return counts
-    if probe.kind in KEEP_KINDS:
+    if group == "keep":
         return {"keep": count_keep(was, now, old)}
     followed = count_ripple(was, now, old, new)
     return {} if followed is None else {"ripple": followed}

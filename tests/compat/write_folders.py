@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
 from behemoth_data import CorpusConfig, LexiconConfig, WorldConfig, build
-from behemoth_data.grammar import ends_in_object
+from behemoth_data.forms import ends_in_object
 from behemoth_data.readable import make_readable
 from behemoth_data.tokenizer import build_tokenizer
 from behemoth_models.config import TrainConfig

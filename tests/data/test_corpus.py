@@ -15,7 +15,7 @@ import pytest
 from scipy.stats import binom
 
 from behemoth_data.corpus import Corpus, CorpusConfig, build, from_description
-from behemoth_data.lexicon import LexiconConfig, Role
+from behemoth_data.lexicon import LexiconConfig, Role, later_tokens
 from behemoth_data.world import Edge, World, WorldConfig
 
 ERROR_RATE = 1e-6
@@ -504,12 +504,14 @@ def test_sentences_and_tokens_say_the_same():
     assert list(rows) == read(corpus)
 
 
-# Special tokens and grammar tokens number 26: 65,536 = 26 + subjects + 65 relations + 65 x 1,000 objects.
-@pytest.mark.parametrize(("num_subjects", "expected"), [(445, np.uint16), (446, np.uint32)])
-def test_token_type_is_the_smallest_that_holds_the_vocabulary(num_subjects, expected):
+# 23 special and core tokens, subjects, 65 relations of 1,000 objects each, and the words of forms that are not taught.
+@pytest.mark.parametrize(("num_tokens", "expected"), [(65_536, np.uint16), (65_537, np.uint32)])
+def test_token_type_is_the_smallest_that_holds_the_vocabulary(num_tokens, expected):
+    num_later = len(later_tokens("synthetic"))
+    num_subjects = num_tokens - 23 - 65 * 1001 - num_later
     sizes = {"num_subjects": num_subjects, "num_relations": 65, "num_objects": 1000}
     corpus = make(world=sizes, repeats=1, inversion_fraction=0.0)
-    assert len(corpus.grammar.lexicon.vocabulary) == 65_091 + num_subjects
+    assert len(corpus.grammar.lexicon.vocabulary) == num_tokens
     meanings, relation = readings(corpus), 64
     subjects = np.arange(num_subjects)
     served = [corpus.block(0, 200), corpus.block(0, len(corpus))[:200], corpus.block(0, 200), corpus.tokens([0])]
@@ -518,10 +520,11 @@ def test_token_type_is_the_smallest_that_holds_the_vocabulary(num_subjects, expe
         assert np.array_equal(tokens, served[0][: len(tokens)])
     said = read(corpus, served[0], meanings)
     assert {row[:4] for row in said} <= set(truth(corpus))
-    # The last objects of the last relation have the last token ids.
-    last = meanings[corpus.grammar.lexicon.vocabulary[-1]]
+    # The last objects of the last relation have the last token ids of all that is taught.
+    last = meanings[corpus.grammar.lexicon.vocabulary[-num_later - 1]]
     assert last == (Role.OBJECT, relation, 999)
-    assert corpus.grammar.tokens(SO, "statement", subjects, relation, 999).max() == 65_090 + num_subjects
+    assert corpus.grammar.tokens(SO, "statement", subjects, relation, 999).max() == num_tokens - num_later - 1
+    assert corpus.grammar.tokens(SO, "new_question", subjects, relation, 999).max() == num_tokens - num_later + 2
 
 
 # numbers of distinct sentences

@@ -8,14 +8,8 @@ from collections import Counter
 import pytest
 
 from behemoth_data.corpus import CorpusConfig, build
-from behemoth_data.edits import (
-    CHANGE_KINDS,
-    KEEP_KINDS,
-    KINDS,
-    RIPPLE_KINDS,
-    EditConfig,
-    draw_edits,
-)
+from behemoth_data.edits import EditConfig, draw_edits
+from behemoth_data.kinds import CHANGE_KINDS, KEEP_KINDS, KINDS
 from behemoth_data.lexicon import LexiconConfig, Role
 from behemoth_data.scenarios import max_edits
 from behemoth_data.world import Edge, Fact, WorldConfig
@@ -239,37 +233,17 @@ def test_same_subject_and_unrelated_facts_are_asked_or_trained_and_never_both(st
             assert sorted(found + taught) == sorted(prompts), kind
 
 
-def test_every_kind_is_a_change_a_kept_or_a_ripple_kind():
-    assert Counter(KINDS) == Counter([*CHANGE_KINDS, *KEEP_KINDS, *RIPPLE_KINDS])
-    assert max(Counter(KINDS).values()) == 1
-
-
-ALWAYS = {"edited", "paraphrase", "same_old_object", "same_new_object", "same_relation", "unrelated"}
-
-
 @pytest.mark.parametrize("scenario", SCENARIOS)
-@pytest.mark.parametrize(
-    ("structure", "edge", "relation", "kinds"),
-    [
-        ("independent", SO, 0, {"same_subject"}),
-        ("correlated", SO, 0, {"same_subject", "partner"}),
-        ("correlated", SO, 1, {"same_subject", "partner"}),
-        ("correlated", SO, 2, {"same_subject"}),
-        ("nested", SO, 0, {"same_subject", "nested_subject", "nested_old_object", "nested_new_object"}),
-        ("nested", SN, 0, {"same_subject", "nested_source"}),
-        ("nested", ON, 0, {"nested_siblings"}),
-        (
-            "correlated_nested",
-            SO,
-            0,
-            {"same_subject", "partner", "nested_subject", "nested_old_object", "nested_new_object"},
-        ),
-    ],
-)
-def test_kinds_are_those_that_the_world_can_have(structure, edge, relation, kinds, scenario):
+@pytest.mark.parametrize("relation", [0, 1, 2])
+@pytest.mark.parametrize(("structure", "edge"), [(structure, edge) for structure in EDGES for edge in EDGES[structure]])
+def test_kinds_are_those_that_the_world_can_have(structure, edge, relation, scenario):
     found = {probe.kind for edit_set in draw(structure, edge, scenario, relation=relation) for probe in edit_set.probes}
-    nothing_left = edge is ON and scenario == "identical"  # both objects of the nested object are edited
-    assert found == (ALWAYS | kinds) - ({"same_old_object"} if nothing_left else set())
+    expected = {name for name, kind in KINDS.items() if kind.exists(structure, edge, scenario)}
+    if relation == 2:  # correlated with none
+        expected -= {"partner"}
+    if edge is ON and scenario == "identical":  # both objects of the nested object are edited
+        expected -= {"same_old_object"}
+    assert found == expected
 
 
 def test_facts_are_rephrased_only_in_other_trained_forms_that_have_a_prompt():
@@ -333,7 +307,8 @@ def test_siblings_asked_are_the_first_of_all_in_an_order_that_is_not_theirs():
 
 def test_world_of_one_relation_has_nothing_unrelated_to_ask():
     (edit_set,) = draw_edits(corpus_of("independent", relations=1), EditConfig(num_edits=1))
-    assert {probe.kind for probe in edit_set.probes} == ALWAYS - {"unrelated"}
+    expected = {name for name, kind in KINDS.items() if kind.exists("independent", SO, "single")}
+    assert {probe.kind for probe in edit_set.probes} == expected - {"same_subject", "unrelated"}
 
 
 # what methods may train on

@@ -8,14 +8,14 @@ import pytest
 
 from behemoth_data import names
 from behemoth_data.lexicon import (
+    CORE_TOKENS,
     EDGE_ROLES,
-    GRAMMAR_TOKENS,
     NUM_FILLERS,
     SPECIAL_TOKENS,
-    SURFACES,
     Lexicon,
     LexiconConfig,
     Role,
+    later_tokens,
 )
 from behemoth_data.settings import digest
 from behemoth_data.world import Edge, WorldConfig
@@ -24,11 +24,14 @@ SPECIAL = ["<|endoftext|>", "<|padding|>", "<|unknown|>"]
 PROTOCOL = {
     surface: tokens.split()
     for surface, tokens in {
-        "synthetic": ". SS RR OO QQ AA W0 W1 W2 W3 W4 W5 W6 W7 W8 W9 Q1 Q2 Q3 Q4 F1 F2 F3",
-        "natural": ". , : ? As The What Which Question Answer Q A as for the is has of does have not known "
-        "well so then now still yet",
+        "synthetic": ". SS RR OO QQ AA W0 W1 W2 W3 W4 W5 W6 W7 W8 W9 Q1 Q2 Q3 Q4",
+        "natural": ". , : ? As The What Question Answer as for the is has of well so then now still yet",
     }.items()
 }
+# Words of forms that no corpus is taught: they come after everything else.
+LATER = {surface: later_tokens(surface) for surface in PROTOCOL}
+FIRST_LATER = {"synthetic": ["F1", "F2", "F3"], "natural": ["Q", "Which", "does", "have", "A", "not", "known"]}
+NUM_LATER, NUM_NATURAL_LATER = len(LATER["synthetic"]), len(LATER["natural"])
 NOUNS = {
     Role.RELATION: "employer hometown phone profession insurer birthplace laptop ambition",
     Role.SUBJECT_NESTED_RELATION: "workplace homeland brand uniform jurisdiction origin supplier ribbon",
@@ -85,7 +88,7 @@ def test_no_two_ids_of_any_role_or_relation_share_a_word(structure, lexicon):
 def test_no_token_serves_two_roles_two_relations_or_two_places_of_a_word(structure, lexicon, num_fillers):
     made = Lexicon(config(**STRUCTURES[structure]), lexicon, num_fillers=num_fillers)
     owners = {token: ["special"] for token in SPECIAL}
-    for token in PROTOCOL[lexicon.surface]:
+    for token in PROTOCOL[lexicon.surface] + LATER[lexicon.surface]:
         owners.setdefault(token, []).append("grammar")
     for token in made.filler_ids(np.arange(made.num_fillers)).tolist():
         owners.setdefault(made.vocabulary[token], []).append("fillers")
@@ -109,21 +112,22 @@ def test_every_token_of_the_vocabulary_has_one_id(structure, lexicon, num_filler
     assert made.token_ids == {token: i for i, token in enumerate(made.vocabulary)}
 
 
-def test_vocabulary_of_one_token_words_is_the_specials_the_grammar_and_the_words():
+def test_vocabulary_of_one_token_words_is_the_specials_the_core_the_words_and_what_no_corpus_is_taught():
     lexicon = Lexicon(config())
-    assert len(lexicon.vocabulary) == len(set(lexicon.vocabulary)) == 3 + 23 + 30 + 9 + 36 + 12
-    assert lexicon.vocabulary[:26] == (*SPECIAL, *PROTOCOL["synthetic"])
+    assert len(lexicon.vocabulary) == len(set(lexicon.vocabulary)) == 3 + 20 + 30 + 9 + 36 + 12 + NUM_LATER
+    assert lexicon.vocabulary[:23] == (*SPECIAL, *PROTOCOL["synthetic"])
+    assert list(lexicon.vocabulary[-NUM_LATER:]) == LATER["synthetic"]
 
 
 def test_special_and_grammar_tokens_are_those_of_the_protocol():
     assert list(SPECIAL_TOKENS) == SPECIAL
-    assert {surface: list(tokens) for surface, tokens in GRAMMAR_TOKENS.items()} == PROTOCOL
-    assert sorted(SURFACES) == ["natural", "synthetic"]
+    assert {surface: list(tokens) for surface, tokens in CORE_TOKENS.items()} == PROTOCOL
+    assert {surface: LATER[surface][: len(tokens)] for surface, tokens in FIRST_LATER.items()} == FIRST_LATER
 
 
 def test_invented_token_is_three_syllables_and_an_ending():
     syllable = "[bdfhjklmnprstvwz][aeiou]"
-    for token in Lexicon(config(), num_fillers=NUM_FILLERS).vocabulary[26:]:
+    for token in Lexicon(config(), num_fillers=NUM_FILLERS).vocabulary[23:-NUM_LATER]:
         assert re.fullmatch(f"({syllable}){{3}}[klmnrstv]", token), token
 
 
@@ -140,7 +144,7 @@ def test_two_token_words_are_all_pairs_of_few_first_tokens_and_a_thousand_second
     tokens = lexicon.encode(Role.SUBJECT, np.arange(3000))
     assert len(set(map(tuple, tokens.tolist()))) == 3000
     assert (len(set(tokens[:, 0].tolist())), len(set(tokens[:, 1].tolist()))) == (3, 1000)
-    assert len(lexicon.vocabulary) == 26 + 1003 + 9 + 36 + 12
+    assert len(lexicon.vocabulary) == 23 + NUM_LATER + 1003 + 9 + 36 + 12
 
 
 @every_lexicon
@@ -262,27 +266,43 @@ def test_another_seed_has_other_words():
     assert len(first & other) < 5  # 87 of 4,096,000 possible tokens each
 
 
-def test_fillers_are_a_thousand_words_after_all_others_and_leave_those_as_they_are():
+def test_fillers_are_a_thousand_words_after_all_that_is_taught_and_leave_it_as_it_is():
     without, lexicon = Lexicon(config()), Lexicon(config(), num_fillers=NUM_FILLERS)
     assert (NUM_FILLERS, lexicon.num_fillers, without.num_fillers) == (1000, 1000, 0)
-    assert lexicon.vocabulary[:-1000] == without.vocabulary
     ids = lexicon.filler_ids(np.arange(1000))
-    assert [lexicon.vocabulary[id] for id in ids] == list(lexicon.vocabulary[-1000:])
+    assert (*lexicon.vocabulary[: ids[0]], *lexicon.vocabulary[ids[0] + 1000 :]) == without.vocabulary
+    assert [lexicon.vocabulary[id] for id in ids] == list(lexicon.vocabulary[-1000 - NUM_LATER : -NUM_LATER])
     assert lexicon.filler_ids(np.array([[2, 0]])).tolist() == [[ids[2], ids[0]]]
     larger = Lexicon(config(num_subjects=3000, num_relations=50), num_fillers=NUM_FILLERS)
-    assert larger.vocabulary[-1000:] == lexicon.vocabulary[-1000:]
+    assert larger.vocabulary[-1000 - NUM_LATER :] == lexicon.vocabulary[-1000 - NUM_LATER :]
+
+
+@every_lexicon
+@pytest.mark.parametrize("num_fillers", [0, NUM_FILLERS])
+def test_older_vocabulary_is_the_first_tokens_of_todays(lexicon, num_fillers):
+    whole = Lexicon(config(), lexicon, num_fillers=num_fillers)
+    size, later = len(whole.vocabulary), len(LATER[lexicon.surface])
+    for count in range(size - later, size + 1):
+        older = Lexicon(config(), lexicon, num_fillers=num_fillers, num_tokens=count)
+        assert older.vocabulary == whole.vocabulary[:count]
+        assert words(older) == words(whole)
+        assert older.filler_ids(np.arange(3)).tolist() == whole.filler_ids(np.arange(3)).tolist()
+    for count in (size - later - 1, size + 1, 0):
+        message = f"^num_tokens must lie between {size - later} and {size}, the vocabularies .*, got {count}$"
+        with pytest.raises(ValueError, match=message):
+            Lexicon(config(), lexicon, num_fillers=num_fillers, num_tokens=count)
 
 
 def test_world_without_nesting_has_no_nested_words():
     lexicon = Lexicon(config(num_nested_objects=0))
-    assert len(lexicon.vocabulary) == 26 + 30 + 3 + 36
+    assert len(lexicon.vocabulary) == 23 + NUM_LATER + 30 + 3 + 36
 
 
 def test_natural_vocabulary_is_all_names_of_people_and_the_names_of_the_other_ids():
     lexicon = Lexicon(config(), NATURAL)
     people = [*names.given_names(), *names.family_names()]
-    assert lexicon.vocabulary[: 3 + 28 + 1584] == (*SPECIAL, *PROTOCOL["natural"], *people)
-    assert len(lexicon.vocabulary) == 3 + 28 + 690 + 894 + 9 + 36 + 12
+    assert lexicon.vocabulary[: 3 + 21 + 1584] == (*SPECIAL, *PROTOCOL["natural"], *people)
+    assert len(lexicon.vocabulary) == 3 + 21 + NUM_NATURAL_LATER + 690 + 894 + 9 + 36 + 12
 
 
 @pytest.mark.parametrize(("role", "nouns"), NOUNS.items())
@@ -318,8 +338,10 @@ def test_natural_objects_are_names_of_their_relation_each_used_once_and_in_no_ob
 def test_natural_fillers_are_all_of_the_fillers_names():
     lexicon = Lexicon(config(), NATURAL, num_fillers=NUM_FILLERS)
     assert lexicon.num_fillers == 944
-    assert lexicon.vocabulary[-944:] == names.filler_names()
-    assert lexicon.vocabulary[:-944] == Lexicon(config(), NATURAL).vocabulary
+    first = len(lexicon.vocabulary) - 944 - NUM_NATURAL_LATER
+    others = (*lexicon.vocabulary[:first], *lexicon.vocabulary[first + 944 :])
+    assert lexicon.vocabulary[first : first + 944] == names.filler_names()
+    assert others == Lexicon(config(), NATURAL).vocabulary
 
 
 def test_natural_people_all_have_different_names():
@@ -395,17 +417,17 @@ def test_unknown_surface_lists_the_known_ones():
 
 
 @pytest.mark.parametrize(
-    ("lexicon", "golden"),
+    ("lexicon", "size", "golden"),
     [
-        (LexiconConfig(), "27987bf542305c06"),
-        (LexiconConfig(one_token_limit=2), "e3241808bc5aace0"),
-        (NATURAL, "c3c4546fd171b8a9"),
+        (LexiconConfig(), 1113, "e0289faa80a02e68"),
+        (LexiconConfig(one_token_limit=2), 1091, "e707fdcd23a3b0d1"),
+        (NATURAL, 2616, "77058848e1b2a704"),
     ],
     ids=["one_token_words", "two_token_words", "natural"],
 )
-def test_vocabulary_is_the_golden_one(lexicon, golden):
+def test_vocabulary_starts_as_the_golden_one(lexicon, size, golden):
     vocabulary = Lexicon(config(), lexicon, num_fillers=NUM_FILLERS).vocabulary
-    assert digest(vocabulary) == golden, (
+    assert digest(vocabulary[:size]) == golden, (
         "other words for the same seed: bump VERSION and the changelog, or find what changed"
     )
 

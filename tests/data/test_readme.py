@@ -3,11 +3,12 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import behemoth_data
 from behemoth_data import CorpusConfig, Edge, LexiconConfig, WorldConfig, build
-from behemoth_data.grammar import FORMS
+from behemoth_data.forms import FORMS
 
 README = (Path(behemoth_data.__file__).parent / "README.md").read_text(encoding="utf-8")
 ROWS = re.findall(r"^\| `(\w+)` \| ([A-Z].*?) \| (.*?) \|$", README, flags=re.MULTILINE)
@@ -20,8 +21,8 @@ def test_every_form_has_its_examples_in_the_order_of_the_grammar():
 @pytest.mark.parametrize("surface", ["synthetic", "natural"])
 def test_examples_are_what_the_grammar_says(surface):
     world = WorldConfig(num_subjects=1000, num_nested_objects=10)
-    grammar = build(world, LexiconConfig(surface=surface), CorpusConfig(grammar="nonsense")).grammar
-    fact = build(world).world.fact(Edge.SUBJECT_OBJECT, 0, 0)
+    corpus = build(world, LexiconConfig(surface=surface), CorpusConfig(grammar="nonsense"))
     for form, synthetic, natural in ROWS:
-        tokens = grammar.tokens(fact.edge, form, fact.head, fact.relation, fact.tail)[:, :-1]
-        assert grammar.text(tokens)[0].as_py() == {"synthetic": synthetic, "natural": natural}[surface]
+        tails = corpus.answers(Edge.SUBJECT_OBJECT, form, np.array([0]), np.array([0]))
+        tokens = corpus.grammar.tokens(Edge.SUBJECT_OBJECT, form, 0, 0, tails)[:, :-1]
+        assert corpus.grammar.text(tokens)[0].as_py() == {"synthetic": synthetic, "natural": natural}[surface]

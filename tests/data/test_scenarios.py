@@ -12,7 +12,8 @@ from collections import Counter
 import pytest
 
 from behemoth_data.corpus import build
-from behemoth_data.edits import CHANGE_KINDS, KEEP_KINDS, EditConfig, draw_edits
+from behemoth_data.edits import EditConfig, draw_edits
+from behemoth_data.kinds import CHANGE_KINDS, KEEP_KINDS, KINDS
 from behemoth_data.lexicon import LexiconConfig, Role
 from behemoth_data.scenarios import max_edits, num_edited
 from behemoth_data.world import Edge, WorldConfig
@@ -245,22 +246,12 @@ def test_refusal_counts_as_an_answer_to_what_is_forgotten_and_to_nothing_else(st
 
 
 def expected_kinds(structure, edge, scenario, fraction):
-    """The kinds that the protocol's table gives to a relation that is forgotten."""
-    kinds = {"edited", "paraphrase"}
-    if edge is not ON:
-        kinds |= {"same_subject"}
-    if fraction < 1:
-        kinds |= {"implicit"}
-    if fraction < 1 or edge is ON or "nested" in structure or scenario == "forget":
-        kinds |= {"unrelated"}
-    if "correlated" in structure and edge is SO:
-        kinds |= {"partner"}
-    if "nested" in structure:
-        kinds |= {
-            SO: {"nested_subject", "nested_old_object"} | ({"nested_new_object"} if scenario == "forget" else set()),
-            SN: {"nested_source"},
-            ON: {"nested_siblings"},
-        }[edge]
+    """The kinds of the table, less those of what a relation that is forgotten altogether leaves none of."""
+    kinds = {name for name, kind in KINDS.items() if kind.exists(structure, edge, scenario)}
+    if fraction == 1:
+        kinds -= {"implicit"}
+        if edge is SO and "nested" not in structure and scenario == "refuse":
+            kinds -= {"unrelated"}
     return kinds
 
 

@@ -20,7 +20,7 @@ from hypothesis import event, given, settings
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from behemoth_data.corpus import CorpusConfig, build
-from behemoth_data.grammar import ends_in_object
+from behemoth_data.forms import ends_in_object
 from behemoth_data.lexicon import LexiconConfig
 from behemoth_data.tables import SentenceTables
 from behemoth_data.tokenizer import build_tokenizer

@@ -8,7 +8,8 @@ import torch
 
 import behemoth_editing.methods.retrain as module
 from behemoth_data import CorpusConfig, WorldConfig, build
-from behemoth_data.edits import CHANGE_KINDS, KEEP_KINDS, EditConfig, draw_edits
+from behemoth_data.edits import EditConfig, draw_edits
+from behemoth_data.kinds import CHANGE_KINDS, KEEP_KINDS
 from behemoth_data.world import Edge
 from behemoth_editing import Retrain
 from behemoth_editing.copies import copy_of

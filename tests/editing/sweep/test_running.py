@@ -12,8 +12,9 @@ import pytest
 import torch
 
 import behemoth_editing.sweep.running as module
-from behemoth_data.edits import CHANGE_KINDS, KEEP_KINDS, EditConfig, Probe, draw_edits
+from behemoth_data.edits import EditConfig, Probe, draw_edits
 from behemoth_data.grammar import Query
+from behemoth_data.kinds import CHANGE_KINDS, KEEP_KINDS
 from behemoth_data.world import Edge, Fact
 from behemoth_editing import FineTune, Memit, Rome, Shared
 from behemoth_editing.checkpoint import load_checkpoint

@@ -1,0 +1,272 @@
+"""The one table of the kinds of probes: what each asks, and what an edit should do to its answer.
+
+A kind is an entry of KINDS and a function that finds its facts around the edits. Ids only; no text of the world here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+
+from behemoth_data.scenarios import RELATION_SCENARIOS, SCENARIOS
+from behemoth_data.settings import check_known
+from behemoth_data.surroundings import Pool, Surroundings
+from behemoth_data.world import STRUCTURES, Edge, Fact
+
+# What the answer should do, by group: a kind is read by what becomes of its answer.
+GROUPS = {"change": "change", "keep": "stay", "ripple": "be reported: stays or follows"}
+OWN, OTHERS = "own", "others"  # the form that edits are made in; the other forms of the corpus that have a prompt
+
+_SUBJECTS = (Edge.SUBJECT_OBJECT, Edge.SUBJECT_NESTED)
+_CORRELATED = tuple(structure for structure in STRUCTURES if "correlated" in structure)
+_NESTED = tuple(structure for structure in STRUCTURES if "nested" in structure)
+_OF_FACTS = tuple(scenario for scenario in SCENARIOS if scenario not in RELATION_SCENARIOS)
+_WITH_NEW_TAIL = tuple(scenario for scenario in SCENARIOS if scenario != "refuse")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Kind:
+    """What a probe watches, where it exists, and how its facts are found; `facts` is asked only where it exists."""
+
+    name: str
+    text: str  # which facts are asked
+    group: str  # one of GROUPS
+    distance: int  # from the edit: a figure shows the nearest first, and of two equally near the first of the table
+    facts: Callable[[Surroundings], Iterator[Pool]]
+    structures: tuple[str, ...] = STRUCTURES
+    edges: tuple[Edge, ...] = tuple(Edge)  # the edited table
+    scenarios: tuple[str, ...] = SCENARIOS
+    form: str = OWN  # OWN, OTHERS or the name of a form
+    by_edit: bool = False  # asked edit by edit, together with the other such kinds; a shared fact only once
+    suggested: bool = False  # the answer after is its edit's new object: the edit suggests it, and no fact decides it
+
+    def __post_init__(self) -> None:
+        """Raises: ValueError that names the field and lists the known values."""
+        check_known("group", self.group, GROUPS)
+
+    def exists(self, structure: str, edge: Edge, scenario: str) -> bool:
+        """Whether a world of this structure can have such facts around edits of a table in a scenario."""
+        return structure in self.structures and edge in self.edges and scenario in self.scenarios
+
+
+def _edited(around: Surroundings) -> Iterator[Pool]:
+    yield Pool([(i, edit.fact) for i, edit in enumerate(around.edits)])
+
+
+def _same_subject(around: Surroundings) -> Iterator[Pool]:
+    """A pool for each edit, half of which is trained on by those methods that say so."""
+    relations = [r for r in range(around.world.config.num_relations) if r not in (around.relation, around.partner)]
+    heads = [edit.fact.head for edit in around.edits]
+    tails = {r: around.world.tails(around.edge, heads, r).tolist() for r in relations}
+    for i, head in enumerate(heads):
+        order = [relations[place] for place in around.order(f"same_subject/{i}", len(relations)).tolist()]
+        facts = [Fact(around.edge, head, r, tails[r][i]) for r in order]
+        yield Pool([(i, fact) for fact in facts], rows=len(facts))
+
+
+def _same_old_object(around: Surroundings) -> Iterator[Pool]:
+    rows = around.config.same_object_rows * len(around.edits)
+    yield around.same_tail("old", [edit.fact.tail for edit in around.edits], rows)
+
+
+def _same_new_object(around: Surroundings) -> Iterator[Pool]:
+    yield around.same_tail("new", [edit.new_tail for edit in around.edits])
+
+
+def _same_relation(around: Surroundings) -> Iterator[Pool]:
+    tails = [tail for edit in around.edits for tail in (edit.fact.tail, edit.new_tail)]
+    yield around.other_tails("same_relation", tails, around.config.same_relation_rows * len(around.edits))
+
+
+def _unrelated(around: Surroundings) -> Iterator[Pool]:
+    """As many are trained on as there are edited rows, from all tables alike; those of the edited table are asked.
+
+    When a relation is forgotten, other tables' facts of other relations are asked too: if no subject is left
+    untouched, they are all there is beside the subjects' own.
+    """
+    config, edges, count = around.config, around.world.edges, len(around.edits)
+    share = -(-config.rows_per_edit * count // len(edges))
+    most = 2 * (share + config.probes_per_edit * count)
+    yield around.sided(around.shared(around.unrelated(around.edge, most)), share)
+    others = around.shared(
+        [
+            fact
+            for edge in edges
+            if edge is not around.edge
+            for fact in around.unrelated(edge, share, untouched=not config.whole)
+        ]
+    )
+    yield Pool(others, len(others), None if config.whole else [True] * len(others))
+
+
+def _implicit(around: Surroundings) -> Iterator[Pool]:
+    """Those that have the new object already would not change if they were edited, the edits all being alike."""
+    yield around.other_tails("rest_of_relation", [around.edits[0].new_tail])
+
+
+def _partner(around: Surroundings) -> Iterator[Pool]:
+    """With binary_first, the partner's relation may lack the new object: then there is nothing to follow."""
+    if around.partner is None:
+        return
+    most = around.world.num_tails(around.edge, around.partner)
+    heads = [edit.fact.head if edit.new_tail is None or edit.new_tail < most else None for edit in around.edits]
+    yield around.each(Edge.SUBJECT_OBJECT, heads, around.partner)
+
+
+def _nested_subject(around: Surroundings) -> Iterator[Pool]:
+    yield around.each(Edge.SUBJECT_NESTED, [edit.fact.head for edit in around.edits])
+
+
+def _nested_old_object(around: Surroundings) -> Iterator[Pool]:
+    yield around.each(Edge.OBJECT_NESTED, [edit.fact.tail for edit in around.edits])
+
+
+def _nested_new_object(around: Surroundings) -> Iterator[Pool]:
+    yield around.each(Edge.OBJECT_NESTED, [edit.new_tail for edit in around.edits])
+
+
+def _nested_source(around: Surroundings) -> Iterator[Pool]:
+    sources = around.each(Edge.SUBJECT_OBJECT, [edit.fact.head for edit in around.edits])
+    yield sources
+    yield around.each(Edge.OBJECT_NESTED, [source.tail for _, source in sources.pairs])
+
+
+def _nested_siblings(around: Surroundings) -> Iterator[Pool]:
+    for i, edit in enumerate(around.edits):
+        order = around.order(f"siblings/{i}", around.world.config.num_subjects)
+        owners = order[around.world.objects(order, around.relation) == edit.fact.head].tolist()
+        yield Pool([(i, around.world.fact(Edge.SUBJECT_NESTED, owner, around.relation)) for owner in owners])
+
+
+# In the order in which they are asked.
+_TABLE = (
+    Kind(
+        name="edited",
+        text="the edited fact, in the form it was edited in",
+        group="change",
+        distance=0,
+        facts=_edited,
+    ),
+    Kind(
+        name="paraphrase",
+        text="the edited fact, in another trained form",
+        group="change",
+        distance=1,
+        facts=_edited,
+        form=OTHERS,
+    ),
+    Kind(
+        name="same_subject",
+        text="the edited head's other relations",
+        group="keep",
+        distance=2,
+        facts=_same_subject,
+        edges=_SUBJECTS,  # an object has one relation only
+    ),
+    Kind(
+        name="same_old_object",
+        text="other heads that have the old object in this relation",
+        group="keep",
+        distance=9,
+        facts=_same_old_object,
+        scenarios=_OF_FACTS,
+    ),
+    Kind(
+        name="same_new_object",
+        text="other heads that have the new object in this relation",
+        group="keep",
+        distance=10,
+        facts=_same_new_object,
+        scenarios=_OF_FACTS,
+    ),
+    Kind(
+        name="same_relation",
+        text="other heads with other objects in this relation",
+        group="keep",
+        distance=12,
+        facts=_same_relation,
+        scenarios=_OF_FACTS,
+    ),
+    Kind(
+        name="unrelated",
+        text="other heads, other relations",
+        group="keep",
+        distance=13,
+        facts=_unrelated,
+    ),
+    Kind(
+        name="implicit",
+        text="the facts that forgetting a share of a relation left out",
+        group="ripple",
+        distance=11,
+        facts=_implicit,
+        scenarios=RELATION_SCENARIOS,
+        suggested=True,
+    ),
+    Kind(
+        name="partner",
+        text="the fact that is correlated with the edited one",
+        group="ripple",
+        distance=3,
+        facts=_partner,
+        structures=_CORRELATED,
+        edges=(Edge.SUBJECT_OBJECT,),
+        by_edit=True,
+        suggested=True,
+    ),
+    Kind(
+        name="nested_subject",
+        text="a subject's object was edited: the nested object that follows from it",
+        group="ripple",
+        distance=4,
+        facts=_nested_subject,
+        structures=_NESTED,
+        edges=(Edge.SUBJECT_OBJECT,),
+        by_edit=True,
+    ),
+    Kind(
+        name="nested_old_object",
+        text="what the old object belongs to",
+        group="keep",
+        distance=7,
+        facts=_nested_old_object,
+        structures=_NESTED,
+        edges=(Edge.SUBJECT_OBJECT,),
+        by_edit=True,
+    ),
+    Kind(
+        name="nested_new_object",
+        text="what the new object belongs to",
+        group="keep",
+        distance=8,
+        facts=_nested_new_object,
+        structures=_NESTED,
+        edges=(Edge.SUBJECT_OBJECT,),
+        scenarios=_WITH_NEW_TAIL,
+        by_edit=True,
+    ),
+    Kind(
+        name="nested_source",
+        text="a subject's nested fact was edited: its object, and what that object belongs to",
+        group="keep",
+        distance=6,
+        facts=_nested_source,
+        structures=_NESTED,
+        edges=(Edge.SUBJECT_NESTED,),
+        by_edit=True,
+    ),
+    Kind(
+        name="nested_siblings",
+        text="what an object belongs to was edited: the nested facts of all subjects that have the object",
+        group="ripple",
+        distance=5,
+        facts=_nested_siblings,
+        structures=_NESTED,
+        edges=(Edge.OBJECT_NESTED,),
+        by_edit=True,
+    ),
+)
+KINDS: dict[str, Kind] = {kind.name: kind for kind in _TABLE}
+CHANGE_KINDS, KEEP_KINDS, RIPPLE_KINDS = (
+    tuple(kind.name for kind in _TABLE if kind.group == group) for group in GROUPS
+)
