@@ -27,8 +27,10 @@ from behemoth_data import (
     build,
     draw_edits,
 )
-from behemoth_data.edits import CHANGE_KINDS, KEEP_KINDS, KINDS, SCENARIOS
-from behemoth_data.grammar import FORMS, TEMPLATES, ends_in_object
+from behemoth_data.edits import SCENARIOS
+from behemoth_data.forms import FORMS, USES, ends_in_object
+from behemoth_data.kinds import GROUPS, KINDS
+from behemoth_data.lexicon import SURFACES
 from behemoth_data.world import PRESETS
 
 _STRUCTURES = {
@@ -36,39 +38,10 @@ _STRUCTURES = {
     "correlated": "Most subjects have objects of the same number in relations 0 and 1.",
     "nested": "Every object belongs to a nested object, and so do the subjects that have it: two more tables say so.",
 }
-_FORMS = {
-    "statement": "what prompts are in unless another form is asked for",
-    "sor": "subject, object, relation: nothing can be asked",
-    "osr": "object, subject, relation: nothing can be asked",
-    "rso": "the relation first",
-    "question": "asked about a share of the subjects",
-    "new_question": "a question as training never asks it",
-    "refusal": "a statement without an answer; never trained on",
-    "question_refusal": "a question without an answer; never trained on",
-    "repeats": "with filler words, said once or more",
-    "nonsense": "with random filler words",
-    "nonsense_rso": "the same, the relation first",
-}
-_KINDS = {
-    "edited": "the edited fact, in the form it was edited in",
-    "paraphrase": "the edited fact, in another trained form",
-    "same_subject": "the edited subject's other relations",
-    "same_old_object": "other subjects with this relation and the old object",
-    "same_new_object": "other subjects with this relation and the new object",
-    "same_relation": "other subjects and other objects, this relation",
-    "unrelated": "other subjects, other relations",
-    "nested_old_object": "what the old object belongs to",
-    "nested_new_object": "what the new object belongs to",
-    "nested_source": "after editing a subject's nested object: its object, and what that belongs to",
-    "partner": "correlated worlds: the subject's object in relation 1 after an edit in relation 0",
-    "nested_subject": "the nested object of a subject whose object was edited",
-    "nested_siblings": "after editing what an object belongs to: the nested object of every subject that has it",
-    "implicit": "the facts that forgetting a share of a relation left out",
-}
 _GROUPS = {
-    "Must change": "Right after the edit is the new answer.",
-    "Must stay": "Right after the edit is the answer before it.",
-    "Depends on the edit": "Neither answer is an error: reported are the shares that kept the old one, that followed "
+    "change": "Right after the edit is the new answer.",
+    "keep": "Right after the edit is the answer before it.",
+    "ripple": "Neither answer is an error: reported are the shares that kept the old one, that followed "
     "the edit, and that are incoherent, which is neither.",
 }
 
@@ -85,8 +58,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     Raises: SystemExit with status 2 for an unknown option, 1 for a disk that fails, after one line on standard error.
     """
-    options = Options([GalleryArguments], prog="gallery.py", description=__doc__, usage="[--option value ...]")
-    (arguments,) = parse(options, argv, sections={}, recipe={})
+    options = Options({"": GalleryArguments}, prog="gallery.py", description=__doc__, usage="[--option value ...]")
+    (arguments,) = parse(options, argv, recipe={})
     path = Path(arguments.output)
     with one_line_errors(options.prog):
         partial = path.with_name(f".{path.name}.partial")
@@ -113,27 +86,29 @@ def _structures() -> list[str]:
 
 
 def _forms() -> list[str]:
-    corpora = [_corpus("independent", surface) for surface in TEMPLATES]
-    rows = [[f"`{form}`", *(_sentence(c, Edge.SUBJECT_OBJECT, form) for c in corpora), _FORMS[form]] for form in FORMS]
+    corpora = [_corpus("independent", surface) for surface in SURFACES]
+    rows = [
+        [
+            f"`{name}`",
+            *(_sentence(c, Edge.SUBJECT_OBJECT, name) for c in corpora),
+            USES[form.use],
+            "yes" if form.taught else "no",
+        ]
+        for name, form in FORMS.items()
+    ]
     text = "One fact in every form, on every surface. Bold is the answer; what stands before it is the prompt."
-    return ["## Forms", text, _table(["form", *TEMPLATES, ""], rows)]
+    return ["## Forms", text, _table(["form", *SURFACES, "used", "taught"], rows)]
 
 
 def _kinds() -> list[str]:
     text = "What is asked around an edit. The world, not the method, decides the answers before and after."
     parts = ["## Probe kinds", text]
     for name, meaning in _GROUPS.items():
-        kinds = [kind for kind in KINDS if group(kind) == name]
-        rows = [[f"`{kind}`", _KINDS[kind], *_question(*example(kind))] for kind in kinds]
+        kinds = sorted((kind for kind in KINDS.values() if kind.group == name), key=lambda kind: kind.distance)
+        rows = [[f"`{kind.name}`", kind.text, *_question(*example(kind.name))] for kind in kinds]
         table = _table(["kind", "fact asked", "the edit", "prompt", "before", "after"], rows)
-        parts += [f"### {name}", meaning, table]
+        parts += [f"### The answer should {GROUPS[name]}", meaning, table]
     return parts
-
-
-def group(kind: str) -> str:
-    """The heading under which a kind of probe stands."""
-    change, keep, depends = _GROUPS
-    return change if kind in CHANGE_KINDS else keep if kind in KEEP_KINDS else depends
 
 
 def example(kind: str) -> tuple[EditSet, Probe]:

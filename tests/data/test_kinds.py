@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import re
 from collections import Counter
 from pathlib import Path
 
@@ -126,13 +125,6 @@ def test_listing_a_kind_is_enough_for_its_facts_to_be_asked(monkeypatch, form, e
     assert [probe.form for probe in found] == [expected] * 2
     assert tuple(probe for probe in edit_set.probes if probe.kind != "first") == plain.probes
     assert edit_set.retain == plain.retain
-
-
-def test_readme_has_every_kind_in_the_words_of_the_table():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| `(\w+)` \| (.+) \| (.+) \|$", text, flags=re.MULTILINE)
-    listed = [kind for group in GROUPS for kind in KINDS.values() if kind.group == group]
-    assert [row for row in rows if row[0] in KINDS] == [(kind.name, kind.text, GROUPS[kind.group]) for kind in listed]
 
 
 def test_structures_are_those_that_worlds_have():
