@@ -2,7 +2,8 @@
 
 Every method is tried on every model, scenario and seed; methods with the same seed get the same edits. An option
 with several values is swept: --lora.rank 1 4 16 tries three. A value that consists of several, such as layers, is
-one word with commas: --finetune.layers 2,3 4 tries two. Running the same command again does what is missing:
+one word with commas: --finetune.layers 2,3 4 tries two. A method of your own is MODULE:CLASS.
+Running the same command again does what is missing:
 finished cells are kept. The rows stand in results.jsonl, and when all is done in results.parquet with a card, which
 datasets.load_dataset reads.
 """
@@ -10,10 +11,14 @@ datasets.load_dataset reads.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import itertools
+import os
+import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from behemoth_cli.sections import METHOD_SECTIONS, sections
+from behemoth_cli.recipe_files import recipe_path, yaml_mapping
+from behemoth_cli.sections import METHOD_SECTIONS, Section, sections
 from behemoth_cli.settings import Options, as_lists, combinations, one_line_errors, parse, place
 from behemoth_data.edits import SCENARIOS, EditConfig
 from behemoth_data.settings import check_known, setting
@@ -33,6 +38,7 @@ class RunArguments:
         "stop before editing a model that knows less than this share of the edited table; none: warn below "
         f"{LOW_RECALL}",
     )
+    allow_edited: bool = setting(False, "take models that were edited before; by default they are refused")
     dry_run: bool = setting(False, "only show the cells that are missing and roughly how long they take")
 
 
@@ -40,7 +46,9 @@ class RunArguments:
 class GridArguments:
     """What is compared."""
 
-    methods: list[str] = setting(["finetune", "lora", "rome"], "methods to compare, of those below")
+    methods: list[str] = setting(
+        ["finetune", "lora", "rome"], "methods to compare: of those below, of an installed package, or MODULE:CLASS"
+    )
     scenarios: list[str] = setting(["single"], f"scenarios: {', '.join(SCENARIOS)}")
     seeds: list[int] = setting([0], "seeds of the edits' draws, one cell each")
 
@@ -52,9 +60,9 @@ GRID = {"sweep": GridArguments}
 SECTIONS = {**sections("sweep"), **METHOD_SECTIONS}
 
 
-def options(prog: str = "behemoth edit") -> Options:
-    """What the command line takes."""
-    return Options({"": RunArguments, **GRID}, SECTIONS, prog=prog, description=__doc__)
+def options(prog: str = "behemoth edit", methods: Mapping[str, Section] = METHOD_SECTIONS) -> Options:
+    """What the command line takes, with a section for each of these methods."""
+    return Options({"": RunArguments, **GRID}, {**sections("sweep"), **methods}, prog=prog, description=__doc__)
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "behemoth edit") -> None:
@@ -63,22 +71,56 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth edit") -> None
     Raises: SystemExit with status 2 for bad settings, 1 for a disk that fails or cells that failed, after one
     line on standard error.
     """
-    arguments, *parsed = parse(options(prog), argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    with one_line_errors(prog):
+        outside = outside_methods(asked_methods(words))
+    methods = {**METHOD_SECTIONS, **{cls.name: Section("from outside", cls, swept=True) for cls in outside.values()}}
+    arguments, grid, *parsed = parse(options(prog, methods), words)
+    grid = dataclasses.replace(grid, methods=[outside[name].name if name in outside else name for name in grid.methods])
     from behemoth_cli.edit_runner import run_grid  # with torch, which help does without
 
     with one_line_errors(prog):
-        methods, draws = chosen(*parsed)
-        run_grid(arguments, methods, draws)
+        cells_of, draws = chosen(grid, *parsed, known=methods)
+        run_grid(arguments, cells_of, draws)
 
 
-def chosen(grid: GridArguments, sweep: Any, *settings: list[Any]) -> tuple[list[Any], list[EditConfig]]:
+def asked_methods(words: Sequence[str]) -> list[str]:
+    """The methods that the words of a command line, or else the recipe that comes first among them, name."""
+    for number, word in enumerate(words):
+        if word == "--methods" or word.startswith("--methods="):
+            after = itertools.takewhile(lambda word: not word.startswith("--"), words[number + 1 :])
+            return [*filter(None, [word.partition("=")[2]]), *after]
+    if not words or words[0].startswith("-"):
+        return []
+    found = (yaml_mapping(words[0], recipe_path(words[0])).get("sweep") or {}).get("methods") or []
+    return [found] if isinstance(found, str) else list(map(str, found))
+
+
+def outside_methods(names: Sequence[str]) -> dict[str, Any]:
+    """The classes of those names that are of no method here, by name. A module may lie in the working directory.
+
+    Raises: ValueError for a name that is no method.
+    """
+    names = [name for name in dict.fromkeys(names) if name not in METHOD_SECTIONS]
+    if not names:
+        return {}
+    from behemoth_editing.methods.outside import method_named  # with torch, which help does without
+
+    if "" not in sys.path and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    return {name: method_named(name) for name in names}
+
+
+def chosen(
+    grid: GridArguments, sweep: Any, *settings: list[Any], known: Mapping[str, Section] = METHOD_SECTIONS
+) -> tuple[list[Any], list[EditConfig]]:
     """The methods that a grid compares, with each of their settings, and its draws.
 
     Raises: ValueError for a method that there is not.
     """
-    variants = dict(zip(METHOD_SECTIONS, settings, strict=True))
+    variants = dict(zip(known, settings, strict=True))
     for name in grid.methods:
-        check_known("method", name, METHOD_SECTIONS)
+        check_known("method", name, known)
     draws = combinations(EditConfig, sweep, scenario=grid.scenarios, edit_seed=grid.seeds)
     return [method for name in grid.methods for method in variants[name]], draws
 

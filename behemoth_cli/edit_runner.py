@@ -37,6 +37,7 @@ def run_grid(arguments: RunArguments, methods: Sequence[EditMethod], draws: Sequ
     keep_freed_memory()
     output = Path(arguments.output_dir)
     checkpoints = [load_checkpoint(name, state.device) for name in dict.fromkeys(arguments.model)]
+    _check_pristine(checkpoints, arguments.allow_edited)
     cells = grid(checkpoints, methods, draws)
     check_cells(cells)
     _check_recall(checkpoints, draws, arguments.require_recall)
@@ -56,6 +57,16 @@ def run_grid(arguments: RunArguments, methods: Sequence[EditMethod], draws: Sequ
     state.wait_for_everyone()
     if state.is_main_process:
         _conclude(load_results([output]), output, len(cells) - len(missing))
+
+
+def _check_pristine(checkpoints: Sequence[Checkpoint], allowed: bool) -> None:
+    """Raises: ValueError for a model that was edited before, unless such are allowed: then a line says so."""
+    for checkpoint in checkpoints:
+        if not checkpoint.pristine:
+            by = ", ".join(str(step.get("method") or "somebody who does not say how") for step in checkpoint.lineage)
+            says = f"{checkpoint.name}, which was edited before, by {by}"
+            check(allowed, f"model must be as training left it, got {says}; --allow_edited takes it")
+            logging.warning("%s is edited again", says)
 
 
 def _check_recall(checkpoints: Sequence[Checkpoint], draws: Sequence[EditConfig], required: float | None) -> None:

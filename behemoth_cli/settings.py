@@ -99,7 +99,7 @@ class Options(argparse.ArgumentParser):
         """The page, which is this parser or one for a section alone, has an option for each field."""
         hints = get_type_hints(cls)
         for field in dataclasses.fields(cls):
-            name, help = f"{prefix}{field.name}", field.metadata["help"]
+            name, help = f"{prefix}{field.name}", field.metadata.get("help")  # none in a class from outside
             default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
             page.add_argument(f"--{name}", help=help, default=default, **_taken(hints[field.name], field))
             if page is self:
@@ -310,7 +310,7 @@ def as_lists(cls: type, leave_out: Sequence[str] = ()) -> type:
     """A dataclass whose fields are lists of values for those of `cls`."""
     hints = get_type_hints(cls)
     fields = [
-        (field.name, _list_of(hints[field.name]), setting([field.default], field.metadata["help"]))
+        (field.name, _list_of(hints[field.name]), setting([field.default], field.metadata.get("help", "")))
         for field in dataclasses.fields(cls)
         if field.name not in leave_out
     ]

@@ -52,6 +52,8 @@ def _check_class(name: str, found: object) -> None:
     is_class = inspect.isclass(found) and dataclasses.is_dataclass(found) and callable(getattr(found, "check", None))
     frozen = getattr(getattr(found, "__dataclass_params__", None), "frozen", False)
     check(is_class and frozen, f"methods must name a frozen dataclass with check() and __call__(), got {name!r}")
+    lacking = [field.name for field in dataclasses.fields(cast(Any, found)) if field.default is dataclasses.MISSING]
+    check(not lacking, f"settings of a method must have defaults, got none for {', '.join(lacking)} of {name}")
     own, goal = getattr(found, "name", None), getattr(found, "goal", None)
     check(isinstance(own, str) and own.isidentifier(), f"name of a method must be an identifier, got {own!r} of {name}")
     check(own not in METHODS or found is METHODS[str(own)], f"name of a method must be its own, got {own!r} of {name}")

@@ -101,6 +101,8 @@ def draw_settings(row: Row) -> dict[str, Any]:
 def made_with(row: Row) -> dict[str, Any]:
     """What a row was made with, beside its world, that may change its scores; only what is known of it."""
     found = {"trained in": row.get("model_precision"), "version": (row.get("versions") or {}).get("behemoth")}
+    if row.get("lineage"):
+        found["edited before by"] = ", ".join(str(step.get("method") or "somebody") for step in row["lineage"])
     return {name: value for name, value in found.items() if value is not None}
 
 

@@ -122,6 +122,7 @@ def _row(cell: Cell) -> Row:
         "world": dataclasses.asdict(world.config),
         "corpus": checkpoint.corpus.digest,
         "recall": checkpoint.recall,
+        **({} if checkpoint.pristine else {"lineage": plain(checkpoint.lineage)}),
         "scores": None,
         "units": None,
         "seconds": None,
