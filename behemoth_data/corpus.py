@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from behemoth_data.forms import ends_in_object, form_of, names_of, varied
 from behemoth_data.grammar import Grammar
 from behemoth_data.lexicon import NUM_FILLERS, PADDING, Lexicon, LexiconConfig
 from behemoth_data.rng import Permutation, Stream
-from behemoth_data.settings import check, check_known, conform, digest, from_mapping, setting
+from behemoth_data.settings import check, check_known, conform, digest, setting
 from behemoth_data.world import Edge, World, WorldConfig
 
 Int64 = NDArray[np.int64]
@@ -181,7 +181,7 @@ class Corpus:
         return digest([self.world.digest, self.grammar.lexicon.config, self.config])
 
     def description(self) -> dict[str, Any]:
-        """What a checkpoint carries so that `from_description` finds this very corpus again.
+        """What a checkpoint carries so that `description.from_description` finds this very corpus again.
 
         A world that differs from its config's brings its changes, as (edge, head, relation, tail).
         """
@@ -192,14 +192,14 @@ class Corpus:
             "lexicon": dataclasses.asdict(self.grammar.lexicon.config),
             "corpus": dataclasses.asdict(self.config),
             "num_tokens": len(self.grammar.lexicon.vocabulary),
-            "digests": self._digests(),
+            "digests": self.digests(),
         }
 
     def answers(self, edge: Edge, form: str, heads: Int64, relations: Int64) -> Int64:
         """The ids [n] of the true answers of the prompts about these heads and relations [n] of a table in one form."""
         return form_of(form).true_answers(self.world, edge, heads, relations)
 
-    def _digests(self) -> dict[str, str]:
+    def digests(self) -> dict[str, str]:
         """What tells a changed generator, each part by itself: facts, words, forms, order."""
         facts, said = [], []
         for edge in self.world.edges:
@@ -425,38 +425,3 @@ def build(
     fillers = NUM_FILLERS if corpus.grammar == "nonsense" else 0
     words = Lexicon(world, lexicon, num_fillers=fillers, num_tokens=num_tokens)
     return Corpus(World(world), Grammar(words), corpus)
-
-
-def from_description(description: Mapping[str, Any]) -> Corpus:
-    """The corpus that `Corpus.description` described, with the vocabulary that it had then.
-
-    Forms that came later and have words of their own cannot be asked for in it: see Lexicon.
-    Raises: ValueError that says which part differs if this version of the generator no longer makes it.
-    """
-    missing = [part for part in ("world", "lexicon", "corpus", "digests") if part not in description]
-    check(
-        not missing,
-        f"description must have the parts world, lexicon, corpus and digests, got none of {missing}",
-    )
-    for part in ("world", "lexicon", "corpus", "digests"):
-        check(
-            isinstance(description[part], Mapping),
-            f"{part} of a description must hold fields, got {description[part]!r}",
-        )
-    corpus = build(
-        from_mapping(WorldConfig, description["world"]),
-        from_mapping(LexiconConfig, description["lexicon"]),
-        from_mapping(CorpusConfig, description["corpus"]),
-        num_tokens=description.get("num_tokens"),
-    )
-    changes = {(Edge(edge), head, relation): tail for edge, head, relation, tail in description.get("changes", ())}
-    if changes:
-        corpus = Corpus(World(corpus.world.config, changes), corpus.grammar, corpus.config)
-    for part, found in corpus._digests().items():
-        stored = description["digests"].get(part)
-        check(
-            found == stored,
-            f"{part} digest must be {stored}, as when the model was trained, got {found}: the generator has "
-            "changed since; use the version that trained the model",
-        )
-    return corpus

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from behemoth_data.corpus import Corpus, from_description
+from behemoth_data.corpus import Corpus
+from behemoth_data.description import from_description
 from behemoth_data.places import local_path
 from behemoth_data.safety import refuse_pickles
 from behemoth_data.settings import check

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from behemoth_data.card import CARD
-from behemoth_data.corpus import from_description
+from behemoth_data.description import from_description
 from behemoth_data.settings import check
 from behemoth_hub.cards import accuracy, check_numbers, evaluation_results, model_card
 from behemoth_hub.checks import checked

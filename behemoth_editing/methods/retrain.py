@@ -14,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from behemoth_data.corpus import Corpus, from_description
+from behemoth_data.corpus import Corpus
+from behemoth_data.description import from_description
 from behemoth_data.edits import Edit, EditSet, EditTask
 from behemoth_data.forms import asks, names_of
 from behemoth_data.lexicon import PADDING

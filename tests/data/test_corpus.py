@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from behemoth_data.corpus import Corpus, CorpusConfig, build, from_description
+from behemoth_data.corpus import Corpus, CorpusConfig, build
+from behemoth_data.description import from_description
 from behemoth_data.lexicon import LexiconConfig, Role, later_tokens
 from behemoth_data.world import Edge, World, WorldConfig
 

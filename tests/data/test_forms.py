@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from behemoth_data import forms
-from behemoth_data.corpus import CorpusConfig, build, from_description
+from behemoth_data.corpus import CorpusConfig, build
+from behemoth_data.description import from_description
 from behemoth_data.edits import EditConfig, draw_edits
 from behemoth_data.forms import FORMS, USES, Form, asks, ends_in_object, names_of
 from behemoth_data.kinds import KINDS, Kind, _nested_subject

@@ -15,7 +15,8 @@ import pyarrow as pa
 import pytest
 from hypothesis import assume, event, given, settings
 
-from behemoth_data.corpus import GRAMMARS, Corpus, CorpusConfig, build, from_description
+from behemoth_data.corpus import GRAMMARS, Corpus, CorpusConfig, build
+from behemoth_data.description import from_description
 from behemoth_data.lexicon import SURFACES, LexiconConfig, Role
 from behemoth_data.tables import FACT_SCHEMA, SentenceTables, fact_table
 from behemoth_data.world import Edge, Fact, WorldConfig

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from behemoth_data import Corpus, CorpusConfig, LexiconConfig, WorldConfig, build, shards
-from behemoth_data.corpus import from_description
+from behemoth_data.description import from_description
 from behemoth_data.lexicon import END, PADDING
 from behemoth_data.shards import export_tokens, open_tokens
 

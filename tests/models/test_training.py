@@ -23,7 +23,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
 
 from behemoth_data import CorpusConfig, WorldConfig, build, load_dataset
-from behemoth_data.corpus import from_description
+from behemoth_data.description import from_description
 from behemoth_data.tables import sentence_table
 from behemoth_data.world import Edge
 from behemoth_models.batches import RowSentences
