@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from behemoth_models.config import TrainConfig
-from behemoth_models.optim import OPTIMIZERS, SCHEDULES, learning_rate_factor, optimizers
+from behemoth_models.config import OPTIMIZERS, SCHEDULES, TrainConfig
+from behemoth_models.optim import learning_rate_factor, optimizers
 from behemoth_models.sizes import pythia
 
 

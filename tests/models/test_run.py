@@ -45,7 +45,7 @@ MODEL = ["config.json", "generation_config.json", "model.safetensors", "tokenize
 KEPT = ["step2", "step4", "step6"]
 FINISHED = sorted([*MODEL, *KEPT, "facts.parquet", "training.json", "training_curve.svg"])
 # The packages have functions of these names.
-train_module, run_module = (importlib.import_module(f"behemoth_models.{name}") for name in ("train", "run"))
+training_module, run_module = (importlib.import_module(f"behemoth_models.{name}") for name in ("training", "run"))
 
 
 class Stop(Exception):
@@ -115,14 +115,14 @@ class Moment(NamedTuple):
 # One run, ended at each of these moments in turn, and each time it goes on from where it was.
 MOMENTS = {
     "first_state_half_written": Moment(lambda: before(run_module, "save_file", 1, half_a_state), None),
-    "in_the_first_step": Moment(lambda: before(train_module, "summed_loss", 1), 0),
+    "in_the_first_step": Moment(lambda: before(training_module, "summed_loss", 1), 0),
     "state_half_written": Moment(lambda: before(run_module, "save_file", 1, half_a_state), 0),
     "state_written_without_its_name": Moment(lambda: before(Path, "rename", 1, when=is_state), 0),
     "old_state_half_removed": Moment(lambda: before(shutil, "rmtree", 1, half_a_removal, when=is_old_state), 2),
     "earliera_model_is_kept": Moment(lambda: before(Run, "keep", 1), 3),
     "kept_model_half_written": Moment(lambda: before(PreTrainedTokenizerBase, "save_pretrained", 1), 3),
     "disk_full_while_saving": Moment(lambda: before(run_module, "save_file", 1, no_room), 3),
-    "between_two_states": Moment(lambda: before(train_module, "summed_loss", 2), 4),
+    "between_two_states": Moment(lambda: before(training_module, "summed_loss", 2), 4),
     "earlierthe_last_model_is_kept": Moment(lambda: before(Run, "keep", 1), 4),
     "result_half_written": Moment(lambda: before(parquet, "write_table", 1), 6),
     "while_files_are_moved": Moment(lambda: before(Path, "replace", 4), 6),
@@ -254,8 +254,8 @@ def unfinished(tmp_path_factory):
     """The folder, new before, of a run that was ended in its fifth step; tests must copy it."""
     folder = tmp_path_factory.mktemp("unfinished") / "new" / "model"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train_module, "summed_loss", train_module.summed_loss)
-        before(train_module, "summed_loss", 5, stop)
+        patch.setattr(training_module, "summed_loss", training_module.summed_loss)
+        before(training_module, "summed_loss", 5, stop)
         with pytest.raises(Stop):
             go_on(folder)
     assert sorted(os.listdir(folder)) == ["state-4", "step2", "step4"]
@@ -286,8 +286,8 @@ def test_every_file_may_be_read_by_whom_the_umask_allows(tmp_path, monkeypatch, 
     earlier = os.umask(umask)
     try:
         with monkeypatch.context() as patch:
-            patch.setattr(train_module, "summed_loss", train_module.summed_loss)
-            before(train_module, "summed_loss", 3, stop)
+            patch.setattr(training_module, "summed_loss", training_module.summed_loss)
+            before(training_module, "summed_loss", 3, stop)
             with pytest.raises(Stop):
                 go_on(tmp_path / "model", max_steps=3)
         state = modes(tmp_path / "model" / "state-2")
@@ -306,8 +306,8 @@ def modes(folder):
 
 @pytest.mark.parametrize("wrong", [math.nan, math.inf])
 def test_loss_that_is_no_number_leaves_the_last_state_and_all_kept_models(unfinished, copied, monkeypatch, wrong):
-    loss = train_module.summed_loss
-    monkeypatch.setattr(train_module, "summed_loss", lambda *arguments: loss(*arguments) * wrong)
+    loss = training_module.summed_loss
+    monkeypatch.setattr(training_module, "summed_loss", lambda *arguments: loss(*arguments) * wrong)
     with pytest.raises(FloatingPointError, match=f"loss is {wrong} at step 5: try a lower learning_rate"):
         go_on(copied)
     assert contents(copied) == contents(unfinished)
@@ -315,7 +315,7 @@ def test_loss_that_is_no_number_leaves_the_last_state_and_all_kept_models(unfini
 
 @pytest.mark.parametrize(("step", "left"), [(3, ["state-2", "step2"]), (4, ["state-3", "step2"])])
 def test_weights_that_are_no_numbers_are_not_saved(tmp_path, monkeypatch, step, left):
-    loss, steps = train_module.summed_loss, []
+    loss, steps = training_module.summed_loss, []
 
     def backward_breaks(*arguments):
         steps.append(1)
@@ -324,7 +324,7 @@ def test_weights_that_are_no_numbers_are_not_saved(tmp_path, monkeypatch, step, 
             found.register_hook(lambda gradient: gradient * math.nan)  # the loss itself stays a number
         return found
 
-    monkeypatch.setattr(train_module, "summed_loss", backward_breaks)
+    monkeypatch.setattr(training_module, "summed_loss", backward_breaks)
     with pytest.raises(FloatingPointError, match=f"weights are no numbers after step {step}"):
         go_on(tmp_path / "model")
     assert sorted(os.listdir(tmp_path / "model")) == left
