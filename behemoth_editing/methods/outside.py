@@ -38,7 +38,7 @@ def method_named(name: str) -> type[EditMethod]:
         found = listed[name].load()
     else:
         known = ", ".join([*METHODS, *sorted(listed)])
-        check(bool(attribute), f"methods must be of {known}, or a MODULE:CLASS of your own, got {name!r}")
+        check(bool(attribute), f"method must be one of {known}, or a MODULE:CLASS of your own, got {name!r}")
         try:
             found = getattr(importlib.import_module(module), attribute)
         except (ImportError, AttributeError) as error:

@@ -139,7 +139,7 @@ def test_method_that_a_package_lists_is_found(monkeypatch):
     entry = importlib.metadata.EntryPoint("nudge", "somebodys:Nudge", "behemoth.methods")
     monkeypatch.setattr("behemoth_editing.methods.outside.entry_points", lambda group: [entry])
     assert method_named("nudge") is Nudge
-    with pytest.raises(ValueError, match=r"methods must be of finetune, .*, retrain, nudge, or a MODULE:CLASS"):
+    with pytest.raises(ValueError, match=r"method must be one of finetune, .*, retrain, nudge, or a MODULE:CLASS"):
         method_named("nugde")
 
 
