@@ -1,1 +1,1 @@
-"""The command line: what the console command `behemoth` and the files in scripts/ run. Nobody imports it."""
+"""The command line: what the console command `behemoth` and the files in scripts/ run. No other package imports it."""

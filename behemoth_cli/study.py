@@ -98,7 +98,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth study") -> Non
 def _judge(
     path: str, output: Path, num_models: int, clock: Clock, readme: Path | None
 ) -> tuple[list[dict[str, Any]], str]:
-    """The folder has its report and verdicts.md, and the README its part; returns all rows, and the verdicts."""
+    """The folder has its report and verdicts.md, and the page its part; returns all rows, and the verdicts."""
     from behemoth_editing.report.page import write_report  # with torch, which help does without
     from behemoth_editing.report.tables import verdict_overview, verdict_table
     from behemoth_editing.study.findings import judge

@@ -1,4 +1,4 @@
-"""Copies of models: to compute on, as they are stored, and the digest that tells them apart."""
+"""Copies of models: wide enough to compute on, and given back in the types of the original."""
 
 from __future__ import annotations
 

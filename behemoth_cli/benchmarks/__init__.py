@@ -1,1 +1,1 @@
-"""What `behemoth benchmark` measures: making data, training, editing, and the rivals that they are compared with."""
+"""What `behemoth benchmark` measures: making data, training and editing."""

@@ -1,4 +1,4 @@
-"""The only place where models answer probes. What the answers are worth, metrics say.
+"""The only place where models answer probes. What the answers are worth, scores say.
 
 Axis letters: n prompts; C candidate answers; W tokens of an answer; V vocabulary.
 """

@@ -1,4 +1,4 @@
-"""How far an edit moved a model: its confidence, its distance, its weights. Reads numbers; runs no model.
+"""How far an edit moved a model: its confidence and its distance. Reads numbers; runs no model.
 
 Axis letters: n prompts; C candidate answers; V vocabulary.
 """

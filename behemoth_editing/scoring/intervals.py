@@ -1,4 +1,4 @@
-"""Raw counts to scores with 95% intervals, within one cell and over many. Runs no model and reads no file.
+"""Raw counts to numbers with 95% intervals, within one cell and over many. Runs no model and reads no file.
 
 Axis letters: U units (one edit each), K columns (kinds of probe), G groups (one model and seed each),
 B resamples.
