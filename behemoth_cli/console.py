@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
         prog="behemoth",
         usage="%(prog)s COMMAND [--option value ...]",
         description="A fully synthetic benchmark for knowledge editing and unlearning in language models.",
-        epilog="`behemoth COMMAND --help` explains every option of a command.",
+        epilog="`behemoth COMMAND --help` shows the options of a command; with a name after it, those of a section.",
     )
     options.add_argument("--version", action="version", version=f"behemoth {version('behemoth-bench')}")
     return options
