@@ -33,6 +33,7 @@ from behemoth_models.ledger import Ledger
 from behemoth_models.precision import resolve_precision
 
 _STATE = re.compile(r"state-(\d+)")
+_DERIVED = ("digests", "num_tokens")  # what follows from the settings of a run
 
 
 @dataclasses.dataclass
@@ -215,7 +216,7 @@ def _part(tensors: Mapping[str, torch.Tensor], name: str) -> dict[str, torch.Ten
 def _check_same(stored: Any, wanted: Any, output: str, path: str = "", kind: str = "an unfinished run") -> None:
     """Raises: ValueError that names the first setting in which the run in `output` differs."""
     if isinstance(stored, dict) and isinstance(wanted, dict):
-        for key in sorted({*stored, *wanted}, key=lambda key: (key == "digests", key)):  # settings before digests
+        for key in sorted({*stored, *wanted}, key=lambda key: (key in _DERIVED, key)):  # settings come first
             _check_same(stored.get(key), wanted.get(key), output, f"{path}.{key}" if path else key, kind)
         return
     check(
