@@ -18,10 +18,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from behemoth_cli.recipe_files import recipe_path, yaml_mapping
-from behemoth_cli.sections import METHOD_SECTIONS, Section, sections
+from behemoth_cli.sections import METHOD_SECTIONS, SHARED, Section, sections
 from behemoth_cli.settings import Options, as_lists, combinations, one_line_errors, parse, place
 from behemoth_data.edits import SCENARIOS, EditConfig
-from behemoth_data.settings import check_known, setting
+from behemoth_data.settings import check, check_known, setting
 
 LOW_RECALL = 0.95  # of the edited table: what is not known can hardly be said to be edited
 
@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth edit") -> None
     words = list(sys.argv[1:] if argv is None else argv)
     with one_line_errors(prog):
         outside = outside_methods(asked_methods(words))
-    methods = {**METHOD_SECTIONS, **{cls.name: Section("from outside", cls, swept=True) for cls in outside.values()}}
+        methods = {**METHOD_SECTIONS, **_own_sections(outside)}
     arguments, grid, *parsed = parse(options(prog, methods), words)
     grid = dataclasses.replace(grid, methods=[outside[name].name if name in outside else name for name in grid.methods])
     from behemoth_cli.edit_runner import run_grid  # with torch, which help does without
@@ -85,15 +85,21 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth edit") -> None
 
 
 def asked_methods(words: Sequence[str]) -> list[str]:
-    """The methods that the words of a command line, or else the recipe that comes first among them, name."""
+    """The methods that the recipe which comes first among the words of a command line names, and those that they name.
+
+    The recipe's come along where the words name others, since it may have sections for their settings.
+    """
+    named: list[str] = []
     for number, word in enumerate(words):
-        if word == "--methods" or word.startswith("--methods="):
-            after = itertools.takewhile(lambda word: not word.startswith("--"), words[number + 1 :])
-            return [*filter(None, [word.partition("=")[2]]), *after]
+        if word == "--methods" or word.startswith("--methods="):  # the last one counts
+            after = itertools.takewhile(lambda word: not word.startswith("-"), words[number + 1 :])
+            named = [*filter(None, [word.partition("=")[2]]), *after]
     if not words or words[0].startswith("-"):
-        return []
-    found = (yaml_mapping(words[0], recipe_path(words[0])).get("sweep") or {}).get("methods") or []
-    return [found] if isinstance(found, str) else list(map(str, found))
+        return named
+    sweep = yaml_mapping(words[0], recipe_path(words[0])).get("sweep")
+    found = sweep.get("methods") if isinstance(sweep, dict) else None
+    found = [found] if isinstance(found, str) else found
+    return [*(map(str, found) if isinstance(found, list) else ()), *named]  # what else it is, parsing refuses
 
 
 def outside_methods(names: Sequence[str]) -> dict[str, Any]:
@@ -109,6 +115,29 @@ def outside_methods(names: Sequence[str]) -> dict[str, Any]:
     if "" not in sys.path and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     return {name: method_named(name) for name in names}
+
+
+def _own_sections(outside: Mapping[str, Any]) -> dict[str, Section]:
+    """A section for each of the methods from outside, by the method's own name.
+
+    Raises: ValueError for a name that another section or method has, or settings that are no options.
+    """
+    found: dict[str, Section] = {}
+    for asked, cls in outside.items():
+        check(
+            cls.name not in SHARED,
+            f"name of a method must be none of a recipe's sections {', '.join(SHARED)}, got {cls.name} of {asked}",
+        )
+        section = found.setdefault(cls.name, Section("from outside", cls, swept=True))
+        check(section.settings is cls, f"name of a method must be its own, got {cls.name} of {asked} and of another")
+        try:
+            Options({}, {cls.name: section}, prog="").load()
+        except Exception as error:  # somebody else's annotations may be anything
+            raise ValueError(
+                "settings of a method must be of type int, float, bool, str or a tuple of one of them, or None, got "
+                f"others of {asked}: {type(error).__name__}: {error}"
+            ) from error
+    return found
 
 
 def chosen(

@@ -23,7 +23,7 @@ class Section:
         return found
 
 
-_SHARED = {
+SHARED = {
     "world": Section("which facts there are: subjects, relations, objects, structure", "behemoth_data:WorldConfig"),
     "lexicon": Section("the words that facts are told in", "behemoth_data:LexiconConfig"),
     "corpus": Section("how often and in which forms a fact is told", "behemoth_data:CorpusConfig"),
@@ -56,7 +56,7 @@ METHOD_SECTIONS = {
     "retrain": _method("Retrain", "training from the start on the changed world"),
 }
 
-SECTIONS = {**_SHARED, **METHOD_SECTIONS}
+SECTIONS = {**SHARED, **METHOD_SECTIONS}
 
 
 def sections(*names: str) -> dict[str, Section]:

@@ -15,7 +15,7 @@ from behemoth_data.grammar import Query
 from behemoth_data.kinds import KINDS, OTHERS, OWN, Kind
 from behemoth_data.rng import Stream
 from behemoth_data.scenarios import SCENARIOS, Edit, EditConfig, draw
-from behemoth_data.settings import check
+from behemoth_data.settings import check, whole
 from behemoth_data.surroundings import Surroundings, capped
 from behemoth_data.world import Edge, Fact, World
 
@@ -125,11 +125,12 @@ def edit_set_of(corpus: Corpus, edits: Sequence[Edit], config: EditConfig | None
     """These edits, made together, with what methods may read and all the probes, as if they had been drawn.
 
     `config` says how large the mixture and the probes are, and its seed which facts they hold; its scenario is
-    "single" for one edit, or "different".
+    "single" for one edit, or "different", and they count as not matched.
     Raises: ValueError for no edits, edits of several relations or tables, two of one fact, a fact that is not true, or
     a new object that the world does not have or that changes nothing.
     """
     check(len(edits) > 0, "edits must hold at least 1 edit, got 0")
+    edits = [_with_plain_ids(edit) for edit in edits]
     first = edits[0].fact
     config = dataclasses.replace(
         config or EditConfig(),
@@ -137,6 +138,7 @@ def edit_set_of(corpus: Corpus, edits: Sequence[Edit], config: EditConfig | None
         num_edits=len(edits),
         edge=first.edge.label,
         relation=first.relation,
+        matched=False,
     )
     truth = corpus.world.true_tails([edit.fact for edit in edits])
     for edit, true in zip(edits, truth, strict=True):
@@ -153,7 +155,16 @@ def edit_set_of(corpus: Corpus, edits: Sequence[Edit], config: EditConfig | None
         )
     heads = [edit.fact.head for edit in edits]
     check(len(set(heads)) == len(heads), f"edits must each be of another subject, got {heads}")
-    return _edit_set(corpus, config, list(edits), 0, heads)
+    return _edit_set(corpus, config, edits, 0, heads)
+
+
+def _with_plain_ids(edit: Edit) -> Edit:
+    """The edit with Python's whole numbers, as JSON and digests take them, in place of numpy's."""
+    fact, new_tail = edit.fact, edit.new_tail
+    return Edit(
+        Fact(fact.edge, *(whole(name, getattr(fact, name)) for name in ("head", "relation", "tail"))),
+        None if new_tail is None else whole("new_tail", new_tail),
+    )
 
 
 def _edit_set(corpus: Corpus, config: EditConfig, edits: list[Edit], number: int, touched: Collection[int]) -> EditSet:

@@ -23,9 +23,9 @@ def make_readable(folder: Path) -> None:
     rotary = config.get("rope_parameters") or {}
     names = {"rotary_pct": "partial_rotary_factor", "rotary_emb_base": "rope_theta"}
     config |= {old: rotary[new] for old, new in names.items() if new in rotary}
-    # The name of dtype before version 4.56.
+    # The name of dtype before version 4.56, which writes it anew and leaves the other as the model was loaded.
     if "dtype" in config:
-        config["torch_dtype"] = config["dtype"]
+        config["dtype"] = config["torch_dtype"] = config.get("torch_dtype", config["dtype"])
     _write(folder / "config.json", config)
 
     tokenizer = _read(folder / "tokenizer_config.json")

@@ -6,9 +6,10 @@ import dataclasses
 import difflib
 import hashlib
 import json
+import operator
 import types
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, SupportsIndex, cast, get_args, get_origin, get_type_hints
 
 
 def setting(default: Any, help: str) -> Any:
@@ -37,6 +38,15 @@ def check_known(field: str, value: object, known: Iterable[object]) -> None:
 def check_seed(field: str, seed: int | None) -> None:
     """Raises: ValueError for a seed that torch or a table's column of 64 bits cannot hold; None is any."""
     check(seed is None or -(2**63) <= seed < 2**63, f"{field} must be from -2**63 to 2**63 - 1, got {seed}")
+
+
+def whole(field: str, number: object) -> int:
+    """The number as Python's int, also where it is one of numpy's. Raises: ValueError for what is no whole number."""
+    try:
+        check(not isinstance(number, bool), f"{field} must be a whole number, got {number!r}")
+        return operator.index(cast(SupportsIndex, number))
+    except TypeError as error:
+        raise ValueError(f"{field} must be a whole number, got {number!r}") from error
 
 
 def conform(config: Any) -> None:

@@ -76,7 +76,10 @@ def load_checkpoint(name: str, device: torch.device | str = "cpu", revision: str
     model = cast(PreTrainedModel, nn.Module.to(loaded, device))
     model.train(False)
     weights, recall, lineage = weights_digest(model), description["recall"], tuple(description.get("edited") or ())
-    in_full = all(parameter.dtype == torch.float32 for parameter in model.parameters())
+    # Before version 5, transformers widens what is stored in half precision, and calls its type by another name.
+    types = {str(parameter.dtype) for parameter in model.parameters()}
+    types |= {f"torch.{stored}" for stored in map(config.to_dict().get, ("dtype", "torch_dtype")) if stored}
+    in_full = types == {str(torch.float32)}
     if in_full and description.get("weights", weights) != weights:  # somebody changed them, and did not say how
         recall, lineage = {}, (*lineage, {"parent": description["weights"], "method": None})
     return Checkpoint(name, model, corpus, recall, weights, from_hub, description.get("precision"), lineage)

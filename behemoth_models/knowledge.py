@@ -32,6 +32,7 @@ CALL_TOKENS = 32
 # Prompts in a batch: caches of a CPU hold few, and on other devices a call costs what thousands of prompts do.
 CPU_BATCH, BATCH = 512, 8192
 
+_HEAD = "embed_out.", "lm_head."  # of GPT-NeoX, as transformers 4 and 5 call it: digests are alike in both
 FRACTIONS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}  # types of weights that can be widened
 
 
@@ -90,7 +91,8 @@ def in_type(model: PreTrainedModel, wide: torch.dtype, *, copied: bool) -> PreTr
 def weights_digest(model: PreTrainedModel, only: AbstractSet[int] | None = None) -> str:
     """16 hex digits of the SHA-256 over every parameter's name and bytes, or those with these id()s."""
     found = hashlib.sha256()
-    for name, parameter in sorted(model.named_parameters()):
+    named = ((name.replace(*_HEAD), parameter) for name, parameter in model.named_parameters())
+    for name, parameter in sorted(named, key=lambda pair: pair[0]):
         if only is not None and id(parameter) not in only:
             continue
         found.update(name.encode())

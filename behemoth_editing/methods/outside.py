@@ -25,6 +25,9 @@ from behemoth_models.knowledge import weights_digest
 GROUP = "behemoth.methods"  # of entry points, by which an installed package lists its methods
 
 
+_NOT_PLAIN = "the copy is no plain model of the same class and parameters"
+
+
 def method_named(name: str) -> type[EditMethod]:
     """The method of that name: one of METHODS, one that an installed package lists, or MODULE:CLASS.
 
@@ -34,15 +37,16 @@ def method_named(name: str) -> type[EditMethod]:
         return METHODS[name]
     listed = {entry.name: entry for entry in entry_points(group=GROUP)}
     module, _, attribute = name.partition(":")
-    if name in listed:
-        found = listed[name].load()
-    else:
-        known = ", ".join([*METHODS, *sorted(listed)])
-        check(bool(attribute), f"method must be one of {known}, or a MODULE:CLASS of your own, got {name!r}")
-        try:
-            found = getattr(importlib.import_module(module), attribute)
-        except (ImportError, AttributeError) as error:
-            raise ValueError(f"methods must name a class that can be imported, got {name!r}: {error}") from error
+    known = ", ".join([*METHODS, *sorted(listed)])
+    check(
+        name in listed or bool(module and attribute),
+        f"method must be one of {known}, or a MODULE:CLASS of your own, got {name!r}",
+    )
+    try:
+        found = listed[name].load() if name in listed else getattr(importlib.import_module(module), attribute)
+    except Exception as error:  # somebody else's module may fail in any way
+        says = f"{type(error).__name__}: {error}"
+        raise ValueError(f"methods must name a class that can be imported, got {name!r}: {says}") from error
     _check_class(name, found)
     return cast(type[EditMethod], found)
 
@@ -52,8 +56,9 @@ def _check_class(name: str, found: object) -> None:
     is_class = inspect.isclass(found) and dataclasses.is_dataclass(found) and callable(getattr(found, "check", None))
     frozen = getattr(getattr(found, "__dataclass_params__", None), "frozen", False)
     check(is_class and frozen, f"methods must name a frozen dataclass with check() and __call__(), got {name!r}")
-    lacking = [field.name for field in dataclasses.fields(cast(Any, found)) if field.default is dataclasses.MISSING]
-    check(not lacking, f"settings of a method must have defaults, got none for {', '.join(lacking)} of {name}")
+    fields = dataclasses.fields(cast(Any, found))
+    odd = [field.name for field in fields if field.default is dataclasses.MISSING or not field.init]
+    check(not odd, f"settings of a method must be arguments with a default value, got {', '.join(odd)} of {name}")
     own, goal = getattr(found, "name", None), getattr(found, "goal", None)
     check(isinstance(own, str) and own.isidentifier(), f"name of a method must be an identifier, got {own!r} of {name}")
     check(own not in METHODS or found is METHODS[str(own)], f"name of a method must be its own, got {own!r} of {name}")
@@ -84,7 +89,10 @@ def contract_faults(method: EditMethod, checkpoint: Checkpoint) -> Iterator[str]
     if not isinstance(edited, Edited):
         yield f"an Edited must be given back, got {type(edited).__name__}"
         return
-    yield from _faults_of_copy(original, edited.model)
+    faults = list(_faults_of_copy(original, edited.model))
+    yield from faults
+    if _NOT_PLAIN in faults:
+        return
     try:
         json.dumps(edited.details, allow_nan=False)
     except (TypeError, ValueError) as error:
@@ -118,7 +126,7 @@ def _differences(what: str, before: dict[str, object], after: dict[str, object])
 
 def _faults_of_copy(original: PreTrainedModel, edited: PreTrainedModel) -> Iterator[str]:
     if type(edited) is not type(original) or edited.state_dict().keys() != original.state_dict().keys():
-        yield "the copy is no plain model of the same class and parameters"
+        yield _NOT_PLAIN
         return
     kinds = [[(weight.shape, weight.dtype) for weight in model.state_dict().values()] for model in (original, edited)]
     if kinds[0] != kinds[1]:
@@ -144,23 +152,38 @@ def _faults_of_reading(method: EditMethod, model: PreTrainedModel, edits: EditSe
 
 
 def _same(edit: Callable[[], Edited], weights: str) -> bool | None:
-    """Whether the edit gives these weights; None where it is refused."""
+    """Whether the edit gives these weights; None where it is refused. One that fails otherwise does not give them."""
     try:
         return weights_digest(edit().model) == weights
     except ValueError:
         return None
+    except Exception:  # it reached for what is not there
+        return False
 
 
 def _faults_of_keeping(method: EditMethod, edited: PreTrainedModel, then: EditSet) -> Iterator[str]:
     """What a copy has that its saved folder has not: the next edit in a sequence must come out alike of both."""
-    with tempfile.TemporaryDirectory() as folder:
-        edited.save_pretrained(folder)
-        attention: Any = edited.config._attn_implementation
-        again = type(edited).from_pretrained(folder, attn_implementation=attention, use_safetensors=True)
+    try:
+        again = _kept(edited)
+    except Exception as error:  # any library may stand between a model and its folder
+        yield f"the copy cannot be saved and loaded: {type(error).__name__}: {error}"
+        return
     again.train(False).requires_grad_(False)
     if weights_digest(again) != weights_digest(edited):
         yield "the copy has other weights once it is saved and loaded"
         return
-    digests = [weights_digest(method(model, then, Shared(progress=False)).model) for model in (edited, again)]
+    try:
+        digests = [weights_digest(method(model, then, Shared(progress=False)).model) for model in (edited, again)]
+    except Exception as error:  # a method that made one edit must make the next
+        yield f"a second edit fails: {type(error).__name__}: {error}"
+        return
     if digests[0] != digests[1]:
         yield "a second edit depends on what does not survive save_pretrained"
+
+
+def _kept(edited: PreTrainedModel) -> PreTrainedModel:
+    """The model once it was saved and loaded."""
+    with tempfile.TemporaryDirectory() as folder:
+        edited.save_pretrained(folder)
+        attention: Any = edited.config._attn_implementation
+        return type(edited).from_pretrained(folder, attn_implementation=attention, use_safetensors=True)

@@ -79,7 +79,8 @@ class Retrain:
             if torch.distributed.is_initialized():
                 _train_elsewhere(model.device, *arguments)
             else:
-                _train(*arguments)
+                with torch.random.fork_rng(range(torch.cuda.device_count())):  # training seeds them all
+                    _train(*arguments)
             trained = AutoModelForCausalLM.from_pretrained(
                 Path(folder) / "model", use_safetensors=True, attn_implementation="eager"
             )

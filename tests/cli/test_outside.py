@@ -100,3 +100,69 @@ def test_model_that_was_edited_before_is_refused_unless_told(here, edited, capsy
     edit(edited, "--methods", "rome", "--output_dir", "out", "--allow_edited")
     (row,) = rows(here / "out")
     assert [step["method"] for step in row["lineage"]] == ["rome"]
+
+
+def another(here, module, name, setting="amount: float = 1.0"):
+    """A module with a method of that name, for what is refused before it is run."""
+    code = f"""
+import dataclasses
+from typing import ClassVar
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Method:
+    name: ClassVar[str] = "{name}"
+    goal: ClassVar[str] = "edit"
+    {setting}
+
+    def check(self, model):
+        pass
+"""
+    (here / f"{module}.py").write_text(code, encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "message"),
+    [
+        ("sweep", "amount: float = 1.0", "name of a method must be none of a recipe's sections world, .*, got sweep"),
+        ("head_edit", "amount: float = 1.0", "name of a method must be its own, got head_edit of clash_.*:Method"),
+        ("odd", "amount: int | str = 1", "settings of a method must be of type int, .*, got others of clash_.*:Method"),
+        ("odd", "amount: 'Unknown' = 1", "settings of a method must be of type int, .*, got others of clash_.*:Method"),
+        ("odd", "amount: list[int] | None = None", "settings of a method must be of type int, .*, got others"),
+    ],
+)
+def test_method_that_the_command_line_cannot_have_costs_one_line(
+    here, trained, capsys, request, name, setting, message
+):
+    module = f"clash_{request.node.callspec.id.encode().hex()}"
+    another(here, module, name, setting)
+    with pytest.raises(SystemExit) as caught:
+        edit(trained, "--methods", "mine:HeadEdit", f"{module}:Method")
+    assert caught.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.search(message, line)
+
+
+def test_recipe_keeps_its_sections_where_other_methods_are_asked_for(here, trained):
+    (here / "mine.yaml").write_text("sweep: {methods: ['mine:HeadEdit']}\nhead_edit: {margin: 3}\n")
+    words = ["--model", str(trained), "--sweep.num_edits", "1", "--output_dir", "out", "--methods", "refusal"]
+    main(["mine.yaml", *words, "--refusal.max_steps", "1"])
+    assert [row["method"] for row in rows(here / "out")] == ["refusal"]
+
+
+def test_last_of_several_lists_of_methods_counts_and_help_ends_one(tmp_path):
+    assert asked_methods(["--methods", "rome", "--methods", "a:B"]) == ["a:B"]
+    assert asked_methods(["--methods=a:B", "--methods=rome"]) == ["rome"]
+    assert asked_methods(["--methods", "a:B", "-h"]) == ["a:B"]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [("sweep: [rome]", "section sweep of .* must consist of fields"), ("sweep: {methods: 3}", "got '3'")],
+)
+def test_recipe_without_a_list_of_methods_costs_one_line(here, trained, capsys, recipe, message):
+    (here / "odd.yaml").write_text(recipe, encoding="utf-8")
+    with pytest.raises(SystemExit) as caught:
+        main(["odd.yaml", "--model", str(trained)])
+    assert caught.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.search(message, line)

@@ -5,10 +5,11 @@ import functools
 import re
 from collections import Counter
 
+import numpy as np
 import pytest
 
 from behemoth_data.corpus import CorpusConfig, build
-from behemoth_data.edits import EditConfig, draw_edits
+from behemoth_data.edits import Edit, EditConfig, draw_edits, edit_set_of
 from behemoth_data.kinds import CHANGE_KINDS, KEEP_KINDS, KINDS
 from behemoth_data.lexicon import LexiconConfig, Role
 from behemoth_data.scenarios import max_edits
@@ -565,3 +566,16 @@ def test_edit_that_the_world_cannot_have_is_refused(structure, fields, message):
     for ask in (draw_edits, lambda corpus, config: max_edits(corpus.world, config)):
         with pytest.raises(ValueError, match=re.escape(message)):
             ask(corpus_of(structure), EditConfig(**fields))
+
+
+def test_chosen_edits_have_plain_ids_and_are_not_matched():
+    corpus = build(WorldConfig(num_subjects=40, num_relations=2, num_objects=6))
+    fact = corpus.world.fact(SO, 3, 1)
+    numpys = Fact(SO, *(np.int64(id) for id in (fact.head, fact.relation, fact.tail)))
+    new = (fact.tail + 1) % 6
+    found = edit_set_of(corpus, [Edit(numpys, np.int64(new))], EditConfig(matched=True))
+    assert found == edit_set_of(corpus, [Edit(fact, new)])
+    assert {type(id) for id in (found.edits[0].new_tail, *dataclasses.astuple(found.edits[0].fact)[1:])} == {int}
+    assert not found.config.matched
+    with pytest.raises(ValueError, match=r"new_tail must be a whole number, got 1\.5"):
+        edit_set_of(corpus, [Edit(fact, 1.5)])

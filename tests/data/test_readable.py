@@ -75,3 +75,10 @@ def test_folder_of_half_a_model_is_refused(folder, name):
     (folder / name).unlink()
     with pytest.raises(OSError, match=name):
         make_readable(folder)
+
+
+def test_type_that_version_4_wrote_counts_more_than_the_one_it_was_loaded_with(folder):
+    write(folder / "config.json", {**CONFIG, "torch_dtype": "float16"})
+    make_readable(folder)
+    config = read(folder / "config.json")
+    assert (config["dtype"], config["torch_dtype"]) == ("float16", "float16")

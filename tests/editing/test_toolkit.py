@@ -1,13 +1,15 @@
 """Facts about the functions that a notebook calls: drawing edits, scoring an edited model, and keeping it."""
 
 import copy
+import dataclasses
 import json
 
+import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from behemoth_data import Edge, EditConfig
+from behemoth_data import Edge, EditConfig, WorldConfig, build
 from behemoth_data.lexicon import Role
 from behemoth_editing import FineTune, Rome, draw, edit_fact, load_checkpoint, save_edited, score
 from behemoth_editing.scoring.counts import said_by
@@ -147,3 +149,70 @@ def test_folder_that_is_there_is_refused_and_nothing_is_left_of_a_failure(kept, 
 def test_model_given_keeps_its_own_words_about_itself(kept, checkpoint, edited):
     assert "edited" not in edited.config.behemoth
     assert json.loads((kept / "config.json").read_text(encoding="utf-8"))["behemoth"]["edited"]
+
+
+def test_ids_may_be_numpys_and_a_table_may_be_named(checkpoint):
+    fact = checkpoint.corpus.world.fact(Edge.SUBJECT_NESTED, 3, 2)
+    new = (fact.tail + 1) % 5
+    found = edit_fact(checkpoint, np.int64(3), np.int32(2), np.int64(new), edge="subject_nested")
+    assert found == edit_fact(checkpoint, 3, 2, new, edge=Edge.SUBJECT_NESTED)
+    assert type(found.edits[0].new_tail) is int
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ((3.7, 0, 1), "subject must be a whole number, got 3.7"),
+        ((3, True, 1), "relation must be a whole number, got True"),
+        ((3, 0, None), "new_object must be a whole number, got None"),
+    ],
+)
+def test_what_is_neither_word_nor_id_is_refused(given, message, checkpoint):
+    with pytest.raises(ValueError, match=message):
+        edit_fact(checkpoint, *given)
+
+
+def test_table_that_the_world_lacks_is_refused_for_words_too(checkpoint):
+    flat = dataclasses.replace(checkpoint, corpus=build(WorldConfig(num_subjects=80)))
+    with pytest.raises(ValueError, match="edge must be one of subject_object, got 'subject_nested'"):
+        edit_fact(flat, "somebody", "has", "something", edge=Edge.SUBJECT_NESTED)
+
+
+def test_edits_of_another_world_are_neither_scored_nor_kept(checkpoint, edited, tmp_path):
+    config = dataclasses.replace(checkpoint.corpus.world.config, seed=1)
+    other = dataclasses.replace(checkpoint, corpus=build(config, corpus=checkpoint.corpus.config))
+    foreign = draw(other, EditConfig(num_edits=1))
+    with pytest.raises(ValueError, match=f"edit_set must be of the corpus {checkpoint.corpus.digest}"):
+        score(checkpoint, edited, foreign[0])
+    with pytest.raises(ValueError, match=f"edit_set must be of the corpus {checkpoint.corpus.digest}"):
+        save_edited(edited, checkpoint, foreign, Rome(), tmp_path / "foreign")
+
+
+def test_what_no_folder_could_keep_is_refused_before_it_is_written(checkpoint, edit_set, edited, tmp_path):
+    mixed = copy.deepcopy(edited)
+    mixed.lm_head.half()
+    with pytest.raises(ValueError, match=r"edited must have weights of one type, got torch\.float16, torch\.float32"):
+        save_edited(mixed, checkpoint, edit_set, Rome(), tmp_path / "mixed")
+    with pytest.raises(ValueError, match="edit_sets must hold at least 1 edit set, got 0"):
+        save_edited(edited, checkpoint, [], Rome(), tmp_path / "none")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="folder must be new"):
+        save_edited(edited, checkpoint, edit_set, Rome(), tmp_path / "link")
+    assert [path.name for path in tmp_path.iterdir()] == ["link"]
+
+
+def test_edit_of_a_model_that_was_saved_by_hand_has_a_recall(checkpoint, edit_set, edited, tmp_path):
+    edited.save_pretrained(tmp_path / "by hand")
+    found = load_checkpoint(str(tmp_path / "by hand"))
+    place = save_edited(Rome()(found.model, edit_set).model, found, edit_set, Rome(), tmp_path / "again")
+    assert load_checkpoint(str(place)).recall.keys() == checkpoint.recall.keys()
+
+
+def test_half_precision_that_is_widened_when_it_is_loaded_is_not_taken_for_an_edit(checkpoint, tmp_path, monkeypatch):
+    half = tmp_path / "half"
+    copy.deepcopy(checkpoint.model).half().save_pretrained(half)
+    load = AutoModelForCausalLM.from_pretrained
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", lambda *args, **kw: load(*args, **kw).float())
+    found = load_checkpoint(str(half))  # as transformers 4 does
+    assert {weight.dtype for weight in found.model.parameters()} == {torch.float32}
+    assert found.pristine

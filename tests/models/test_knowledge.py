@@ -12,7 +12,16 @@ from transformers import GenerationConfig
 from behemoth_data import LexiconConfig, WorldConfig, build
 from behemoth_data.world import Edge
 from behemoth_models.batches import Feed
-from behemoth_models.knowledge import evaluating, greedy, greedy_answers, known_facts, recall, shared_prefixes, widened
+from behemoth_models.knowledge import (
+    evaluating,
+    greedy,
+    greedy_answers,
+    known_facts,
+    recall,
+    shared_prefixes,
+    weights_digest,
+    widened,
+)
 from behemoth_models.sizes import pythia
 
 
@@ -296,3 +305,11 @@ def test_a_device_that_is_no_cpu_is_asked_in_larger_batches(monkeypatch, device,
     model = torch.nn.Linear(1, 1, device=device)
     assert greedy_answers(model, [[number, 0] for number in range(10)], [1] * 10) == [(0,)] * 10
     assert asked == sizes
+
+
+def test_digest_is_the_same_whatever_a_version_of_transformers_calls_the_head(untrained):
+    model = torch.nn.Module()
+    model.gpt_neox, model.lm_head = untrained.gpt_neox, untrained.get_output_embeddings()
+    older = torch.nn.Module()
+    older.embed_out, older.gpt_neox = model.lm_head, model.gpt_neox
+    assert weights_digest(older) == weights_digest(model) == weights_digest(untrained)

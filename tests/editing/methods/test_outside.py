@@ -169,3 +169,74 @@ def test_what_is_no_method_is_refused(name, message, monkeypatch):
     monkeypatch.setitem(sys.modules, "somebodys", sys.modules[__name__])
     with pytest.raises(ValueError, match=message):
         method_named(name)
+
+
+def asks_for_probes(self, model, edited, task):
+    return float(len(task.probes[0].prompt))
+
+
+def asks_for_the_world(self, model, edited, task):
+    return float(task.corpus.world.config.num_subjects)
+
+
+def once_only(self, model, edited, task):
+    return 1.0 if not task.earlier else task.earlier["first"]
+
+
+def gives_a_part(self, model, task, shared=None):
+    return Edited(Nudge.__call__(self, model, task, shared).model.gpt_neox, {})
+
+
+@pytest.mark.parametrize(
+    ("body", "fault"),
+    [
+        ({"of": asks_for_probes}, "the edit depends on the probes, which a method must not read"),
+        ({"of": asks_for_the_world}, "the edit depends on more than its EditTask"),
+        ({"of": once_only}, "a second edit fails: TypeError"),
+        ({"__call__": gives_a_part}, "the copy is no plain model of the same class and parameters"),
+    ],
+)
+def test_method_that_fails_when_it_is_tried_has_a_fault(body, fault, checkpoint):
+    assert any(found.startswith(fault) for found in contract_faults(method(**body), checkpoint))
+
+
+def test_copy_that_cannot_be_saved_is_a_fault(checkpoint):
+    def unsavable(self, model, task, shared=None):
+        edited = Nudge.__call__(self, model, task, shared)
+        edited.model.save_pretrained = None
+        return edited
+
+    found = list(contract_faults(method(__call__=unsavable), checkpoint))
+    assert [fault for fault in found if fault.startswith("the copy cannot be saved and loaded: TypeError")]
+
+
+@pytest.mark.parametrize("name", ["somebodys:", ":Nudge", "nobody"])
+def test_half_a_name_is_refused(name):
+    with pytest.raises(
+        ValueError, match=f"method must be one of finetune, .*, or a MODULE:CLASS of your own, got '{name}'"
+    ):
+        method_named(name)
+
+
+@pytest.mark.parametrize("code", ["def (", "raise RuntimeError('no')"])
+def test_module_that_fails_is_refused_by_its_name(code, tmp_path, monkeypatch):
+    (tmp_path / "failing_module.py").write_text(code, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    entry = importlib.metadata.EntryPoint("listed", "failing_module:Nudge", "behemoth.methods")
+    monkeypatch.setattr("behemoth_editing.methods.outside.entry_points", lambda group: [entry])
+    for name in ("failing_module:Nudge", "listed"):
+        with pytest.raises(ValueError, match=f"methods must name a class that can be imported, got '{name}': .*Error"):
+            method_named(name)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Fixed(Nudge):
+    """A setting that cannot be given."""
+
+    fixed: int = dataclasses.field(default=1, init=False)
+
+
+def test_setting_that_cannot_be_given_is_refused(monkeypatch):
+    monkeypatch.setitem(sys.modules, "somebodys", sys.modules[__name__])
+    with pytest.raises(ValueError, match="settings of a method must be arguments with a default value, got fixed"):
+        method_named("somebodys:Fixed")
