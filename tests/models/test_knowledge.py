@@ -34,7 +34,7 @@ def corpus():
 @pytest.fixture(scope="module")
 def untrained(corpus):
     with torch.random.fork_rng():
-        torch.manual_seed(0)
+        torch.manual_seed(4)  # with these weights it says different things to different prompts
         model = pythia("14m", len(corpus.grammar.lexicon.vocabulary))
     model.train(False)
     return model
