@@ -155,7 +155,7 @@ class Options(argparse.ArgumentParser):
         values, unknown = self.parse_known_args([_spelled(word) for word in words])
         for word in unknown:
             self._check_known(word.split("=")[0])
-        for name in self.places:
+        for name in (name for name in self.names if name in self.places):  # an error names the first of them
             setattr(values, name, _resolved(name, getattr(values, name)))
         found = [_instance(cls, values) for cls in self.own.values()]
         for name, section in self.sections.items():

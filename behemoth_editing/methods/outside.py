@@ -16,7 +16,7 @@ import torch
 from transformers import PreTrainedModel
 
 from behemoth_data.edits import EditConfig, EditSet, EditTask, draw_edits
-from behemoth_data.settings import check
+from behemoth_data.settings import check, check_known
 from behemoth_editing.checkpoint import Checkpoint
 from behemoth_editing.methods import METHODS
 from behemoth_editing.methods.contract import GOALS, Edited, EditMethod, Shared
@@ -37,11 +37,8 @@ def method_named(name: str) -> type[EditMethod]:
         return METHODS[name]
     listed = {entry.name: entry for entry in entry_points(group=GROUP)}
     module, _, attribute = name.partition(":")
-    known = ", ".join([*METHODS, *sorted(listed)])
-    check(
-        name in listed or bool(module and attribute),
-        f"method must be one of {known}, or a MODULE:CLASS of your own, got {name!r}",
-    )
+    if name not in listed and not (module and attribute):
+        check_known("method", name, [*METHODS, *sorted(listed), "MODULE:CLASS"])
     try:
         found = listed[name].load() if name in listed else getattr(importlib.import_module(module), attribute)
     except Exception as error:  # somebody else's module may fail in any way

@@ -64,7 +64,7 @@ def test_recipe_may_name_it_too(here, trained):
     ("name", "message"),
     [
         ("mine:Missing", "methods must name a class that can be imported, got 'mine:Missing'"),
-        ("roem", "method must be one of finetune, .*, or a MODULE:CLASS of your own, got 'roem'"),
+        ("roem", "method must be one of finetune, .*, MODULE:CLASS, got 'roem'"),
     ],
 )
 def test_what_is_no_method_costs_one_line(here, trained, capsys, name, message):

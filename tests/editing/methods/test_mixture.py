@@ -301,7 +301,7 @@ def test_objective_that_does_not_settle_ends_as_soon_as_it_is_reached(checkpoint
     def steps(objective):
         model = copy_of(checkpoint.model)
         weight = model.gpt_neox.layers[2].mlp.dense_4h_to_h.weight.requires_grad_(True)
-        settings = FitSettings(max_steps=300, patience=patience, learning_rate=3e-3)
+        settings = FitSettings(max_steps=300, patience=patience, learning_rate=1e-2, retain_accuracy=1.0)
         details = fit(model, [weight], edit_set, settings, objective(edit_set.requests))
         assert details["edits_hold"]
         return details["steps"], model
