@@ -3,9 +3,8 @@
 Every method is tried on every model, scenario and seed; methods with the same seed get the same edits. An option
 with several values is swept: --lora.rank 1 4 16 tries three. A value that consists of several, such as layers, is
 one word with commas: --finetune.layers 2,3 4 tries two. A method of your own is MODULE:CLASS.
-Running the same command again does what is missing:
-finished cells are kept. The rows stand in results.jsonl, and when all is done in results.parquet with a card, which
-datasets.load_dataset reads.
+Running the same command again does what is missing: finished cells are kept. The rows stand in results.jsonl, and
+when all is done in results.parquet with a card, which datasets.load_dataset reads.
 """
 
 from __future__ import annotations

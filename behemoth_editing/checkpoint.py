@@ -28,7 +28,7 @@ class Checkpoint:
     name: str  # folder or Hub id
     model: PreTrainedModel
     corpus: Corpus
-    recall: dict[str, dict[str, float]]  # by form and edge, as measured when training ended
+    recall: dict[str, dict[str, float]]  # by form and edge, as the model says; empty if it no longer holds
     weights: str  # digest
     from_hub: bool = False  # whether the name is a Hub id
     precision: str | None = None  # bf16 or fp32, in which it was trained; None where it does not say

@@ -22,7 +22,7 @@ from behemoth_editing.checkpoint import Checkpoint
 from behemoth_editing.methods.contract import EditMethod
 from behemoth_editing.report.text import share
 from behemoth_editing.scoring.counts import Said, said_by, units_after
-from behemoth_editing.scoring.scores import GROUPS, HEADLINES, MEASURED, MEASURES, Scores, score_units
+from behemoth_editing.scoring.scores import HEADLINES, MEASURED, MEASURES, Scores, by_kind, score_units
 from behemoth_editing.sweep.plain import plain
 from behemoth_models.knowledge import recall, weights_digest
 
@@ -76,13 +76,9 @@ class Scored:
         measures = self.scores.get(MEASURES, {})
         lines = [(score.label, self.scores[score.name]) for score in HEADLINES]
         lines += [(score.label, measures[score.name]) for score in MEASURED if score.name in measures]
-        for group, entries in GROUPS.items():
-            for kind, found in self.scores.get(group, {}).items():
-                numbers = [found] if len(entries) == 1 else [found[score.name] for score in entries]
-                lines += [
-                    (f"{score.label}, {kind.replace('_', ' ')}", number)
-                    for score, number in zip(entries, numbers, strict=True)
-                ]
+        lines += [
+            (f"{score.label}, {kind.replace('_', ' ')}", number) for kind, score, number, _ in by_kind(self.scores)
+        ]
         width = max(len(label) for label, _ in lines)
         return "\n".join(f"{label:<{width}}  {share(number, 3)}" for label, number in lines)
 

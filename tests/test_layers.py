@@ -190,19 +190,19 @@ def test_every_package_has_sources_to_check(package: str) -> None:
         ("behemoth_data/world.py", "def f():\n    from torch import nn", "no torch"),
         ("behemoth_data/world.py", "import importlib\nimportlib.import_module('torch')", "no torch"),
         ("behemoth_data/world.py", "torch = __import__('torch')", "no torch"),
-        ("behemoth_data/edits.py", "from behemoth_models.recall import recall", "no sibling"),
+        ("behemoth_data/edits.py", "from behemoth_models.knowledge import recall", "no sibling"),
         ("behemoth_data/edits.py", "import behemoth_editing", "no sibling"),
-        ("behemoth_data/export.py", "from transformers import AutoTokenizer", "only tokenizer.py"),
+        ("behemoth_data/exports.py", "from transformers import AutoTokenizer", "only tokenizer.py"),
         (
-            "behemoth_data/export.py",
+            "behemoth_data/exports.py",
             "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import datasets",
             "only behemoth.py",
         ),
-        ("behemoth_data/export.py", "def f():\n    from datasets import load_dataset", "only behemoth.py"),
-        ("behemoth_models/train.py", "from behemoth_editing import METHODS", "behemoth_data only"),
-        ("behemoth_models/train.py", "from scripts.edit import main", "nobody imports scripts"),
+        ("behemoth_data/exports.py", "def f():\n    from datasets import load_dataset", "only behemoth.py"),
+        ("behemoth_models/training.py", "from behemoth_editing import METHODS", "behemoth_data only"),
+        ("behemoth_models/training.py", "from scripts.edit import main", "nobody imports scripts"),
         ("behemoth_cli/edit.py", "import scripts", "nobody imports scripts"),
-        ("behemoth_models/train.py", "from behemoth_cli.settings import parse", "no package imports behemoth_cli"),
+        ("behemoth_models/training.py", "from behemoth_cli.settings import parse", "no package imports behemoth_cli"),
         ("behemoth_hub/push.py", "import behemoth_cli", "no package imports behemoth_cli"),
         ("scripts/edit.py", "import scripts", "nobody imports scripts"),
         ("behemoth_editing/methods/rome.py", "from behemoth_models import pythia", "only knowledge and precision"),
@@ -233,13 +233,13 @@ def test_every_package_has_sources_to_check(package: str) -> None:
             "from behemoth_hub import push",
             "only behemoth_cli imports behemoth_hub",
         ),
-        ("behemoth_data/export.py", "import behemoth_hub.collect", "only behemoth_cli imports behemoth_hub"),
+        ("behemoth_data/exports.py", "import behemoth_hub.collect", "only behemoth_cli imports behemoth_hub"),
         ("behemoth_hub/cards.py", "import torch", "runs no model"),
         ("behemoth_hub/cards.py", "from behemoth_models.run import Run", "runs no model"),
         ("behemoth_editing/sweep/running.py", "import pickle", "no pickle"),
         ("behemoth_editing/sweep/running.py", "from dill import dumps", "no pickle"),
-        ("behemoth_models/train.py", "import torch\ntorch.save({}, 'x')", "no pickle"),
-        ("behemoth_models/train.py", "from torch import load\nload('x')", "no pickle"),
+        ("behemoth_models/training.py", "import torch\ntorch.save({}, 'x')", "no pickle"),
+        ("behemoth_models/training.py", "from torch import load\nload('x')", "no pickle"),
         ("behemoth_data/corpus.py", "import numpy as np\nnp.load('x', allow_pickle=True)", "no allow_pickle"),
         ("scripts/edit.py", "load(x, trust_remote_code=True)", "no trust_remote_code"),
         ("scripts/edit.py", "flag = True\nload(x, trust_remote_code=flag)", "no trust_remote_code"),
@@ -285,7 +285,7 @@ def test_every_fault_of_a_file_is_listed() -> None:
 @pytest.mark.skipif(not SCRIPTS, reason="there are no scripts yet")
 def test_package_cannot_import_a_script_by_its_bare_name() -> None:
     script = sorted(SCRIPTS)[0]
-    (found,) = faults("behemoth_models/train.py", f"from {script} import main")
+    (found,) = faults("behemoth_models/training.py", f"from {script} import main")
     assert "nobody imports scripts" in found
 
 
@@ -299,9 +299,9 @@ def test_package_cannot_import_a_script_by_its_bare_name() -> None:
         ("behemoth_data/rng.py", "import numpy as np\nbits = np.random.Philox(key=1).random_raw"),
         ("behemoth_data/tokenizer.py", "from transformers import PreTrainedTokenizerFast"),
         ("behemoth_data/behemoth.py", "import datasets"),
-        ("behemoth_data/export.py", "def f():\n    from behemoth_data.behemoth import Behemoth"),
-        ("behemoth_data/export.py", "from .behemoth import Behemoth\nfrom . import world"),
-        ("behemoth_models/train.py", "import torch\nimport datasets\nfrom behemoth_data import World"),
+        ("behemoth_data/exports.py", "def f():\n    from behemoth_data.behemoth import Behemoth"),
+        ("behemoth_data/exports.py", "from .behemoth import Behemoth\nfrom . import world"),
+        ("behemoth_models/training.py", "import torch\nimport datasets\nfrom behemoth_data import World"),
         (
             "behemoth_editing/sweep/running.py",
             "from behemoth_models.knowledge import recall\nfrom behemoth_data import World",

@@ -23,8 +23,6 @@ from behemoth_editing.methods.contract import GOALS, Edited, EditMethod, Shared
 from behemoth_models.knowledge import weights_digest
 
 GROUP = "behemoth.methods"  # of entry points, by which an installed package lists its methods
-
-
 _NOT_PLAIN = "the copy is no plain model of the same class and parameters"
 
 
@@ -72,7 +70,10 @@ def check_method(method: EditMethod, checkpoint: Checkpoint) -> None:
 
 
 def contract_faults(method: EditMethod, checkpoint: Checkpoint) -> Iterator[str]:
-    """What a method does not keep of the contract (see EditMethod), a line each."""
+    """What a method does not keep of the contract (see EditMethod), a line each.
+
+    Raises: ValueError for what is no class of settings; whatever check() or the first edit raises.
+    """
     _check_class(type(method).__qualname__, type(method))
     first, second = draw_edits(checkpoint.corpus, EditConfig(scenario="sequence", num_edits=2, edits_per_step=1))
     original = copy.deepcopy(checkpoint.model)

@@ -11,9 +11,7 @@ from behemoth_data.edits import EditConfig
 from behemoth_data.scenarios import RELATION_SCENARIOS
 from behemoth_editing.methods import METHODS
 from behemoth_editing.report.pooling import draw_settings
-from behemoth_editing.report.summaries import (
-    as_json,
-)
+from behemoth_editing.report.summaries import as_json
 from behemoth_editing.sweep.identity import model_of, shown_place
 from behemoth_editing.sweep.rows import Row
 

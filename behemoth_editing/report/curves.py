@@ -12,12 +12,7 @@ from matplotlib.figure import Figure
 
 from behemoth_editing.report.evidence import layers_in_words, rank_in_words, rank_series
 from behemoth_editing.report.style import COLOURS, INK, LINES, MARKERS, WIDTH, Points, legend, whisker
-from behemoth_editing.report.summaries import (
-    Summary,
-    as_json,
-    outcome_share,
-    recall_of,
-)
+from behemoth_editing.report.summaries import Summary, as_json, outcome_share, recall_of
 from behemoth_editing.report.text import share
 from behemoth_editing.sweep.identity import model_of
 

@@ -60,7 +60,7 @@ _TEXTS = {
     "seconds_shared": "seconds of what cells share, if this one was the first; below 0: what it was spared",
     "seconds_score": "seconds of asking the edited models",
     **{group: "JSON: " + "; ".join(score.text for score in entries) for group, entries in GROUPS.items()},
-    **{column_of(score): score.text for score in (*HEADLINES, *MEASURED)},
+    **{column_of(score): f"{score.text}; {score.range}" for score in (*HEADLINES, *MEASURED)},
     "scores": "JSON: all scores",
     "settings": "JSON: the method's settings",
     "world": "JSON: the world's fields",

@@ -33,12 +33,7 @@ from behemoth_editing.report.style import (
     lowest_tick,
     whisker,
 )
-from behemoth_editing.report.summaries import (
-    Summary,
-    by_place,
-    outcome_share,
-    quality,
-)
+from behemoth_editing.report.summaries import Summary, by_place, outcome_share, quality
 from behemoth_editing.report.text import duration, share
 from behemoth_editing.scoring.scores import OUTCOMES
 

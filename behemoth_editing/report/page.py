@@ -23,18 +23,10 @@ from behemoth_editing.report.evidence import SURE, Evidence, difference, rank_in
 from behemoth_editing.report.figures import Drawing, drawings, named
 from behemoth_editing.report.judgement import Judge, Judgement, nothing_judged
 from behemoth_editing.report.style import standalone
-from behemoth_editing.report.summaries import (
-    Summary,
-    as_json,
-    by_kind,
-    by_place,
-    load_results,
-    recall_of,
-    summaries,
-)
+from behemoth_editing.report.summaries import Summary, as_json, by_place, load_results, recall_of, summaries
 from behemoth_editing.report.tables import interval_text, spaced, tables_of
 from behemoth_editing.report.text import duration, share
-from behemoth_editing.scoring.scores import BESIDE, HEADLINES, OUTCOMES, SCORES
+from behemoth_editing.scoring.scores import BESIDE, HEADLINES, OUTCOMES, SCORES, by_kind
 from behemoth_editing.sweep.identity import model_of, shown_rows
 from behemoth_editing.sweep.rows import Row
 
@@ -98,7 +90,10 @@ def _page(
         scores=SCORES,
         by_kind=by_kind,
         forgetting=[
-            (summary, *number) for summary in found for number in by_kind(summary) if number[1].part == "forget"
+            (summary, *number)
+            for summary in found
+            for number in by_kind(summary.scores or {})
+            if number[1].part == "forget"
         ],
         findings=[finding for finding in judged.findings if finding.name in spoken],
         verdicts=judged.verdicts,

@@ -15,9 +15,7 @@ import matplotlib.style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from behemoth_editing.report.summaries import (
-    Scores,
-)
+from behemoth_editing.report.summaries import Scores
 
 INK = "#010203"  # stands for the page's text colour; no mark uses it
 # Okabe and Ito's palette for colour-blind readers, less its yellow and black, which vanish on light or dark.

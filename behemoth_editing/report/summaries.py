@@ -8,14 +8,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from behemoth_data.places import local_path
 from behemoth_data.settings import check
 from behemoth_editing.report.pooling import draw_settings, made_with, summarise
-from behemoth_editing.scoring.scores import GROUPS, MEASURES, Score
+from behemoth_editing.scoring.scores import MEASURES
 from behemoth_editing.sweep.identity import model_of, precision_of
 from behemoth_editing.sweep.rows import PLACE, RESULTS, Placed, Row, check_row, read_rows, settled
 
@@ -303,15 +303,6 @@ def _plain(value: Any) -> str:
     if isinstance(value, list) and value:
         return "+".join(_plain(item) for item in value)
     return value if isinstance(value, str) else json.dumps(value)
-
-
-def by_kind(summary: Summary) -> Iterator[tuple[str, Score, Scores, int]]:
-    """Every number that a summary has for a kind of probe: the kind, the score, the number, and facts wrong before."""
-    for group, entries in GROUPS.items():
-        for kind, found in summary.kinds(group).items():
-            for score in entries:
-                number = found if len(entries) == 1 else found[score.name] or {"value": None, "count": 0}
-                yield kind, score, {"count": found.get("count"), **number}, found["wrong_before"]
 
 
 def outcome_share(score: Scores, name: str) -> Scores | None:

@@ -9,14 +9,9 @@ from collections.abc import Sequence
 
 from behemoth_editing.report.evidence import Evidence
 from behemoth_editing.report.judgement import Judgement, Verdict
-from behemoth_editing.report.summaries import (
-    Scores,
-    Summary,
-    as_json,
-    by_kind,
-)
+from behemoth_editing.report.summaries import Scores, Summary, as_json
 from behemoth_editing.report.text import duration, share
-from behemoth_editing.scoring.scores import BESIDE, HEADLINES, MEASURED, Score
+from behemoth_editing.scoring.scores import BESIDE, HEADLINES, MEASURED, Score, by_kind
 from behemoth_editing.sweep.identity import precision_of
 from behemoth_editing.sweep.rows import PLACE
 
@@ -53,7 +48,7 @@ def _summary_csv(found: Sequence[Summary]) -> str:
 def _kinds_csv(found: Sequence[Summary]) -> str:
     lines = [[*_IDENTITY, "measure", "kind", "value", "low", "high", "count", "wrong_before"]]
     for summary in found:
-        for kind, score, number, wrong_before in by_kind(summary):
+        for kind, score, number, wrong_before in by_kind(summary.scores or {}):
             lines.append([*_identity(summary), score.name, kind, *_numbers(number), str(wrong_before)])
     return _csv(lines)
 
@@ -72,7 +67,7 @@ _NOTE = (
 
 def _legend(scores: Sequence[Score]) -> str:
     """What each score says, as one paragraph."""
-    return "; ".join(f"{score.label}: {score.text}" for score in scores) + "."
+    return "; ".join(f"{score.label}: {score.text} ({score.range})" for score in scores) + "."
 
 
 def _summary_table(found: Sequence[Summary]) -> list[list[str]]:
@@ -97,7 +92,7 @@ def _measures_table(found: Sequence[Summary]) -> list[list[str]]:
 def _kinds_table(found: Sequence[Summary]) -> list[list[str]]:
     lines = [["scenario", "method", "kind", "measure", "share", "right before", "wrong before"]]
     for summary in found:
-        for kind, score, number, wrong_before in by_kind(summary):
+        for kind, score, number, wrong_before in by_kind(summary.scores or {}):
             counts = [str(number["count"]), str(wrong_before)]
             lines.append([summary.place, summary.method, spaced(kind), score.label, share(number, 3), *counts])
     return lines

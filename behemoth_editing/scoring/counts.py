@@ -12,12 +12,7 @@ from transformers import PreTrainedModel
 
 from behemoth_data.edits import EditSet, Probe
 from behemoth_data.kinds import KINDS
-from behemoth_editing.scoring.answers import (
-    Answer,
-    answer_log_probabilities,
-    next_log_probabilities,
-    predict,
-)
+from behemoth_editing.scoring.answers import Answer, answer_log_probabilities, next_log_probabilities, predict
 from behemoth_editing.scoring.confidence import confidence, kl_divergence
 from behemoth_editing.scoring.outcomes import added, count_change, count_forget, count_keep, count_ripple
 

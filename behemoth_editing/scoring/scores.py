@@ -6,12 +6,14 @@ Axis letters: U units (one edit each), K kinds of probe, N numbers of a part (se
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 
+from behemoth_data.settings import check_known
 from behemoth_editing.scoring.intervals import Columns, Floats, bootstrap_interval, mean_interval
 from behemoth_editing.scoring.outcomes import PARTS
 
@@ -42,6 +44,12 @@ class Score:
     highest: float = 1.0
     better: str = "neither"  # higher, lower or neither: which way a method is to push it
     first: bool = False  # whether it stands in the first table of a report
+
+    @property
+    def range(self) -> str:
+        """Between which numbers it lies, in words."""
+        bounded = math.isfinite(self.highest)
+        return f"{self.lowest:g} to {self.highest:g}" if bounded else f"at least {self.lowest:g}"
 
 
 def _share(numerator: int, denominator: int) -> Callable[[Floats], Columns]:
@@ -256,10 +264,18 @@ def score_units(
 
 def headline(name: str) -> Score:
     """The score of that name that is one number. Raises: ValueError for an unknown one."""
-    found = next((score for score in HEADLINES if score.name == name), None)
-    if found is None:
-        raise ValueError(f"name must be one of {', '.join(score.name for score in HEADLINES)}, got {name!r}")
-    return found
+    known = {score.name: score for score in HEADLINES}
+    check_known("name", name, known)
+    return known[name]
+
+
+def by_kind(scores: Scores) -> Iterator[tuple[str, Score, _Number, int]]:
+    """Every number that scores have for a kind of probe: the kind, the score, the number, and facts wrong before."""
+    for group, entries in GROUPS.items():
+        for kind, found in scores.get(group, {}).items():
+            for score in entries:
+                number = found if len(entries) == 1 else found[score.name] or {"value": None, "count": 0}
+                yield kind, score, {"count": found.get("count"), **number}, found["wrong_before"]
 
 
 def columns_of(units: Sequence[Unit], name: str) -> Columns:

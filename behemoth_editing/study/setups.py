@@ -5,15 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from behemoth_editing.report.evidence import (
-    SURE,
-    Series,
-    changed,
-    difference,
-    each_precision,
-    rank_series,
-    score_of,
-)
+from behemoth_editing.report.evidence import SURE, Series, changed, difference, each_precision, rank_series, score_of
 from behemoth_editing.report.judgement import Setup
 from behemoth_editing.report.summaries import Summary, as_json
 

@@ -12,25 +12,13 @@ from behemoth_cli.edit import asked_methods, main
 from behemoth_editing import METHODS, draw, load_checkpoint, save_edited
 
 README = (Path(behemoth_editing.__file__).parent / "README.md").read_text(encoding="utf-8")
-IMPORTS = """
-from __future__ import annotations
-import dataclasses
-from typing import ClassVar
-import torch
-from transformers import PreTrainedModel
-from behemoth_data.edits import EditTask
-from behemoth_data.settings import check, conform, setting
-from behemoth_editing.methods.contract import Edited, Shared
-from behemoth_editing.copies import copy_of, stored_like
-from behemoth_editing.architecture import layers_of
-"""
 
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     """A working directory with the README's method in mine.py."""
     (code,) = re.findall(r"<!-- example: method -->\n```python\n(.*?)```", README, flags=re.DOTALL)
-    (tmp_path / "mine.py").write_text(IMPORTS + code, encoding="utf-8")
+    (tmp_path / "mine.py").write_text(code, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [path for path in sys.path if path not in ("", str(tmp_path))])
     yield tmp_path

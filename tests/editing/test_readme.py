@@ -20,18 +20,6 @@ from behemoth_editing.sweep.running import run
 from behemoth_models.knowledge import weights_digest
 
 README = (Path(behemoth_editing.__file__).parent / "README.md").read_text(encoding="utf-8")
-NEEDED = """
-from __future__ import annotations
-import dataclasses
-from typing import ClassVar
-import torch
-from transformers import PreTrainedModel
-from behemoth_data.edits import EditTask
-from behemoth_data.settings import check, conform, setting
-from behemoth_editing.methods.contract import Edited, Shared
-from behemoth_editing.copies import copy_of, stored_like
-from behemoth_editing.architecture import layers_of
-"""
 
 
 def example(name):
@@ -44,7 +32,7 @@ def method():
     """The README's method, defined as a user would in a file of their own."""
     module = types.ModuleType("mine")
     sys.modules["mine"] = module  # where dataclasses look annotations up
-    exec(compile(NEEDED + example("method"), "README.md", "exec"), module.__dict__)
+    exec(compile(example("method"), "README.md", "exec"), module.__dict__)
     yield module.HeadEdit
     del sys.modules["mine"]
 

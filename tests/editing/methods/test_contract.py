@@ -197,8 +197,9 @@ def test_weight_that_its_type_cannot_hold_is_refused(checkpoint):
 def test_weights_that_are_no_fractions_are_refused_by_name(name, one, checkpoint):
     quantised = deepcopy(checkpoint.model)
     quantised.lm_head.weight = torch.nn.Parameter(torch.zeros(2, 2, dtype=torch.int8), requires_grad=False)
-    with pytest.raises(ValueError, match=r"weights must be of type float16, .*, got torch.int8 for lm_head.weight"):
-        quick(name)(quantised, one)
+    for refuse in (quick(name).check, lambda model: quick(name)(model, one)):
+        with pytest.raises(ValueError, match=r"weights must be of type float16, .*, got torch.int8 for lm_head.weight"):
+            refuse(quantised)
 
 
 @every_method

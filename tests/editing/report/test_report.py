@@ -179,7 +179,10 @@ def test_measures_are_shown_on_the_page_in_tables_and_on_the_terminal(tmp_path: 
     with (tmp_path / "out/summary.csv").open(encoding="utf-8") as file:
         (line,) = csv.DictReader(file)
     assert (line["new"], line["kl"], line["kl_count"], line["validity"]) == ("0.5", "3", "2", "")
-    assert "| 3.000 [" in (tmp_path / "out/measures.md").read_text(encoding="utf-8")
+    written = (tmp_path / "out/measures.md").read_text(encoding="utf-8")
+    assert "| 3.000 [" in written
+    assert "after the edited prompt, among the relation's objects (0 to 1)" in written
+    assert "(at least 1)" in written
 
 
 def test_page_is_well_formed(sample_page: Page) -> None:
