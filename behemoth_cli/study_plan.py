@@ -13,11 +13,10 @@ from behemoth_cli.sections import METHOD_SECTIONS
 from behemoth_cli.settings import Options, parse
 from behemoth_cli.train import SECTIONS as MODEL_SECTIONS
 from behemoth_cli.train import WORLDS
-from behemoth_data import CorpusConfig, LexiconConfig, WorldConfig
-from behemoth_data.edits import EditConfig
-from behemoth_data.scenarios import draw
+from behemoth_data import CorpusConfig, LexiconConfig, WorldConfig, build
+from behemoth_data.edits import EditConfig, draw_edits
+from behemoth_data.scenarios import check_distinct, draw
 from behemoth_data.settings import check, check_known
-from behemoth_data.world import World
 from behemoth_editing import EditMethod
 from behemoth_models.config import TrainConfig
 
@@ -113,12 +112,21 @@ def _sweep(recipe: Mapping[str, Any], entry: Mapping[str, Any], families: Sequen
 
 
 def check_draws(models: Sequence[Model], sweeps: Sequence[Sweep]) -> None:
-    """Raises: ValueError for the first sweep whose edits a world of its models does not have. Trains nothing."""
+    """Raises: ValueError for the first sweep whose edits a world of its models does not have. Trains nothing.
+
+    What there is to train on is looked up for one model of each family: no seed decides that.
+    """
+    families: set[str] = set()
     for model in models:
-        world = World(model.world)
+        corpus = build(model.world, model.lexicon, model.corpus)
         for sweep in (sweep for sweep in sweeps if model.family in sweep.families):
-            for edits in sweep.draws:
-                try:
-                    draw(world, edits)
-                except ValueError as error:
-                    raise ValueError(f"{sweep.name}, {model.name}: {error}") from error
+            try:
+                check_distinct(corpus.world, sweep.draws)
+                for edits in sweep.draws:
+                    if model.family in families:
+                        draw(corpus.world, edits)
+                    else:
+                        draw_edits(corpus, edits)
+            except ValueError as error:
+                raise ValueError(f"{sweep.name}, {model.name}: {error}") from error
+        families.add(model.family)

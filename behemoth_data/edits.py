@@ -14,7 +14,7 @@ from behemoth_data.forms import asks, ends_in_object, form_of
 from behemoth_data.grammar import Query
 from behemoth_data.kinds import KINDS, OTHERS, OWN, Kind
 from behemoth_data.rng import Stream
-from behemoth_data.scenarios import SCENARIOS, Edit, EditConfig, draw
+from behemoth_data.scenarios import SCENARIOS, Edit, EditConfig, draw, touched_heads
 from behemoth_data.settings import check, whole
 from behemoth_data.surroundings import Surroundings, capped
 from behemoth_data.world import Edge, Fact, World
@@ -111,12 +111,12 @@ def draw_edits(corpus: Corpus, config: EditConfig) -> tuple[EditSet, ...]:
 
     The sets of a sequence leave each other's heads alone: no probe of one asks what another changes, so that all of
     them can be asked again at the end; nor does any of them train on what another asks.
-    Raises: ValueError if the world cannot offer the edits.
+    Raises: ValueError if the world cannot offer the edits, or too few facts of a kind to train on.
     """
     sets = draw(corpus.world, config)
     together = [edit.fact.head for edits in sets for edit in edits] if config.scenario == "sequence" else []
     return tuple(
-        _edit_set(corpus, config, edits, number, together or [edit.fact.head for edit in edits])
+        _edit_set(corpus, config, edits, number, together or touched_heads(corpus.world, config, edits))
         for number, edits in enumerate(sets)
     )
 
@@ -175,15 +175,16 @@ def _edit_set(corpus: Corpus, config: EditConfig, edits: list[Edit], number: int
     def stream(part: str) -> Stream:
         return Stream(corpus.world.config.seed, f"{name}/{part}")
 
-    sides = stream("sides") if config.scenario == "sequence" else None
-    around = Surroundings(corpus.world, config, edits, touched, lambda part: stream(f"{number}/{part}"), sides)
+    def of_set(part: str) -> Stream:
+        return stream(f"{number}/{part}")
+
+    def side(part: str) -> Stream:
+        return stream(f"sides/{part}" if config.scenario == "sequence" else f"{number}/sides/{part}")
+
+    around = Surroundings(corpus.world, config, edits, touched, of_set, side)
     taught, asked = _divided(around)
-    of_subjects = taught.pop("same_subject", [])
-    retain = {kind: [fact for _, fact in pairs] for kind, pairs in taught.items()}
-    if config.whole:
-        retain["same_subject"] = [fact for _, fact in of_subjects]
     same_subject: list[list[Fact]] = [[] for _ in edits]
-    for i, fact in of_subjects:
+    for i, fact in taught.get("same_subject", []):
         same_subject[i].append(fact)
     originals = grammar.queries([edit.fact for edit in edits], form)
     refusals = _refused(corpus, edits[0], originals)
@@ -195,9 +196,9 @@ def _edit_set(corpus: Corpus, config: EditConfig, edits: list[Edit], number: int
         requests=tuple(refusals if edits[0].new_tail is None else new),
         originals=tuple(originals),
         refusals=tuple(refusals),
-        retain={kind: tuple(grammar.queries(facts, form)) for kind, facts in retain.items()},
+        retain={kind: tuple(grammar.queries([fact for _, fact in pairs], form)) for kind, pairs in taught.items()},
         same_subject=tuple(tuple(grammar.queries(facts, form)) for facts in same_subject),
-        contexts=_contexts(corpus, [fact for kind in _CONTEXT_KINDS for fact in retain.get(kind, [])]),
+        contexts=_contexts(corpus, [fact for kind in _CONTEXT_KINDS for _, fact in taught.get(kind, [])]),
         background=Background(corpus.digest, lambda: _sentences(corpus)),
         probes=_probes(corpus, edits, asked, with_refusals=config.whole),
         edited_repeats=config.rows_per_edit,
@@ -224,16 +225,34 @@ def _divided(around: Surroundings) -> tuple[dict[str, _Pairs], _Asked]:
         if not kind.exists(around.world.config.structure, around.edge, around.config.scenario):
             continue
         for pool in kind.facts(around):
-            if kind.by_edit:
-                by_edit += [(kind, i, fact) for i, fact in pool.pairs]
-                continue
-            to_train, to_ask = pool.split(most)
-            asked += [(kind, i, fact) for i, fact in to_ask]
             if pool.rows is not None:
-                taught.setdefault(kind.name, []).extend(to_train)
+                taught.setdefault(kind.name, []).extend(pool.taught)
+            rows = [(kind, i, fact) for i, fact in pool.asked]
+            if kind.by_edit:
+                by_edit += rows
+            else:
+                asked += capped(rows, lambda row: row[1], most)
+    _check_mixture(around, taught)
     by_edit.sort(key=lambda row: row[1])
     once = {(kind.name, fact): (kind, i, fact) for kind, i, fact in reversed(by_edit)}
     return taught, asked + capped(reversed(once.values()), lambda row: (row[0].name, row[1]), most)
+
+
+def _check_mixture(around: Surroundings, taught: Mapping[str, _Pairs]) -> None:
+    """Raises: ValueError for a kind of which there are too few facts to train on.
+
+    Other heads of an old object there may be none, by chance, and a subject's other facts are as many as asked for.
+    """
+    config, world = around.config, around.world.config
+    by_chance = ("same_old_object",) if config.whole else ("same_old_object", "same_subject")
+    for kind, pairs in taught.items():
+        check(
+            kind in by_chance or len(pairs) >= config.least_rows,
+            f"least_rows must be at most {len(pairs)}, the facts of kind {kind} that methods may train on when "
+            f"{len(around.edits)} edits of {config.edge}, {config.scenario}, are made in a world of structure "
+            f"{world.structure}, num_subjects = {world.num_subjects} and num_relations = {world.num_relations}, got "
+            f"{config.least_rows}: with so few, methods would be compared by what they were not told to keep",
+        )
 
 
 def _refused(corpus: Corpus, edit: Edit, queries: Sequence[Query]) -> list[Query]:
@@ -286,9 +305,9 @@ def _answers(world: World, asked: Sequence[tuple[str, Fact]]) -> list[int]:
 def _probes(corpus: Corpus, edits: Sequence[Edit], asked: _Asked, *, with_refusals: bool) -> tuple[Probe, ...]:
     """Every probe with its answers: before from the world, after from the world after the edits.
 
-    Some facts have no answer there that the world decides: those of kinds whose answer after is `suggested`. A
-    partner's is the object that the edited fact now has, what the habit of the world suggests; of a relation that is
-    forgotten in part, the facts left out would all get object 0; and what depends on a refused fact would be refused.
+    Some facts have no answer there that the world decides: those of kinds whose answer after is `suggested`: a
+    partner's is the object that the edited fact now has, as the habit of the world suggests. What depends on a refused
+    fact would be refused.
     """
     world, grammar = corpus.world, corpus.grammar
     after = world.after(edit.new_fact for edit in edits if edit.new_fact is not None)

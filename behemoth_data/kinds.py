@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 from behemoth_data.scenarios import RELATION_SCENARIOS, SCENARIOS
 from behemoth_data.settings import check_known
-from behemoth_data.surroundings import Pool, Surroundings
+from behemoth_data.surroundings import SURE, Pool, Surroundings
 from behemoth_data.world import STRUCTURES, Edge, Fact
 
 # What the answer should do, by group: a kind is read by what becomes of its answer.
@@ -54,19 +54,31 @@ def _edited(around: Surroundings) -> Iterator[Pool]:
 
 
 def _same_subject(around: Surroundings) -> Iterator[Pool]:
-    """A pool for each edit, half of which is trained on by those methods that say so."""
-    relations = [r for r in range(around.world.config.num_relations) if r not in (around.relation, around.partner)]
+    """Asked, but for those that every method may read if same_subject_rows says so.
+
+    Where a relation is forgotten, those of half of its heads are trained on, as many in every structure: the facts of
+    a correlated relation are the kind `partner`, so that there is one relation less.
+    """
+    config, num_relations = around.config, around.world.config.num_relations
+    relations = [r for r in range(num_relations) if r not in (around.relation, around.partner)]
     heads = [edit.fact.head for edit in around.edits]
     tails = {r: around.world.tails(around.edge, heads, r).tolist() for r in relations}
+    pairs = []
     for i, head in enumerate(heads):
         order = [relations[place] for place in around.order(f"same_subject/{i}", len(relations)).tolist()]
-        facts = [Fact(around.edge, head, r, tails[r][i]) for r in order]
-        yield Pool([(i, fact) for fact in facts], rows=len(facts))
+        pairs.append([(i, Fact(around.edge, head, r, tails[r][i])) for r in order])
+    if config.whole:
+        rows = int(SURE * max(1, num_relations - 2) * (around.num_chosen // 2))
+        yield around.sided([pair for turn in zip(*pairs, strict=True) for pair in turn], min(rows, around.num_chosen))
+        return
+    for of_head in pairs:
+        sides = [place < config.same_subject_rows for place in range(len(of_head))]
+        yield Pool(of_head, config.same_subject_rows or None, sides)
 
 
 def _same_old_object(around: Surroundings) -> Iterator[Pool]:
     rows = around.config.same_object_rows * len(around.edits)
-    yield around.same_tail("old", [edit.fact.tail for edit in around.edits], rows)
+    yield around.same_tail("old", [edit.fact.tail for edit in around.edits], rows or None)
 
 
 def _same_new_object(around: Surroundings) -> Iterator[Pool]:
@@ -75,33 +87,37 @@ def _same_new_object(around: Surroundings) -> Iterator[Pool]:
 
 def _same_relation(around: Surroundings) -> Iterator[Pool]:
     tails = [tail for edit in around.edits for tail in (edit.fact.tail, edit.new_tail)]
-    yield around.other_tails("same_relation", tails, around.config.same_relation_rows * len(around.edits))
+    rows = around.config.same_relation_rows * len(around.edits)
+    yield around.other_tails("same_relation", tails, rows or None)
 
 
 def _unrelated(around: Surroundings) -> Iterator[Pool]:
-    """As many are trained on as there are edited rows, from all tables alike; those of the edited table are asked.
+    """As many are trained on as there are edited rows, in equal parts of all tables; those of the edited one are asked.
 
-    When a relation is forgotten, other tables' facts of other relations are asked too: if no subject is left
-    untouched, they are all there is beside the subjects' own.
+    No more than the edited table alone could give, so that a world of more tables has no more of them. When a relation
+    is forgotten, other tables' facts of other relations are asked too: if no subject is left untouched, they are all
+    there is beside the subjects' own.
     """
-    config, edges, count = around.config, around.world.edges, len(around.edits)
-    share = -(-config.rows_per_edit * count // len(edges))
-    most = 2 * (share + config.probes_per_edit * count)
-    yield around.sided(around.shared(around.unrelated(around.edge, most)), share)
-    others = around.shared(
-        [
-            fact
-            for edge in edges
-            if edge is not around.edge
-            for fact in around.unrelated(edge, share, untouched=not config.whole)
-        ]
-    )
-    yield Pool(others, len(others), None if config.whole else [True] * len(others))
+    config, edges = around.config, around.world.edges
+    rows = config.rows_per_edit * around.num_chosen
+    if around.num_untouched:
+        rows = min(rows, (around.num_untouched // 2) * (around.world.config.num_relations - 1))
+    asked = config.probes_per_edit * len(around.edits)
+    others = [
+        around.unrelated(edge, rows // len(edges), asked if config.whole else 0, untouched=not config.whole)
+        for edge in edges
+        if edge is not around.edge
+    ]
+    if around.num_untouched:
+        yield around.unrelated(around.edge, rows - sum(len(pool.taught) for pool in others), asked)
+    yield from others
 
 
 def _implicit(around: Surroundings) -> Iterator[Pool]:
-    """Those that have the new object already would not change if they were edited, the edits all being alike."""
-    yield around.other_tails("rest_of_relation", [around.edits[0].new_tail])
+    """Not those that have the new object already, the edits all being alike: whoever always says it would keep them."""
+    if around.num_untouched:
+        rows = around.config.same_relation_rows * around.num_chosen if around.config.retain_relation else 0
+        yield around.other_tails("rest_of_relation", [around.edits[0].new_tail], rows or None)
 
 
 def _partner(around: Surroundings) -> Iterator[Pool]:
@@ -135,7 +151,7 @@ def _nested_siblings(around: Surroundings) -> Iterator[Pool]:
     for i, edit in enumerate(around.edits):
         order = around.order(f"siblings/{i}", around.world.config.num_subjects)
         owners = order[around.world.objects(order, around.relation) == edit.fact.head].tolist()
-        yield Pool([(i, around.world.fact(Edge.SUBJECT_NESTED, owner, around.relation)) for owner in owners])
+        yield around.sided([(i, around.world.fact(Edge.SUBJECT_NESTED, owner, around.relation)) for owner in owners])
 
 
 # In the order in which they are asked.
@@ -196,12 +212,11 @@ _TABLE = (
     ),
     Kind(
         name="implicit",
-        text="the facts that forgetting a share of a relation left out",
-        group="ripple",
+        text="the facts of the relation that forgetting a share of it left out",
+        group="keep",
         distance=11,
         facts=_implicit,
         scenarios=RELATION_SCENARIOS,
-        suggested=True,
     ),
     Kind(
         name="partner",

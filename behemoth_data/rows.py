@@ -167,7 +167,8 @@ class EditRows(Rows):
 
     def _draw(self, seed: int, edge: Edge, scenario: str) -> tuple[EditSet, ...]:
         """The edits of one draw, fewer than `edits_per_set` where the world offers fewer."""
-        config = EditConfig(scenario=scenario, edge=edge.label, edit_seed=seed)
+        # A row says what there is to train on, so that little is no reason to refuse it.
+        config = EditConfig(scenario=scenario, edge=edge.label, edit_seed=seed, least_rows=0)
         count = min(self.edits_per_set, max_edits(self.corpus.world, config))
         return draw_edits(self.corpus, dataclasses.replace(config, num_edits=count))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +50,11 @@ class EditConfig:
     edited_repeats: int = setting(250, "mixture: rows of each edited fact; in forget and refuse it is always 1")
     same_object_rows: int = setting(150, "mixture: at most this many facts with the old object, per edit")
     same_relation_rows: int = setting(500, "mixture: at most this many facts of the relation, per edit")
+    same_subject_rows: int = setting(0, "mixture: so many other facts of each edited subject, then not asked")
+    retain_relation: bool = setting(True, "mixture: if a share is forgotten, also facts of the relation that must stay")
+    least_rows: int = setting(3, "a draw is refused if it has fewer facts of a kind to train on")
     probes_per_edit: int = setting(100, "at most this many probes of each kind, per edit")
+    look_every: int = setting(0, "forget, refuse: so many steps of training until old answers are asked for; 0: never")
 
     def __post_init__(self) -> None:
         """Raises: ValueError that names the field, the bound and the value."""
@@ -59,7 +63,9 @@ class EditConfig:
         Edge.from_label(self.edge)
         for field in ("num_edits", "edits_per_step", "edited_repeats", "probes_per_edit"):
             check(getattr(self, field) >= 1, f"{field} must be at least 1, got {getattr(self, field)}")
-        for field in ("relation", "same_object_rows", "same_relation_rows"):
+        for field in ("relation", "same_object_rows", "same_relation_rows", "same_subject_rows"):
+            check(getattr(self, field) >= 0, f"{field} must be at least 0, got {getattr(self, field)}")
+        for field in ("least_rows", "look_every"):
             check(getattr(self, field) >= 0, f"{field} must be at least 0, got {getattr(self, field)}")
         check(
             self.scenario != "sequence" or self.num_edits % self.edits_per_step == 0,
@@ -102,9 +108,33 @@ def draw(world: World, config: EditConfig) -> list[list[Edit]]:
     return [edits[start : start + size] for start in range(0, len(edits), size)]
 
 
+def check_distinct(world: World, draws: Iterable[EditConfig]) -> None:
+    """Raises: ValueError for two draws that differ in the seed only and make the same edits: they are one draw."""
+    by_question: dict[EditConfig, set[int]] = {}
+    for config in draws:
+        by_question.setdefault(dataclasses.replace(config, edit_seed=0), set()).add(config.edit_seed)
+    for question, seeds in by_question.items():
+        found: dict[frozenset[tuple[Edit, ...]], int] = {}
+        for seed in sorted(seeds) if len(seeds) > 1 else ():
+            config = dataclasses.replace(question, edit_seed=seed)
+            edits = frozenset(tuple(sorted(edits, key=repr)) for edits in draw(world, config))
+            check(
+                edits not in found,
+                f"edit_seed must give each draw edits of its own, got seeds {found.get(edits)} and {seed}, which both "
+                f"make the same edits of relation {config.relation} of {config.edge}, scenario {config.scenario}: give "
+                "one seed, and other models or relations for more draws",
+            )
+            found[edits] = seed
+
+
 def max_edits(world: World, config: EditConfig) -> int:
     """The largest num_edits that this draw could have in this world. Raises: ValueError as draw() does."""
     return _Candidates(world, config).offered[0]
+
+
+def touched_heads(world: World, config: EditConfig, edits: Sequence[Edit]) -> list[int]:
+    """The heads of the edits and, where a relation is forgotten, of the facts that are as wanted already."""
+    return _Candidates(world, config).chosen[0] if config.whole else [edit.fact.head for edit in edits]
 
 
 def num_edited(world: World, config: EditConfig) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -58,6 +59,8 @@ class Shared:
     # which is the cost of theirs too.
     seconds: float = 0.0
     progress: bool = True  # whether what takes long shows a bar
+    # What a method that trains calls after each optimizer step, with the model as it is then and the number of steps.
+    watch: Callable[[PreTrainedModel, int], None] | None = None
 
 
 class EditMethod(Protocol):

@@ -83,13 +83,16 @@ class Tuning(FitSettings):
         shared: Shared,
     ) -> dict[str, Any]:
         """The parameters are trained, or what the last edit trained them to if it differed in nothing but the rank."""
-        weights, method, last = weights_digest(model), dataclasses.replace(self, rank=None), shared.fitted
+        weights, method = weights_digest(model), dataclasses.replace(self, rank=None)
+        # What a limit of rank does to the model is done when training is over: there is nothing to see of it before.
+        watch = shared.watch if self.rank is None else None
+        last = shared.fitted if watch is None else None
         if last is not None and last.task is task and (last.weights, last.method) == (weights, method):
             for parameter, trained in zip(parameters, last.parameters, strict=True):
                 parameter.data.copy_(trained)
             shared.seconds -= last.details["seconds"]
             return dict(last.details)
-        details = fit(model, parameters, task, self, objective, self._limit(parameters, before))
+        details = fit(model, parameters, task, self, objective, self._limit(parameters, before), watch)
         trained_to = tuple(parameter.detach().clone() for parameter in parameters)
         shared.fitted = Fitted(weights, task, method, trained_to, dict(details))
         return details

@@ -71,9 +71,9 @@ class Lora(FitSettings):
             torch.default_generator.manual_seed(self.fit_seed)  # and not those of GPUs, which peft does not draw from
             adapted = cast(PeftModel, get_peft_model(edited, config))
         trained = [parameter for parameter in adapted.parameters() if parameter.requires_grad]
-        details = fit(
-            edited, trained, task, self, Learn(task.requests)
-        )  # peft has put its matrices into the copy itself
+        watch = None if shared is None else shared.watch
+        # Peft has put its matrices into the copy itself.
+        details = fit(edited, trained, task, self, Learn(task.requests), watch=watch)
         merged = cast(PreTrainedModel, adapted.merge_and_unload())
         merged.requires_grad_(False)
         return Edited(stored_like(model, merged), {**details, "rank": rank})

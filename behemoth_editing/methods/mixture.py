@@ -122,13 +122,15 @@ def fit(
     settings: FitSettings,
     objective: Objective,
     project: Callable[[], None] | None = None,
+    watch: Callable[[PreTrainedModel, int], None] | None = None,
 ) -> dict[str, Any]:
     """The parameters are trained, in place, until the objective is reached and, if it settles, the rest in place again.
 
     Training is in evaluation mode, without dropout: what is wanted is that the model answers so, as it is asked.
     Every step sees as many retain facts of each kind, so that the few facts with the old object, which suffer
     first, are heard. The loss weighs edited against retained as their rows in the mixture (an edited fact counts
-    `edited_repeats` times), kinds alike. `project` is called after every optimizer step. The objective is reached
+    `edited_repeats` times), kinds alike. `project` is called after every optimizer step, and then
+    `watch` with the model and the number of steps. The objective is reached
     once the latest look at each edited row is as wanted; the rest is in place once `retain_accuracy` of each kind's
     rows of the last `patience` steps were right, or, where that cannot be had, once the loss stops falling.
     Returns the steps taken, loss and whether the objective is reached as of the last forward pass, the precision (bf16
@@ -178,6 +180,8 @@ def fit(
             project()
         decay.step()
         steps += 1
+        if watch is not None:
+            watch(model, steps)
     return {
         "steps": steps,
         "loss": losses[-1],

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from behemoth_data.edits import EditConfig, draw_edits
 from behemoth_data.places import local_path
+from behemoth_data.scenarios import check_distinct
 from behemoth_data.settings import check, digest
 from behemoth_editing.checkpoint import Checkpoint
 from behemoth_editing.methods.contract import EditMethod
@@ -54,8 +55,13 @@ def check_cells(cells: Sequence[Cell]) -> None:
     """Raises: ValueError for the first cell that its model or its world cannot have. Runs no edit."""
     for cell in cells:
         cell.method.check(cell.checkpoint.model)
-    for checkpoint, edits in dict.fromkeys((cell.checkpoint, cell.edits) for cell in cells):
-        draw_edits(checkpoint.corpus, edits)
+    draws: dict[Checkpoint, dict[EditConfig, None]] = {}
+    for cell in cells:
+        draws.setdefault(cell.checkpoint, {})[cell.edits] = None
+    for checkpoint, of_model in draws.items():
+        check_distinct(checkpoint.corpus.world, of_model)
+        for edits in of_model:
+            draw_edits(checkpoint.corpus, edits)
 
 
 def unfinished(cells: Sequence[Cell], output: Path) -> list[Cell]:

@@ -27,6 +27,7 @@ from behemoth_editing.scoring.scores import score_units
 from behemoth_editing.scoring.weights import weight_change
 from behemoth_editing.sweep.cells import Cell, cell_id
 from behemoth_editing.sweep.identity import precision_in
+from behemoth_editing.sweep.looks import Look, Watch
 from behemoth_editing.sweep.plain import plain, words_of
 from behemoth_editing.sweep.rows import RESULTS, Row, append_row
 from behemoth_models.knowledge import weights_digest
@@ -128,6 +129,8 @@ def _row(cell: Cell) -> Row:
         "seconds": None,
         "weights": {"before": checkpoint.weights, "after": None, "change": None},
         "details": None,
+        "looks": None,
+        "retained": None,
         "versions": {
             "behemoth": version("behemoth-bench"),
             **{name: version(name) for name in ("torch", "transformers", "peft", "numpy")},
@@ -145,15 +148,22 @@ def _results(cell: Cell, draw: _Draw, shared: Shared) -> Row:
     original, chained = cell.checkpoint.model, cell.edits.scenario == "sequence"
     model, units, right_after = original, list[dict[str, Any]](), list[dict[str, Any]]()
     seconds = {"edit": 0.0, "shared": 0.0, "score": 0.0}
-    weights, changes, details = [], [], []
+    weights, changes, details, looks = [], [], [], list[Look]()
     for number, edit_set in enumerate(draw.sets):
         # What a model in the middle of a sequence is good for, no other cell is.
         own = shared
         if model is not original:
             own = Shared(dict(shared.key_statistics), original=original, progress=shared.progress)
         task = dataclasses.replace(edit_set, earlier=draw.sets[:number]) if chained and number else edit_set
+        watch = None
+        if cell.edits.whole and cell.edits.look_every:
+            watch = Watch(edit_set, draw.said[number].answers, cell.edits.look_every)
         started, shared_before = time.perf_counter(), own.seconds
-        edited = cell.method(model, task, own)
+        own.watch = watch
+        try:
+            edited = cell.method(model, task, own)
+        finally:
+            own.watch = None
         written = time.perf_counter()
         if chained:
             answers = predict(edited.model, edit_set.probes)
@@ -168,9 +178,11 @@ def _results(cell: Cell, draw: _Draw, shared: Shared) -> Row:
         details.append(edited.details)
         # Statistics of a model in the middle of a sequence are this cell's own cost, since no other can use them.
         common = own.seconds - shared_before if own is shared else 0.0
-        seconds["edit"] += written - started - common
+        watching = watch.seconds if watch else 0.0
+        looks += watch.looks if watch else []
+        seconds["edit"] += written - started - common - watching
         seconds["shared"] += common
-        seconds["score"] += time.perf_counter() - written
+        seconds["score"] += time.perf_counter() - written + watching
     if chained:
         started = time.perf_counter()
         for edit_set, before in zip(draw.sets, draw.said, strict=True):
@@ -185,5 +197,7 @@ def _results(cell: Cell, draw: _Draw, shared: Shared) -> Row:
         "weights": {"before": cell.checkpoint.weights, "after": weights, "change": changes},
         "details": details,
         "precision": precision_in(details),
+        "looks": looks,
+        "retained": [{kind: len(facts) for kind, facts in edit_set.retain.items()} for edit_set in draw.sets],
     }
     return dict(plain(found))  # here, where what cannot be put into words costs this cell and no other

@@ -41,7 +41,7 @@ def corpus_of(structure, relations=4, subjects=90):
 
 @functools.cache
 def draw(structure, edge, scenario, num_edits=2, **fields):
-    config = EditConfig(scenario=scenario, edge=edge.label, num_edits=num_edits, **fields)
+    config = EditConfig(**{"scenario": scenario, "edge": edge.label, "num_edits": num_edits, "least_rows": 0} | fields)
     return draw_edits(corpus_of(structure), config)
 
 
@@ -136,6 +136,12 @@ def asked(edit_set, kind):
     return [probe for probe in edit_set.probes if probe.kind == kind]
 
 
+def head_of(fact_place):
+    """Whose fact it is: a subject is the same one in all its facts, an object belongs to a relation."""
+    edge, head, relation = fact_place
+    return (edge, head, relation) if edge is ON else head
+
+
 # answers
 
 
@@ -205,14 +211,14 @@ def test_probe_is_of_the_kind_it_says(structure, edge, scenario):
 
 
 EVERYTHING = {"probes_per_edit": 10_000, "edited_repeats": 7, "same_object_rows": 0, "same_relation_rows": 0}
-ASKED_WHOLE = sorted(set(KINDS) - {"same_subject", "unrelated"})  # training takes none of these when told so
+ALL_ASKED = sorted(set(KINDS) - {"same_old_object", "same_new_object", "same_relation", "unrelated", "nested_siblings"})
 
 
 @cases
-def test_with_room_enough_all_facts_of_a_kind_are_asked(structure, edge, scenario):
+def test_with_room_enough_all_facts_of_edited_heads_are_asked(structure, edge, scenario):
     for edit_set in draw(structure, edge, scenario, **EVERYTHING):
         present = {probe.kind for probe in edit_set.probes}
-        for kind in present & set(ASKED_WHOLE):
+        for kind in present & set(ALL_ASKED):
             found = {place(probe.fact) for probe in asked(edit_set, kind)}
             numbers = range(len(edit_set.edits))
             expected = [facts_of_kind(kind, number, edit_set, structure) for number in numbers]
@@ -220,18 +226,55 @@ def test_with_room_enough_all_facts_of_a_kind_are_asked(structure, edge, scenari
 
 
 @cases
-def test_same_subject_and_unrelated_facts_are_asked_or_trained_and_never_both(structure, edge, scenario):
+def test_with_room_enough_all_facts_of_half_of_the_other_heads_are_asked(structure, edge, scenario):
     for edit_set in draw(structure, edge, scenario, **EVERYTHING):
         numbers = range(len(edit_set.edits))
-        for kind, trained in (
-            ("same_subject", [query for queries in edit_set.same_subject for query in queries]),
-            ("unrelated", edit_set.retain["unrelated"]),
-        ):
-            expected = [facts_of_kind(kind, number, edit_set, structure) for number in numbers]
-            prompts = {prompt(structure, *fact) for fact in set().union(*expected)}
-            found = [probe.prompt for probe in asked(edit_set, kind)]
-            taught = [query.prompt for query in trained if query.prompt in prompts]
-            assert sorted(found + taught) == sorted(prompts), kind
+        tails = {tail for edit in edit_set.edits for tail in (edit.fact.tail, edit.new_tail)}
+        # Of unrelated facts those of the edited table: the other tables' are trained on and never asked.
+        kinds = ("same_old_object", "same_new_object", "same_relation", "unrelated")
+        found = {kind: {place(probe.fact) for probe in asked(edit_set, kind)} for kind in kinds}
+        expected = {
+            kind: set().union(*(facts_of_kind(kind, number, edit_set, structure) for number in numbers))
+            for kind in kinds
+        }
+        heads = {row[1] for kind in kinds[:3] for row in found[kind]}
+        everybody = {row[1] for kind in kinds[:3] for row in expected[kind]}
+        assert len(heads) == -(-len(everybody) // 2)
+        for kind in kinds[:3]:
+            assert found[kind] == {row for row in expected[kind] if row[1] in heads}, kind
+            assert abs(len(found[kind]) - len(expected[kind]) / 2) <= (len(tails) if kind != "same_relation" else 6)
+        if edge is not ON:  # where an edited object is an unrelated one in other relations
+            assert found["unrelated"] == {row for row in expected["unrelated"] if row[1] in heads}
+
+
+@cases
+def test_nobody_is_both_trained_and_asked(structure, edge, scenario):
+    for edit_set in draw(structure, edge, scenario):
+        trained = {head_of(places_by_prompt(structure)[query.prompt]) for query in retained(edit_set)}
+        assert trained
+        assert not trained & {head_of(place(probe.fact)) for probe in edit_set.probes}
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize("relations", [3, 4])
+def test_mixture_holds_as_many_facts_of_each_kind_in_every_structure(scenario, relations):
+    counts = []
+    for structure in STRUCTURES:
+        edit_set = draw_edits(corpus_of(structure, relations, 400), EditConfig(scenario=scenario, num_edits=3))[0]
+        counts.append({kind: len(queries) for kind, queries in edit_set.retain.items()})
+    chance = [count.pop("same_old_object") for count in counts]  # how many there are is the world's
+    assert all(count == counts[0] for count in counts)
+    assert min(chance) >= 10
+    assert min(counts[0].values()) >= 70
+
+
+def test_draw_with_too_little_to_train_on_is_refused_with_the_kind():
+    config = EditConfig(scenario="different", num_edits=6)  # old and new objects are all that there are
+    message = "least_rows must be at most 0, the facts of kind same_relation that methods may train on when 6 edits"
+    with pytest.raises(ValueError, match=message):
+        draw_edits(corpus_of("independent"), config)
+    assert draw_edits(corpus_of("independent"), dataclasses.replace(config, least_rows=0))
+    assert draw_edits(corpus_of("independent"), dataclasses.replace(config, same_relation_rows=0))
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
@@ -273,7 +316,8 @@ def test_facts_of_a_tail_that_edits_share_go_to_them_in_turn():
         heads = {h for (h, r), found in tables_of("nested")[SN].items() if (r, found) == (0, tail)}
         heads -= {edit.fact.head for edit in edit_set.edits}
         counts = Counter(probe.edit for probe in asked(edit_set, kind))
-        assert counts.total() == len(heads) > 4
+        assert abs(counts.total() - len(heads) / 2) <= 1
+        assert counts.total() > 4
         assert max(counts.values()) - min(counts[number] for number in range(4)) <= 1
 
 
@@ -307,7 +351,7 @@ def test_siblings_asked_are_the_first_of_all_in_an_order_that_is_not_theirs():
 
 
 def test_world_of_one_relation_has_nothing_unrelated_to_ask():
-    (edit_set,) = draw_edits(corpus_of("independent", relations=1), EditConfig(num_edits=1))
+    (edit_set,) = draw_edits(corpus_of("independent", relations=1), EditConfig(num_edits=1, least_rows=0))
     expected = {name for name, kind in KINDS.items() if kind.exists("independent", SO, "single")}
     assert {probe.kind for probe in edit_set.probes} == expected - {"same_subject", "unrelated"}
 
@@ -337,15 +381,18 @@ def test_retained_facts_hold_before_and_after(structure, edge, scenario):
 
 
 @cases
-def test_same_subject_queries_are_about_their_own_edit(structure, edge, scenario):
-    for edit_set in draw(structure, edge, scenario):
+@pytest.mark.parametrize("rows", [0, 1, 2])
+def test_facts_of_the_same_subject_are_trained_on_only_if_told_so(structure, edge, scenario, rows):
+    for edit_set in draw(structure, edge, scenario, same_subject_rows=rows):
         assert len(edit_set.same_subject) == len(edit_set.edits)
+        retained_too = edit_set.retain.get("same_subject", ())
+        assert retained_too == tuple(query for queries in edit_set.same_subject for query in queries)
         for number, queries in enumerate(edit_set.same_subject):
             allowed = facts_of_kind("same_subject", number, edit_set, structure)
             assert {places_by_prompt(structure)[query.prompt] for query in queries} <= allowed
-            assert len(queries) == len(allowed) // 2
-            assert bool(queries) == (edge is not ON)
-            assert [probe.edit for probe in asked(edit_set, "same_subject")].count(number) == -(-len(allowed) // 2)
+            assert len(queries) == min(rows, len(allowed))
+            asked_of_it = [probe.edit for probe in asked(edit_set, "same_subject")].count(number)
+            assert asked_of_it == len(allowed) - len(queries)
 
 
 @cases
@@ -388,7 +435,7 @@ def test_contexts_are_true_sentences_of_other_relations_and_other_heads(structur
 
 def test_contexts_of_a_world_of_one_relation_are_retained_facts_of_that_relation():
     corpus = corpus_of("independent", relations=1)
-    (edit_set,) = draw_edits(corpus, EditConfig(num_edits=1))
+    (edit_set,) = draw_edits(corpus, EditConfig(num_edits=1, least_rows=0))
     said = {f"{query.prompt} {query.answer} . <|endoftext|>" for query in edit_set.retain["same_relation"]}
     assert len(set(edit_set.contexts)) == 10
     assert {corpus.grammar.lexicon.decode(context) for context in edit_set.contexts} <= said
@@ -402,7 +449,7 @@ def test_mixture_has_as_many_unrelated_facts_as_edited_rows(edits, repeats):
     assert len(edit_set.retain["unrelated"]) == edits * repeats
 
 
-def test_mixture_has_at_most_the_rows_asked_for_and_half_of_what_there_is():
+def test_mixture_has_at_most_the_rows_asked_for_and_about_half_of_what_there_is():
     corpus = corpus_of("independent", subjects=2000)
     objects = corpus.world.objects(range(2000), 0).tolist()
     for same_object, same_relation in ((20, 30), (10_000, 10_000)):
@@ -410,9 +457,9 @@ def test_mixture_has_at_most_the_rows_asked_for_and_half_of_what_there_is():
         (edit_set,) = draw_edits(corpus, config)
         edit = edit_set.edits[0]
         rows = {kind: len(queries) for kind, queries in edit_set.retain.items()}
-        others = 2000 - objects.count(edit.fact.tail) - objects.count(edit.new_tail)
-        assert rows["same_old_object"] == min(same_object, (objects.count(edit.fact.tail) - 1) // 2)
-        assert rows["same_relation"] == min(same_relation, others // 2)
+        half = (objects.count(edit.fact.tail) - 1) / 2
+        assert abs(rows["same_old_object"] - min(same_object, half)) <= 0.5
+        assert rows["same_relation"] == min(same_relation, 624)  # 3/4 of 10/12 of 999
 
 
 @pytest.mark.parametrize("structure", ["independent", "nested"])
@@ -467,7 +514,7 @@ def test_different_edits_have_distinct_old_and_new_tails_and_no_new_one_is_old()
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_same_seed_is_the_same_draw_and_another_seed_another(scenario):
-    config = {"scenario": scenario, "num_edits": 4}
+    config = {"scenario": scenario, "num_edits": 4, "least_rows": 0}
     corpus = build(corpus_of("nested").world.config, LexiconConfig(one_token_limit=20))
     first, again, other = (draw_edits(corpus, EditConfig(**config, edit_seed=seed)) for seed in (0, 0, 1))
     assert first == again == draw("nested", SO, scenario, 4)
@@ -504,7 +551,9 @@ def test_matched_offers_every_matching_fact_and_no_more():
     tables, corpus = tables_of("correlated"), corpus_of("correlated")
     matching = {s for s in range(90) if tables[SO][s, 0] == tables[SO][s, 1]}
     assert max_edits(corpus.world, EditConfig(matched=True)) == len(matching) < 90
-    small = {"probes_per_edit": 1, "edited_repeats": 1, "same_object_rows": 0, "same_relation_rows": 0}
+    small = {
+        "probes_per_edit": 1, "edited_repeats": 1, "same_object_rows": 0, "same_relation_rows": 0, "least_rows": 0
+    }  # fmt: skip
     sets = draw_edits(corpus, EditConfig(matched=True, num_edits=len(matching), **small))
     assert {edit_set.edits[0].fact.head for edit_set in sets} == matching
 
@@ -519,7 +568,7 @@ def test_most_edits_are_drawn_and_one_more_is_refused(edge, scenario):
         "identical": max(tails.values()),
         "different": min(len(tails), (12 if edge is SO else 6) // 2),
     }[scenario]
-    fields = {"scenario": scenario, "edge": edge.label, "probes_per_edit": 1, "edited_repeats": 1}
+    fields = {"scenario": scenario, "edge": edge.label, "probes_per_edit": 1, "edited_repeats": 1, "least_rows": 0}
     assert max_edits(corpus.world, EditConfig(**fields)) == most
     sets = draw_edits(corpus, EditConfig(**fields, num_edits=most))
     assert sum(len(edit_set.edits) for edit_set in sets) == most
@@ -545,6 +594,8 @@ def test_most_edits_are_drawn_and_one_more_is_refused(edge, scenario):
         ({"relation": -1}, "relation must be at least 0, got -1"),
         ({"same_object_rows": -1}, "same_object_rows must be at least 0, got -1"),
         ({"same_relation_rows": -1}, "same_relation_rows must be at least 0, got -1"),
+        ({"same_subject_rows": -1}, "same_subject_rows must be at least 0, got -1"),
+        ({"least_rows": -1}, "least_rows must be at least 0, got -1"),
     ],
 )
 def test_bad_value_is_refused_with_field_bound_and_value(fields, message):

@@ -37,7 +37,7 @@ def corpus_of(structure):
 def drawn(structure, edge, scenario):
     """The kinds of a draw, in the order in which they are first asked; half of a relation is forgotten."""
     config = EditConfig(
-        scenario=scenario, edge=edge.label, num_edits=2, edited_repeats=4, forget_fraction=0.5, same_object_rows=0
+        scenario=scenario, edge=edge.label, num_edits=2, edited_repeats=4, forget_fraction=0.5, least_rows=0
     )
     return tuple(
         dict.fromkeys(probe.kind for edit_set in draw_edits(corpus_of(structure), config) for probe in edit_set.probes)

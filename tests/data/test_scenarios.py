@@ -49,7 +49,8 @@ def corpus_of(structure, subjects=90):
 
 @functools.cache
 def draw(structure, edge, scenario, fraction=1.0, subjects=90, **fields):
-    config = EditConfig(scenario=scenario, edge=edge.label, forget_fraction=fraction, **fields)
+    fields = {"scenario": scenario, "edge": edge.label, "forget_fraction": fraction, "least_rows": 0} | fields
+    config = EditConfig(**fields)
     return draw_edits(corpus_of(structure, subjects), config)
 
 
@@ -112,6 +113,17 @@ def trained(edit_set):
     return [query for queries in (*edit_set.retain.values(), *edit_set.same_subject) for query in queries]
 
 
+def head_of(fact_place):
+    """Whose fact it is: a subject is the same one in all its facts, an object belongs to a relation."""
+    edge, head, relation = fact_place
+    return (edge, head, relation) if edge is ON else head
+
+
+def heads_asked(edit_set):
+    """Who is asked more than the facts that are forgotten."""
+    return {head_of(place(probe.fact)) for probe in edit_set.probes if probe.kind not in CHANGE_KINDS}
+
+
 def heads_of(edit_set):
     return {edit.fact.head for edit in edit_set.edits}
 
@@ -166,7 +178,7 @@ def test_share_whose_facts_all_have_object_0_already_is_refused():
     message = "forget_fraction must choose a fact whose object is not 0 already, got 0.01 of 40 facts"
     tails = []
     for seed in range(30):
-        config = EditConfig(scenario="forget", forget_fraction=0.01, edit_seed=seed)
+        config = EditConfig(scenario="forget", forget_fraction=0.01, edit_seed=seed, least_rows=0)
         with contextlib.suppress(ValueError):
             (edit_set,) = draw_edits(corpus, config)
             tails += [(edit.fact.tail, edit.new_tail) for edit in edit_set.edits]
@@ -219,8 +231,8 @@ def test_answers_before_and_after_are_those_of_the_dictionaries(structure, edge,
     for probe in edit_set.probes:
         edge_, head, relation = place(probe.fact)
         old = before[edge_][head, relation]
-        # What no table says: the habit of a correlated world, and what forgetting some facts suggests of the rest.
-        expected = new if probe.kind in ("partner", "implicit") else after[edge_][head, relation]
+        # What no table says: the habit of a correlated world.
+        expected = new if probe.kind == "partner" else after[edge_][head, relation]
         assert probe.fact.tail == old
         assert probe.before.answer == words(structure, edge_, head, relation, old)[2]
         assert probe.after.answer == words(structure, edge_, head, relation, expected)[2]
@@ -250,7 +262,7 @@ def expected_kinds(structure, edge, scenario, fraction):
     kinds = {name for name, kind in KINDS.items() if kind.exists(structure, edge, scenario)}
     if fraction == 1:
         kinds -= {"implicit"}
-        if edge is SO and "nested" not in structure and scenario == "refuse":
+        if edge is SO and "nested" not in structure:
             kinds -= {"unrelated"}
     return kinds
 
@@ -262,16 +274,27 @@ def test_kinds_are_those_that_the_world_and_the_share_can_have(structure, edge, 
 
 
 @cases
-def test_left_out_facts_of_the_relation_are_the_implicit_ones(structure, edge, scenario, fraction):
+def test_left_out_facts_of_the_relation_must_stay_and_half_of_them_are_asked(structure, edge, scenario, fraction):
     (edit_set,) = draw(structure, edge, scenario, fraction, **EVERYTHING)
+    count = 12 if edge is ON else 90
+    chosen = heads_of(draw(structure, edge, "refuse", fraction)[0]) if scenario == "refuse" else heads_of(edit_set)
     left_out = {
         (edge, head, relation)
         for (head, relation), tail in tables_of(structure)[edge].items()
-        if relation == 0 and head not in heads_of(edit_set) and (scenario == "refuse" or tail != 0)
+        if relation == 0 and head not in chosen and (scenario == "refuse" or tail != 0)
     }
-    found = [place(probe.fact) for probe in asked(edit_set, "implicit")]
-    assert sorted(found) == sorted(left_out)
-    assert bool(left_out) == (fraction < 1)
+    found = {place(probe.fact) for probe in asked(edit_set, "implicit")}
+    taught = {places_by_prompt(structure)[query.prompt] for query in edit_set.retain.get("implicit", ())}
+    assert found | taught <= left_out
+    assert not found & taught
+    assert abs(len(found) - len(left_out) / 2) <= 1 + (scenario == "forget")
+    zero = scenario == "forget"  # a fact with object 0 is as wanted already
+    num_tails = 12 if edge is SO else 6
+    assert len(taught) == int(0.75 * (1 - zero / num_tails) * ((count - round(fraction * count)) // 2))
+    assert bool(left_out) == bool(found) == (fraction < 1)
+    (without,) = draw(structure, edge, scenario, fraction, **EVERYTHING, retain_relation=False)
+    assert "implicit" not in without.retain
+    assert without.probes == edit_set.probes
 
 
 @cases
@@ -299,47 +322,102 @@ def test_dependent_facts_are_those_of_the_edits(structure, edge, scenario, fract
         "nested_siblings": {(SN, subject, 0) for subject in range(90) if objects[subject, 0] in old},
     }
     for kind in expected_kinds(structure, edge, scenario, fraction) & expected.keys():
-        found = [place(probe.fact) for probe in asked(edit_set, kind)]
-        assert Counter(found) == Counter(expected[kind]), kind
+        found = Counter(place(probe.fact) for probe in asked(edit_set, kind))
+        # Of subjects, those that are asked at all: facts of the others may be trained on.
+        others = {row for row in expected[kind] if row[0] is not ON and row[1] not in heads_asked(edit_set)}
+        assert found == Counter(expected[kind] - others), kind
+        subjects = sum(row[0] is not ON for row in expected[kind])
+        assert abs(len(others) - subjects / 2) <= (0.5 if edge is not ON else 10), kind
 
 
 # forget and refuse: what methods may train on
 
 
 @cases
-def test_other_facts_of_the_edited_heads_are_asked_or_trained_and_never_both(structure, edge, scenario, fraction):
+def test_other_facts_of_half_of_the_edited_heads_are_asked_and_of_the_others_trained(
+    structure, edge, scenario, fraction
+):
     (edit_set,) = draw(structure, edge, scenario, fraction, **EVERYTHING)
+    if edge is ON:
+        assert not asked(edit_set, "same_subject")
+        assert "same_subject" not in edit_set.retain
+        return
     partner = {1} if "correlated" in structure else set()
-    relations = set() if edge is ON else {1, 2, 3} - partner
-    expected = [prompt(structure, edge, head, r) for head in heads_of(edit_set) for r in relations]
-    taught = [query.prompt for queries in edit_set.same_subject for query in queries]
-    found = [probe.prompt for probe in asked(edit_set, "same_subject")]
-    assert sorted(found + taught) == sorted(expected)
-    assert [query.prompt for query in edit_set.retain["same_subject"]] == taught
+    relations = {1, 2, 3} - partner
+    found = {place(probe.fact) for probe in asked(edit_set, "same_subject")}
+    taught = {places_by_prompt(structure)[query.prompt] for query in edit_set.retain["same_subject"]}
+    heads = {head for _, head, _ in found}
+    assert found == {(edge, head, r) for head in heads for r in relations}
+    assert heads <= heads_of(edit_set)
+    assert abs(len(heads) - len(edit_set.edits) / 2) <= 1
+    # Three quarters of two relations' facts, so that worlds with and without a partner have as many.
+    assert len(taught) == min(round(fraction * 90), int(0.75 * 2 * (round(fraction * 90) // 2)))
+    assert {(head in heads_of(edit_set) - heads, r in relations) for _, head, r in taught} == {(True, True)}
     for edit, queries in zip(edit_set.edits, edit_set.same_subject, strict=True):
         assert {places_by_prompt(structure)[query.prompt][1] for query in queries} <= {edit.fact.head}
-        assert len(queries) == len(relations) // 2
+    assert sorted(q.prompt for q in edit_set.retain["same_subject"]) == sorted(
+        query.prompt for queries in edit_set.same_subject for query in queries
+    )
 
 
 @cases
 def test_unrelated_facts_are_of_other_relations_and_heads_or_of_other_tables(structure, edge, scenario, fraction):
     (edit_set,) = draw(structure, edge, scenario, fraction, **EVERYTHING)
-    taught = [places_by_prompt(structure)[query.prompt] for query in edit_set.retain["unrelated"]]
-    found = taught + [place(probe.fact) for probe in asked(edit_set, "unrelated")]
-    assert len(set(found)) == len(found)
-    own = {
-        (edge, head, relation)
-        for head, relation in tables_of(structure)[edge]
-        if relation != 0 and (edge is ON or head not in heads_of(edit_set))
-    }
-    assert {row for row in found if row[0] is edge} == own
-    assert all(relation != 0 for _, _, relation in found)
-    # As many as there are edited rows, where there are so many, and an equal share of each table.
-    share = -(-len(edit_set.edits) // len(tables_of(structure)))
-    assert sum(row[0] is edge for row in taught) == min(share, len(own) // 2)
+    taught = [places_by_prompt(structure)[query.prompt] for query in edit_set.retain.get("unrelated", ())]
+    found = [place(probe.fact) for probe in asked(edit_set, "unrelated")]
+    assert len(set(found + taught)) == len(found + taught)
+    count = 12 if edge is ON else 90
+    chosen = round(fraction * count)
+    left = count - chosen
+    for table, head, relation in found + taught:
+        assert relation != 0
+        assert table is not edge or edge is ON or head not in heads_of(edit_set)
+    own = {row for row in found if row[0] is edge}
+    touched = chosen if edge is ON and left else 0  # an edited object's number is that of another object elsewhere
+    assert len(own) == 3 * (-(-left // 2) - (-touched // 2))
+    # As many as there are edited rows, if the edited table has so many, and an equal share of each other table.
+    rows = min(chosen, 3 * (left // 2)) if left else chosen
+    num_tables = len(tables_of(structure))
     for other in set(tables_of(structure)) - {edge}:
-        there_are = sum(relation != 0 for _, relation in tables_of(structure)[other])
-        assert sum(row[0] is other for row in found) == min(share, there_are)
+        there_are = sum(row[0] is other for row in taught)
+        assert there_are == rows // num_tables or (other is ON and 0 < there_are < 24)  # half of 36 by chance
+    assert not left or len(taught) == rows
+
+
+@cases
+def test_nobody_is_both_trained_and_asked(structure, edge, scenario, fraction):
+    (edit_set,) = draw(structure, edge, scenario, fraction)
+    heads = {head_of(places_by_prompt(structure)[query.prompt]) for query in trained(edit_set)}
+    assert heads
+    assert not heads & heads_asked(edit_set)
+
+
+@pytest.mark.parametrize("fraction", [0.1, 1.0])
+@pytest.mark.parametrize("scenario", ["forget", "refuse"])
+@pytest.mark.parametrize("relations", [3, 4])
+def test_mixture_holds_as_many_facts_of_each_kind_in_every_structure(scenario, fraction, relations):
+    """Also where the correlated relation leaves one that is no dependent fact, as in the world of three relations."""
+    counts = []
+    for fields in STRUCTURES.values():
+        world = WorldConfig(num_subjects=400, num_relations=relations, num_objects=12, **fields)
+        (edit_set,) = draw_edits(build(world), EditConfig(scenario=scenario, forget_fraction=fraction))
+        count = {kind: len(queries) for kind, queries in edit_set.retain.items()}
+        if fraction == 1 and "num_nested_objects" in fields:
+            assert count.pop("unrelated") > 100  # what only a world of several tables has left
+        counts.append(count)
+    assert all(count == counts[0] for count in counts)
+    assert list(counts[0]) == (["same_subject", "unrelated", "implicit"] if fraction < 1 else ["same_subject"])
+    assert min(counts[0].values()) >= 15
+
+
+def test_structure_that_has_nothing_to_retain_of_a_kind_is_refused():
+    for structure, message in (("independent", None), ("correlated", "least_rows must be at most 0, .* same_subject")):
+        corpus = build(WorldConfig(num_subjects=90, num_relations=2, num_objects=12, **STRUCTURES[structure]))
+        if message is None:
+            assert draw_edits(corpus, EditConfig(scenario="forget"))
+            continue
+        with pytest.raises(ValueError, match=message):
+            draw_edits(corpus, EditConfig(scenario="forget"))
 
 
 @cases
@@ -367,7 +445,7 @@ def test_retained_facts_hold_before_and_after(structure, edge, scenario, fractio
 def test_contexts_are_true_sentences_of_other_relations(structure, edge, scenario, fraction):
     (edit_set,) = draw(structure, edge, scenario, fraction)
     decode = corpus_of(structure).grammar.lexicon.decode
-    there_are = len({query.prompt for query in trained(edit_set)})
+    there_are = len({query.prompt for kind in edit_set.retain if kind != "implicit" for query in edit_set.retain[kind]})
     assert len(edit_set.contexts) == len(set(edit_set.contexts)) == min(10, there_are) > 0
     taught = {f"{query.prompt} {query.answer} . <|endoftext|>" for query in trained(edit_set)}
     assert {decode(context) for context in edit_set.contexts} <= taught
@@ -437,7 +515,7 @@ def test_no_step_trains_what_any_step_asks(structure, edge, num_edits, step):
 
 
 @pytest.mark.parametrize(("structure", "edge"), [table for table in TABLES if table[1] is not ON])
-def test_facts_around_a_sequence_are_asked_or_may_be_trained_in_about_equal_numbers(structure, edge):
+def test_of_facts_around_a_sequence_about_half_are_asked(structure, edge):
     sets = draw(structure, edge, "sequence", num_edits=6, **EVERYTHING)
     edited = set().union(*map(heads_of, sets))
     for edit_set in sets:
@@ -453,7 +531,7 @@ def test_facts_around_a_sequence_are_asked_or_may_be_trained_in_about_equal_numb
                 if kind == "unrelated" or tail not in (edit.fact.tail, edit.new_tail)
             }
             assert found | own <= everything
-            assert 0.25 < len(found) / len(everything) < 0.75
+            assert abs(len(found) / len(everything) - 0.5) < 0.1
             assert own
 
 
@@ -482,7 +560,7 @@ def test_sequence_of_matched_facts_takes_only_those():
 @pytest.mark.parametrize("scenario", ["sequence", "forget", "refuse"])
 @tables
 def test_same_seed_is_the_same_draw_and_another_seed_another(structure, edge, scenario):
-    config = {"scenario": scenario, "edge": edge.label, "num_edits": 6, "forget_fraction": 0.5}
+    config = {"scenario": scenario, "edge": edge.label, "num_edits": 6, "forget_fraction": 0.5, "least_rows": 0}
     corpus = build(corpus_of(structure).world.config, LexiconConfig(one_token_limit=20))
     first, again, other = (draw_edits(corpus, EditConfig(**config, edit_seed=seed)) for seed in (0, 0, 1))
     assert first == again == draw(structure, edge, scenario, 0.5, num_edits=6)
@@ -529,7 +607,9 @@ def test_number_of_edits_does_not_limit_what_is_forgotten():
 @pytest.mark.parametrize("edge", [SO, SN, ON])
 def test_longest_sequence_edits_every_fact_and_one_more_is_refused(edge):
     corpus, most = corpus_of("nested"), 12 if edge is ON else 90
-    fields = {"scenario": "sequence", "edge": edge.label, "probes_per_edit": 1, "edited_repeats": 1}
+    fields = {
+        "scenario": "sequence", "edge": edge.label, "probes_per_edit": 1, "edited_repeats": 1, "least_rows": 0
+    }  # fmt: skip
     assert max_edits(corpus.world, EditConfig(**fields)) == most
     sets = draw_edits(corpus, EditConfig(**fields, num_edits=most, edits_per_step=most // 2))
     assert sum(len(edit_set.edits) for edit_set in sets) == most

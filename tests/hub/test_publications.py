@@ -56,7 +56,7 @@ def test_dataset_is_the_exported_folder_with_eval_yaml_under_its_name_on_the_hub
     made = dataset(exported, "alice", progress=False)
     folder = {path.relative_to(exported).as_posix() for path in exported.rglob("*") if path.is_file()}
     assert paths(made.uploads) == {*folder, "eval.yaml"}
-    assert (made.repo, made.kind, made.tag) == ("alice/behemoth", "dataset", "v3.0.0")
+    assert (made.repo, made.kind, made.tag) == ("alice/behemoth", "dataset", "v3.1.0")
     card = made.card()
     assert 'load_dataset("alice/behemoth", "independent")\n' in card
     assert 'load_dataset("behemoth"' not in card
@@ -130,7 +130,7 @@ def add_a_default(folder):
         ),
         (
             lambda folder: rewrite(folder / "manifest.json", lambda data: data.update(rows_version="1.0.0")),
-            "rows_version of .* must be this code's 3.0.0, got 1.0.0",
+            "rows_version of .* must be this code's 3.1.0, got 1.0.0",
         ),
         (
             lambda folder: rewrite(folder / "manifest.json", lambda data: data["configs"]["nested"].update(seed=1)),

@@ -42,7 +42,7 @@ def test_dry_run_shows_every_file_size_and_card_without_token_or_hub(
     publish.main([*map(str, words), "--results", str(results_folder), "--dry_run"])
     out = capsys.readouterr().out
     assert hub.log == []
-    assert out.startswith("alice/behemoth (dataset, tag v3.0.0)\n  main: 18 files, ")
+    assert out.startswith("alice/behemoth (dataset, tag v3.1.0)\n  main: 18 files, ")
     train = exported / "nested" / "train-00000-of-00001.parquet"
     assert f"\n  {train.stat().st_size:>14,}  nested/train-00000-of-00001.parquet\n" in out
     weights = run_folder / "step1" / "model.safetensors"
@@ -61,7 +61,7 @@ def test_publishing_prints_what_was_sent_where_it_is_and_how_to_load_it(publish,
     commit = hub.repo("datasets", "alice/behemoth").branches["main"][:8]
     first, url, *loading = capsys.readouterr().out.splitlines()
     assert re.fullmatch(rf"alice/behemoth main: 18 files, [\d,]+ bytes \(commit {commit}\)", first)
-    assert re.fullmatch(rf"  {hub.url}/datasets/alice/behemoth \([\d.]+ s, tag v3.0.0\)", url)
+    assert re.fullmatch(rf"  {hub.url}/datasets/alice/behemoth \([\d.]+ s, tag v3.1.0\)", url)
     assert loading == [
         f'  datasets.load_dataset("alice/behemoth", "{name}")' for name in ("independent", "correlated", "nested")
     ]
@@ -93,10 +93,10 @@ def test_changed_dataset_under_the_same_version_is_refused_and_the_old_one_stays
     export(tmp_path / "other", overrides={**small_settings, "seed": 1}, progress=False)
     capsys.readouterr()
     line = refused(publish, ["--namespace", "alice", "--dataset", tmp_path / "other"], capsys)
-    assert "tag v3.0.0 of alice/behemoth must be of this content" in line
+    assert "tag v3.1.0 of alice/behemoth must be of this content" in line
     assert hub.files("datasets", "alice/behemoth") == before
-    publish.main(["--namespace", "alice", "--dataset", str(tmp_path / "other"), "--revision", "v3.0.0-seed1"])
-    assert set(hub.repo("datasets", "alice/behemoth").tags) == {"v3.0.0", "v3.0.0-seed1"}
+    publish.main(["--namespace", "alice", "--dataset", str(tmp_path / "other"), "--revision", "v3.1.0-seed1"])
+    assert set(hub.repo("datasets", "alice/behemoth").tags) == {"v3.1.0", "v3.1.0-seed1"}
 
 
 @pytest.mark.parametrize(

@@ -38,12 +38,12 @@ def contents(wanted):
 
 
 def test_first_publication_is_one_commit_with_every_file_and_a_tag_on_it(hub, publisher):
-    wanted = publication(tag="v3.0.0")
+    wanted = publication(tag="v3.1.0")
     (outcome,) = publisher().publish(wanted)
     assert visible(hub) == contents(wanted)
-    assert hub.titles("datasets", "alice/behemoth") == ["initial commit", "Publish behemoth v3.0.0"]
+    assert hub.titles("datasets", "alice/behemoth") == ["initial commit", "Publish behemoth v3.1.0"]
     repo = hub.repo("datasets", "alice/behemoth")
-    assert repo.tags == {"v3.0.0": outcome.commit}
+    assert repo.tags == {"v3.1.0": outcome.commit}
     assert repo.branches == {"main": outcome.commit}
     assert not repo.private
     assert hub.received == 512_004 + 512_005
