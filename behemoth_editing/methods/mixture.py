@@ -23,6 +23,7 @@ from behemoth_data.grammar import Query
 from behemoth_data.rng import Stream
 from behemoth_data.settings import check, check_known, check_seed, conform, setting
 from behemoth_editing.architecture import halves, layers_of, recorded
+from behemoth_editing.methods.contract import SAME_SUBJECT_HELP
 from behemoth_models.knowledge import evaluation_mode
 from behemoth_models.precision import PRECISION_HELP, PRECISIONS, autocast, resolve_precision
 
@@ -39,6 +40,7 @@ class FitSettings:
     edited_rows: int = setting(64, "edited facts in each step at most")
     retain_rows: int = setting(48, "retain facts of the mixture in each step, as many of each kind")
     retain: str = setting("mixture", "mixture: train on the retain facts too; none: on the edited facts only")
+    same_subject: bool = setting(False, SAME_SUBJECT_HELP)
     retain_weight: float = setting(1.0, "weight of the retain facts' loss, beside their share of the mixture")
     patience: int = setting(10, "steps for which edits and retain facts must hold, or the loss not fall, to stop")
     retain_accuracy: float = setting(
@@ -58,6 +60,17 @@ class FitSettings:
         check_seed("fit_seed", self.fit_seed)
         check_known("retain", self.retain, ["mixture", "none"])
         check_known("precision", self.precision, PRECISIONS)
+
+    def weights(self, share: float) -> tuple[float, float]:
+        """What the mean losses of edited and of retained rows count, where `share` of the mixture's rows are edited."""
+        return share, self.retain_weight * (1 - share)
+
+    def kinds(self, task: EditTask) -> dict[str, tuple[Query, ...]]:
+        """The retain facts to train on, by kind: those of the mixture, and of the edited subjects if they are read."""
+        kinds = dict(task.retain) if self.retain == "mixture" else {}
+        if self.same_subject and self.retain == "mixture":
+            kinds.setdefault("same_subject", tuple(itertools.chain(*task.same_subject)))
+        return {kind: facts for kind, facts in kinds.items() if facts}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,18 +140,19 @@ def fit(
 
     Training is in evaluation mode, without dropout: what is wanted is that the model answers so, as it is asked.
     Every step sees as many retain facts of each kind, so that the few facts with the old object, which suffer
-    first, are heard. The loss weighs edited against retained as their rows in the mixture (an edited fact counts
-    `edited_repeats` times), kinds alike. `project` is called after every optimizer step. The objective is reached
-    once the latest look at each edited row is as wanted; the rest is in place once `retain_accuracy` of each kind's
-    rows of the last `patience` steps were right, or, where that cannot be had, once the loss stops falling.
+    first, are heard. The loss weighs edited against retained as the settings say, by default as their rows in the
+    mixture (an edited fact counts `edited_repeats` times), kinds alike. `project` is called after every optimizer
+    step. The objective is reached once the latest look at each edited row is as wanted; the rest is in place once
+    `retain_accuracy` of each kind's rows of the last `patience` steps were right, or, where that cannot be had, once
+    the loss stops falling.
     Returns the steps taken, loss and whether the objective is reached as of the last forward pass, the precision (bf16
     or fp32) and seconds.
     Raises: FloatingPointError if the loss is no number.
     """
     started = time.perf_counter()
-    kinds = {kind: facts for kind, facts in task.retain.items() if facts and settings.retain == "mixture"}
-    weight = task.edited_repeats * len(objective.queries)
-    share = weight / (weight + sum(map(len, kinds.values())))
+    kinds = settings.kinds(task)
+    rows_edited = task.edited_repeats * len(objective.queries)
+    weight, retain_weight = settings.weights(rows_edited / (rows_edited + sum(map(len, kinds.values()))))
     precision = resolve_precision(settings.precision, next(model.parameters()).device)
     queries = [*objective.queries, *itertools.chain(*kinds.values())]
     rows = _Rows(model, parameters, queries, precision, objective.layer)
@@ -155,9 +169,9 @@ def fit(
             ahead = range(step, min(step + _AHEAD, settings.max_steps))
             rows.prepare({row for later in ahead for part in parts for row in part.rows(later)})
         edited, *kept = rows.run(parts, step)
-        loss = share * objective.loss(edited).mean()
+        loss = weight * objective.loss(edited).mean()
         for kind in kept:
-            loss = loss + settings.retain_weight * (1 - share) * objective.retain_loss(kind).mean() / len(kept)
+            loss = loss + retain_weight * objective.retain_loss(kind).mean() / len(kept)
         right[edited.places] = edited.right.cpu()
         seen[edited.places] = True
         held = held + 1 if bool(seen.all()) and objective.reached(right) else 0
