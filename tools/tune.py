@@ -1,7 +1,7 @@
 """Defaults of methods tried on worlds and draws that no table uses: python tools/tune.py --output tools/tuned.json.
 
-Small models are taught, and each group of settings is tried on all of them; a run that was cut off goes on. The file has
-every trial with its score and what was chosen. Defaults in the code are what stands there as chosen; a test compares them.
+Small models are taught, and each group of settings is tried on all of them; a run that was cut off goes on. The file
+has every trial with its score, and what was chosen: the defaults in the code are that, and a test compares them.
 """
 
 from __future__ import annotations
@@ -136,8 +136,8 @@ def tuned(arguments: TuneArguments, groups: Mapping[str, Group]) -> dict[str, An
     ]
     report: dict[str, Any] = {
         "score": "different: edit success x collateral accuracy; forget: collateral accuracy, or 0 where more than "
-        f"{LEFT} of the old answers are left; mean over models and draws. The default stays if it is no more than {TIE} "
-        "below the best.",
+        f"{LEFT} of the old answers are left; mean over models and draws. The default stays if it is no more than "
+        f"{TIE} below the best.",
         "worlds": [plain(model.corpus.world.config) for model in models],
         "recall": [plain(model.recall) for model in models],
         "edit_seeds": arguments.edit_seeds,
