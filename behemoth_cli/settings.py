@@ -136,9 +136,12 @@ class Options(argparse.ArgumentParser):
     def _page(self, name: str) -> str:
         """The options of one section, with what they are and their defaults."""
         section = self.sections[name]
+        reads = getattr(section.load(), "reads", ())  # which methods have
         page = argparse.ArgumentParser(
             usage=f"{self.prog} ... [--{name}.FIELD value{' ...' if section.swept else ''}]",
-            description=f"{name}: {section.help}" + (", swept over all values given" if section.swept else ""),
+            description=f"{name}: {section.help}"
+            + (", swept over all values given" if section.swept else "")
+            + (f"; reads of its task: {', '.join(reads)}" if reads else ""),
             add_help=False,
             formatter_class=self.formatter_class,
         )

@@ -15,7 +15,7 @@ from behemoth_data.grammar import Query
 from behemoth_data.kinds import KINDS, OTHERS, OWN, Kind
 from behemoth_data.rng import Stream
 from behemoth_data.scenarios import SCENARIOS, Edit, EditConfig, draw, touched_heads
-from behemoth_data.settings import check, whole
+from behemoth_data.settings import check, digest, whole
 from behemoth_data.surroundings import Surroundings, capped
 from behemoth_data.world import Edge, Fact, World
 
@@ -56,15 +56,27 @@ class Probe:
         return self.before.prompt
 
 
+Blocks = Callable[[], Iterator[Int64]]
+
+
+def _no_blocks() -> Iterator[Int64]:
+    """No sentence at all."""
+    return iter(())
+
+
 @dataclasses.dataclass(frozen=True)
 class Background:
     """Every distinct sentence that the model was taught, for statistics over the corpus.
 
-    `blocks()` yields token ids [n, T] without padding, one block per table and form, each sentence once.
+    `blocks()` yields token ids [n, T] without padding, one block per table and form, each sentence once. `asked()`
+    yields in the same way those of them that state a fact which is asked: only what leaves them out of statistics
+    reads it.
     """
 
     digest: str
-    blocks: Callable[[], Iterator[Int64]] = dataclasses.field(compare=False)
+    blocks: Blocks = dataclasses.field(compare=False)
+    asked_digest: str = ""  # of the facts that are asked; empty where none are
+    asked: Blocks = dataclasses.field(default=_no_blocks, compare=False)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -110,15 +122,20 @@ def draw_edits(corpus: Corpus, config: EditConfig) -> tuple[EditSet, ...]:
     """The edit sets of a seeded draw: num_edits sets of one edit (single), a set for each step of a sequence, or one.
 
     The sets of a sequence leave each other's heads alone: no probe of one asks what another changes, so that all of
-    them can be asked again at the end; nor does any of them train on what another asks.
+    them can be asked again at the end; nor does any of them train on what another asks, and their background's asked
+    sentences are those of all of them.
     Raises: ValueError if the world cannot offer the edits, or too few facts of a kind to train on.
     """
     sets = draw(corpus.world, config)
     together = [edit.fact.head for edits in sets for edit in edits] if config.scenario == "sequence" else []
-    return tuple(
+    drawn = tuple(
         _edit_set(corpus, config, edits, number, together or touched_heads(corpus.world, config, edits))
         for number, edits in enumerate(sets)
     )
+    if config.scenario != "sequence":
+        return drawn
+    background = _background(corpus, [probe for edit_set in drawn for probe in edit_set.probes])
+    return tuple(dataclasses.replace(edit_set, background=background) for edit_set in drawn)
 
 
 def edit_set_of(corpus: Corpus, edits: Sequence[Edit], config: EditConfig | None = None) -> EditSet:
@@ -189,6 +206,7 @@ def _edit_set(corpus: Corpus, config: EditConfig, edits: list[Edit], number: int
     originals = grammar.queries([edit.fact for edit in edits], form)
     refusals = _refused(corpus, edits[0], originals)
     new = grammar.queries([edit.new_fact or edit.fact for edit in edits], form)
+    probes = _probes(corpus, edits, asked, with_refusals=config.whole)
     return EditSet(
         corpus=corpus,
         config=config,
@@ -199,8 +217,8 @@ def _edit_set(corpus: Corpus, config: EditConfig, edits: list[Edit], number: int
         retain={kind: tuple(grammar.queries([fact for _, fact in pairs], form)) for kind, pairs in taught.items()},
         same_subject=tuple(tuple(grammar.queries(facts, form)) for facts in same_subject),
         contexts=_contexts(corpus, [fact for kind in _CONTEXT_KINDS for _, fact in taught.get(kind, [])]),
-        background=Background(corpus.digest, lambda: _sentences(corpus)),
-        probes=_probes(corpus, edits, asked, with_refusals=config.whole),
+        background=_background(corpus, probes),
+        probes=probes,
         edited_repeats=config.rows_per_edit,
     )
 
@@ -269,12 +287,24 @@ def _contexts(corpus: Corpus, facts: Sequence[Fact], most: int = 10) -> tuple[tu
     )
 
 
-def _sentences(corpus: Corpus) -> Iterator[Int64]:
+def _background(corpus: Corpus, probes: Sequence[Probe]) -> Background:
+    """All sentences of the corpus, and among them those that state a fact which one of the probes asks."""
+    facts = sorted({(int(probe.fact.edge), probe.fact.head, probe.fact.relation) for probe in probes})
+    return Background(corpus.digest, lambda: _sentences(corpus), digest(facts), lambda: _sentences(corpus, facts))
+
+
+def _sentences(corpus: Corpus, only: Collection[tuple[int, int, int]] | None = None) -> Iterator[Int64]:
+    """Every distinct sentence, or those of the facts (edge, head, relation) in `only`; a block is never empty."""
     for edge in corpus.world.edges:
         heads, relations, tails = corpus.world.facts(edge)
+        wanted = np.ones(len(heads), np.bool_)
+        if only is not None:
+            places = [(head << 32) + relation for table, head, relation in only if table == edge]
+            wanted = np.isin((heads.astype(np.int64) << 32) + relations, np.array(places, np.int64))
         for form in corpus.forms:
-            rows = np.flatnonzero(corpus.asked(edge, heads)) if asks(form) else slice(None)
-            yield corpus.grammar.tokens(edge, form, heads[rows], relations[rows], tails[rows])
+            rows = np.flatnonzero(wanted & corpus.asked(edge, heads) if asks(form) else wanted)
+            if len(rows):
+                yield corpus.grammar.tokens(edge, form, heads[rows], relations[rows], tails[rows])
 
 
 def _forms(corpus: Corpus, kind: Kind) -> Sequence[str]:

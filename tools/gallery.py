@@ -1,4 +1,4 @@
-"""Every structure, sentence form and kind of probe with an example: python tools/gallery.py --output docs/gallery.md.
+"""Every structure, form, kind of probe and method, with examples: python tools/gallery.py --output docs/gallery.md.
 
 It goes through the lists that the code has, so that what is added there appears here. Examples are of small seeded
 worlds; no file is read.
@@ -32,6 +32,8 @@ from behemoth_data.forms import FORMS, USES, ends_in_object
 from behemoth_data.kinds import GROUPS, KINDS
 from behemoth_data.lexicon import SURFACES
 from behemoth_data.world import PRESETS
+from behemoth_editing import METHODS
+from behemoth_editing.methods.contract import READS
 
 _STRUCTURES = {
     "independent": "A subject has one object in each relation, drawn uniformly and independently.",
@@ -71,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def gallery() -> str:
     """The whole page."""
     intro = "Made by `make gallery` from the code, with examples of small worlds: change the code, not this page."
-    return "\n\n".join(["# Gallery", intro, *_structures(), *_forms(), *_kinds()]) + "\n"
+    return "\n\n".join(["# Gallery", intro, *_structures(), *_forms(), *_kinds(), *_methods()]) + "\n"
 
 
 def _structures() -> list[str]:
@@ -109,6 +111,15 @@ def _kinds() -> list[str]:
         table = _table(["kind", "fact asked", "the edit", "prompt", "before", "after"], rows)
         parts += [f"### The answer should {GROUPS[name]}", meaning, table]
     return parts
+
+
+def _methods() -> list[str]:
+    text = "What a method may read of the edits beside the model itself; no method reads a probe."
+    rows = [
+        [f"`{name}`", method.goal, ", ".join(f"`{part}`" for part in method.reads)] for name, method in METHODS.items()
+    ]
+    meanings = [[f"`{part}`", meaning] for part, meaning in READS.items()]
+    return ["## Methods", text, _table(["method", "goal", "reads"], rows), _table(["what is read", "it is"], meanings)]
 
 
 def example(kind: str) -> tuple[EditSet, Probe]:

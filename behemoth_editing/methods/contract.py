@@ -14,6 +14,19 @@ from behemoth_data.edits import EditTask
 # What a method wants of the edited prompts: the new answer, any answer but the old one, or the refusal.
 GOALS = ("edit", "forget", "refuse")
 
+# What a method may read of its task, beside the model: its `reads` are among these names.
+READS = {
+    "requests": "the edited prompts with their new answers",
+    "originals": "the edited prompts with the answers they had",
+    "refusals": "the edited prompts with the refusal",
+    "retain": "facts that must stay",
+    "same_subject": "other facts of the edited subjects, where the draw offers some",
+    "statistics": "C = E[k k^T] of an MLP layer's keys over the corpus",
+    "contexts": "sentences that stand before a prompt, if its setting says so",
+    "earlier": "the edits before this one in a sequence",
+    "world": "the world after the edits, and the recipe of training",
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class Edited:
@@ -36,7 +49,7 @@ class Fitted:
 
 @dataclasses.dataclass(frozen=True)
 class KeyStatistics:
-    """C = E[k k^T] of one layer's keys over every sentence of a corpus, each sentence counted once.
+    """C = E[k k^T] of one layer's keys over sentences of a corpus, each sentence counted once.
 
     Source: Meng et al., "Locating and editing factual associations in GPT", 2022, section 3.1.
     """
@@ -45,13 +58,16 @@ class KeyStatistics:
     num_keys: int
     weights: str  # digest of the weights that the keys are made by
     corpus: str  # digest of the corpus whose sentences they are
+    left_out: str = ""  # digest of the facts whose sentences are left out; empty where none are
 
 
 @dataclasses.dataclass
 class Shared:
     """What many edits of one model use and one computation gives; every entry is known by its sources."""
 
+    # By weights, corpus and layer: over all sentences, and without those of one draw's asked facts, the last draw's.
     key_statistics: dict[tuple[str, str, int], KeyStatistics] = dataclasses.field(default_factory=dict)
+    unasked: dict[tuple[str, str, int], KeyStatistics] = dataclasses.field(default_factory=dict)
     fitted: Fitted | None = None  # the last one
     # In a sequence, the model before the first edit, for methods whose settings ask for its statistics.
     original: PreTrainedModel | None = None
@@ -72,10 +88,12 @@ class EditMethod(Protocol):
     `shared` may be given to let several calls share expensive statistics; results do not depend on it, but for a
     method whose settings ask for what the model was before a sequence began. What a method wants to know of earlier
     edits in a sequence it finds in `task.earlier`: a model that is saved and loaded again brings no other record.
+    It reads no more of its task than its `reads` say, so that methods can be compared by what they know.
     """
 
     name: ClassVar[str]
     goal: ClassVar[str]  # one of GOALS
+    reads: ClassVar[tuple[str, ...]]  # of READS
 
     def check(self, model: PreTrainedModel) -> None:
         """Raises: ValueError for a setting that the model cannot have, such as a layer."""

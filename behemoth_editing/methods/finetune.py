@@ -11,7 +11,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from behemoth_data.edits import EditTask
-from behemoth_data.settings import check, setting
+from behemoth_data.settings import check, check_known, setting
 from behemoth_editing.architecture import (
     MODULES,
     architecture_of,
@@ -26,25 +26,30 @@ from behemoth_editing.methods.contract import Edited, Fitted, Shared
 from behemoth_editing.methods.mixture import FitSettings, Learn, Objective, fit
 from behemoth_models.knowledge import weights_digest
 
+RANK_MODES = ("truncated", "trained")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Tuning(FitSettings):
     """AdamW on all weights, or on the matrices of chosen layers and modules, for an objective that a method names.
 
-    `rank` replaces the change of every matrix, when training is over, by its best approximation of that rank
-    (Eckart and Young, 1936: the leading singular triplets). Edits in a row that differ in their rank alone share one
+    `rank` replaces the change of every matrix by its best approximation of that rank (Eckart and Young, 1936: the
+    leading singular triplets): in the mode `truncated` once, when training is over, in `trained` after every step, so
+    that training can make up for the limit. Truncated edits in a row that differ in their rank alone share one
     training.
     """
 
     layers: tuple[int, ...] | None = setting((3,), "layers to train; none: all of them")
     modules: str = setting("mlp", "matrices to train in these layers: mlp, attention, both; all: every weight there")
-    rank: int | None = setting(None, "largest rank of each matrix's change; none: no limit")
+    rank: int | None = setting(None, "largest rank of the change of each matrix by itself; none: no limit")
+    rank_mode: str = setting("truncated", "when a change is cut to the rank: truncated: at the end; trained: each step")
 
     def __post_init__(self) -> None:
         """Raises: ValueError that names the field, the bound and the value."""
         super().__post_init__()
         check_layer_choice(self.layers)
         check_modules(self.modules, ["all", *MODULES])
+        check_known("rank_mode", self.rank_mode, RANK_MODES)
         check(self.rank is None or self.rank >= 1, f"rank must be at least 1, got {self.rank}")
         check(
             self.rank is None or self.modules != "all",
@@ -68,8 +73,7 @@ class Tuning(FitSettings):
         before = [parameter.detach().clone() for parameter in parameters]
         details = self._train(edited, parameters, before, task, objective, shared or Shared())
         if self.rank is not None:
-            for parameter, original in zip(parameters, before, strict=True):
-                parameter.data.copy_(original + best_of_rank(parameter.data - original, self.rank))
+            limit_rank(parameters, before, self.rank)
         edited.requires_grad_(False)
         return Edited(stored_like(model, edited), details)
 
@@ -83,16 +87,17 @@ class Tuning(FitSettings):
         shared: Shared,
     ) -> dict[str, Any]:
         """The parameters are trained, or what the last edit trained them to if it differed in nothing but the rank."""
-        weights, method = weights_digest(model), dataclasses.replace(self, rank=None)
-        # What a limit of rank does to the model is done when training is over: there is nothing to see of it before.
-        watch = shared.watch if self.rank is None else None
+        method = self if self.rank_mode == "trained" else dataclasses.replace(self, rank=None)
+        weights = weights_digest(model)
+        # What a limit of rank does when training is over cannot be seen before.
+        watch = shared.watch if self.rank is None or self.rank_mode == "trained" else None
         last = shared.fitted if watch is None else None
         if last is not None and last.task is task and (last.weights, last.method) == (weights, method):
             for parameter, trained in zip(parameters, last.parameters, strict=True):
                 parameter.data.copy_(trained)
             shared.seconds -= last.details["seconds"]
             return dict(last.details)
-        details = fit(model, parameters, task, self, objective, self._limit(parameters, before), watch)
+        details = fit(model, parameters, task, self, objective, self._after_step(parameters, before), watch)
         trained_to = tuple(parameter.detach().clone() for parameter in parameters)
         shared.fitted = Fitted(weights, task, method, trained_to, dict(details))
         return details
@@ -102,8 +107,23 @@ class Tuning(FitSettings):
         raise NotImplementedError
 
     def _limit(self, parameters: Sequence[nn.Parameter], before: Sequence[torch.Tensor]) -> Callable[[], None] | None:
-        """What is done to the parameters after every step, if anything."""
+        """What is done to the parameters after every step, if anything, beside a limit of the rank."""
         return None
+
+    def _after_step(
+        self, parameters: Sequence[nn.Parameter], before: Sequence[torch.Tensor]
+    ) -> Callable[[], None] | None:
+        """What is done to the parameters after every step, if anything; the limit of the rank comes last."""
+        rank, limit = self.rank, self._limit(parameters, before)
+        if rank is None or self.rank_mode == "truncated":
+            return limit
+
+        def project() -> None:
+            if limit is not None:
+                limit()
+            limit_rank(parameters, before, rank)
+
+        return project
 
     def _layers(self, model: PreTrainedModel) -> list[int]:
         return list(range(len(layers_of(model))) if self.layers is None else self.layers)
@@ -125,6 +145,7 @@ class FineTune(Tuning):
 
     name: ClassVar[str] = "finetune"
     goal: ClassVar[str] = "edit"
+    reads: ClassVar[tuple[str, ...]] = ("requests", "retain", "same_subject")
 
     def _objective(self, model: PreTrainedModel, task: EditTask) -> Objective:
         return Learn(task.requests)
@@ -159,8 +180,22 @@ class FineTuneConstrained(FineTune):
         return clamp
 
 
+def limit_rank(parameters: Sequence[nn.Parameter], before: Sequence[torch.Tensor], rank: int) -> None:
+    """The change of each matrix has at most this rank, in place."""
+    for parameter, original in zip(parameters, before, strict=True):
+        parameter.data.copy_(original + best_of_rank(parameter.data - original, rank))
+
+
 def best_of_rank(matrix: torch.Tensor, rank: int) -> torch.Tensor:
-    """The matrix of at most this rank that is nearest in Frobenius norm. Source: Eckart and Young, 1936."""
-    left, values, right = torch.linalg.svd(matrix.cpu().double(), full_matrices=False)
-    nearest: torch.Tensor = left[:, :rank] * values[:rank] @ right[:rank]
+    """The matrix of at most this rank that is nearest in Frobenius norm. Source: Eckart and Young, 1936.
+
+    It is the projection on the leading eigenvectors of the smaller of M M^T and M^T M, which are its singular vectors
+    and far sooner found: a method may ask for it after every step.
+    """
+    wide = matrix.cpu().double()
+    if wide.shape[0] > wide.shape[1]:
+        return best_of_rank(matrix.T, rank).T
+    _, vectors = torch.linalg.eigh(wide @ wide.T)
+    leading = vectors[:, -rank:]
+    nearest: torch.Tensor = leading @ (leading.T @ wide)
     return nearest.to(matrix.dtype).to(matrix.device)

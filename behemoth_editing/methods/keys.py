@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Iterable
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 from transformers import PreTrainedModel
@@ -41,29 +44,62 @@ def keys_of(model: PreTrainedModel, output_matrix: nn.Module, tokens: torch.Tens
     return keys[0]
 
 
+STATISTICS = ("unasked", "all")
 STATISTICS_OF = ("given", "original")
-STATISTICS_HELP = (
+STATISTICS_HELP = "sentences whose keys C is over: unasked: those of facts that are not asked; all"
+STATISTICS_OF_HELP = (
     "keys whose second moment is kept: of the model given, or in a sequence of the original before its first edit"
 )
 
 
 def shared_statistics(
-    model: PreTrainedModel, layer: int, background: Background, shared: Shared, statistics_of: str = "given"
+    model: PreTrainedModel,
+    layer: int,
+    background: Background,
+    shared: Shared,
+    statistics_of: str = "given",
+    statistics: str = "all",
 ) -> KeyStatistics:
     """The statistics of a layer's keys, computed unless `shared` has them for these very weights and this corpus.
 
-    They are those of the model itself or, if the original is asked for and there is one, of the original.
+    They are those of the model itself or, if the original is asked for and there is one, of the original; over all
+    sentences, or over those of facts that are not asked.
     An edit of the layer's own output matrix, or of anything above it, leaves its keys and so its statistics valid.
+    Raises: ValueError if there are no sentences, or none that is not asked.
     """
     if statistics_of == "original" and shared.original is not None:
         model = shared.original
     key = (_source_digest(model, layer), background.digest, layer)
+    started, matrix, progress = time.perf_counter(), mlp_output(model, layer), shared.progress
     if key not in shared.key_statistics:
-        started = time.perf_counter()
-        matrix = mlp_output(model, layer)
-        shared.key_statistics[key] = key_statistics(model, matrix, background, key[0], progress=shared.progress)
-        shared.seconds += time.perf_counter() - started
-    return shared.key_statistics[key]
+        shared.key_statistics[key] = key_statistics(model, matrix, background, key[0], progress=progress)
+    found = shared.key_statistics[key]
+    if statistics == "unasked" and background.asked_digest:
+        if key not in shared.unasked or shared.unasked[key].left_out != background.asked_digest:
+            shared.unasked[key] = without_asked(model, matrix, background, found)
+        found = shared.unasked[key]
+    shared.seconds += time.perf_counter() - started
+    return found
+
+
+def without_asked(
+    model: PreTrainedModel, output_matrix: nn.Module, background: Background, every: KeyStatistics
+) -> KeyStatistics:
+    """The statistics of all sentences but those that state an asked fact, by taking their part out of the sums.
+
+    Sums are float64. Keys are float32 and differ in their last digit with the batch that they are in, so what is left
+    differs by about 1e-7 of C from a pass over the other sentences; for a float64 model by rounding of float64.
+    Raises: ValueError if no sentence is left.
+    """
+    total, count = _sums(model, output_matrix, background.asked())
+    check(
+        count < every.num_keys,
+        f"statistics must be all where every sentence of the corpus states an asked fact, got unasked, which leaves "
+        f"{every.num_keys - count} of {every.num_keys} keys",
+    )
+    left = every.num_keys - count
+    moment = (every.second_moment * every.num_keys - total) / left
+    return KeyStatistics(moment, left, every.weights, every.corpus, background.asked_digest)
 
 
 def _source_digest(model: PreTrainedModel, layer: int) -> str:
@@ -85,22 +121,33 @@ def key_statistics(
     batch_size: int = 512,
     progress: bool = True,
 ) -> KeyStatistics:
-    """The second moment of the keys over every token of every sentence, batches summed in float64.
+    """The second moment of the keys over every token of every sentence, products and sums in float64.
 
     The end-of-text token that closes a sentence has no successor and is left out, as in training. Of a model with
     weights narrower than float32 a wider copy is asked.
     """
+    check(background.digest != "", "background must hold sentences for the statistics of keys, got none")
+    blocks = tqdm(background.blocks(), desc="key statistics", unit="block", leave=False, disable=not progress)
+    total, count = _sums(model, output_matrix, blocks, batch_size)
+    return KeyStatistics(total / count, count, weights, background.digest)
+
+
+def _sums(
+    model: PreTrainedModel, output_matrix: nn.Module, blocks: Iterable[NDArray[np.int64]], batch_size: int = 512
+) -> tuple[torch.Tensor, int]:
+    """The sum of k k^T [D, D] float64 over the keys of these sentences, and how many keys there are."""
     name = next(name for name, part in model.named_modules() if part is output_matrix)
     model = widened(model)
     matrix = model.get_submodule(name)
     width = weight_of(model, matrix).shape[1]
-    check(background.digest != "", "background must hold sentences for the statistics of keys, got none")
-    total, count = torch.zeros(width, width, dtype=torch.float64), 0
     device = next(model.parameters()).device
-    for block in tqdm(background.blocks(), desc="key statistics", unit="block", leave=False, disable=not progress):
+    # Products rounded in float32 would hide the weakest directions; not every device has float64.
+    exact = device if device.type == "cuda" else torch.device("cpu")
+    total, count = torch.zeros(width, width, dtype=torch.float64, device=exact), 0
+    for block in blocks:
         for start in range(0, len(block), batch_size):
             tokens = torch.from_numpy(block[start : start + batch_size, :-1]).to(device)
-            keys = keys_of(model, matrix, tokens).flatten(0, 1)
-            total += (keys.T @ keys).cpu().double()
+            keys = keys_of(model, matrix, tokens).flatten(0, 1).to(exact).double()
+            total += keys.T @ keys
             count += len(keys)
-    return KeyStatistics(total / count, count, weights, background.digest)
+    return total.cpu(), count

@@ -27,14 +27,18 @@ from behemoth_editing.methods.mixture import FitSettings, Learn, fit
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Lora(FitSettings):
-    """W + (alpha / rank) B A for the matrices of chosen layers and modules, A and B trained on the mixture."""
+    """W + (alpha / rank) B A for the matrices of chosen layers and modules, A and B trained on the mixture.
+
+    Each matrix has a change of its own, so rank 1 in two layers' MLPs is rank 1 in each of four matrices.
+    """
 
     name: ClassVar[str] = "lora"
     goal: ClassVar[str] = "edit"
+    reads: ClassVar[tuple[str, ...]] = ("requests", "retain", "same_subject")
 
     learning_rate: float = setting(2e-3, "AdamW's learning rate at the first step")
-    rank: int = setting(8, "rank of each matrix's change, at most the matrix's smaller side")
-    alpha: int = setting(16, "scale of the change, divided by rank")
+    rank: int = setting(8, "rank of the change of each matrix by itself, at most its smaller side")
+    alpha: int | None = setting(None, "scale of the change, divided by rank; none: twice the rank, a scale of 2 at any")
     layers: tuple[int, ...] | None = setting((2, 3), "layers to adapt; none: all of them")
     modules: str = setting("mlp", "matrices to adapt in these layers: mlp, attention, both")
 
@@ -44,7 +48,7 @@ class Lora(FitSettings):
         check_layer_choice(self.layers)
         check_modules(self.modules)
         check(self.rank >= 1, f"rank must be at least 1, got {self.rank}")
-        check(self.alpha > 0, f"alpha must be above 0, got {self.alpha}")
+        check(self.alpha is None or self.alpha > 0, f"alpha must be above 0, got {self.alpha}")
 
     def check(self, model: PreTrainedModel) -> None:
         """Raises: ValueError for a layer that the model does not have, or weights of odd types."""
@@ -63,7 +67,7 @@ class Lora(FitSettings):
         rank = min(self.rank, *sides)
         config = LoraConfig(
             r=rank,
-            lora_alpha=self.alpha,
+            lora_alpha=2 * rank if self.alpha is None else self.alpha,
             target_modules=[name.rpartition(".")[2] for name in names],
             layers_to_transform=self._layers(model),
         )

@@ -1,7 +1,9 @@
 """Many facts written at once into the MLP output matrices of several layers: MEMIT, EMMET and AlphaEdit.
 
 All three find what the last edited layer ought to put out for every prompt, and share out the difference over the
-layers. They differ in one thing, what a layer's change must leave alone: see `batch_update`.
+layers. They differ in one thing, what a layer's change must leave alone: see `batch_update`. Their sources average keys
+and losses over texts put before the prompt; here it stands alone, as models know it that were trained on one sentence a
+row.
 
 Axis letters: n requests; T tokens; D keys' width (the MLP's inner width); H hidden width.
 """
@@ -10,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -19,13 +21,29 @@ from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
 from behemoth_data.edits import EditTask
+from behemoth_data.grammar import Query
 from behemoth_data.settings import check, check_known, conform, setting
 from behemoth_editing.architecture import check_layers, hidden_of, layers_of, mlp_output, recorded, weight_of
 from behemoth_editing.copies import check_types, copy_of, stored_like
 from behemoth_editing.methods.contract import Edited, KeyStatistics, Shared
-from behemoth_editing.methods.keys import STATISTICS_HELP, STATISTICS_OF, keys_of, shared_statistics
+from behemoth_editing.methods.keys import (
+    STATISTICS,
+    STATISTICS_HELP,
+    STATISTICS_OF,
+    STATISTICS_OF_HELP,
+    keys_of,
+    shared_statistics,
+)
 from behemoth_editing.methods.mixture import IGNORED, rows_of
-from behemoth_editing.methods.rome import SITES, padded, ridge_inverse, site_place
+from behemoth_editing.methods.rome import (
+    KL_HELP,
+    SITES,
+    divergence,
+    last_log_probabilities,
+    padded,
+    ridge_inverse,
+    site_place,
+)
 
 _ROWS = 64  # requests whose values are searched for in one batch
 
@@ -34,27 +52,32 @@ _ROWS = 64  # requests whose values are searched for in one batch
 class BatchSettings:
     """What MEMIT and its relatives share: the layers, and how the values are found."""
 
+    reads: ClassVar[tuple[str, ...]] = ("requests", "statistics", "same_subject")
+
     layers: tuple[int, ...] = setting((1, 2, 3), "layers whose MLP output matrices are edited")
     site: str = setting("prompt_last", "token whose keys and values are edited: subject_last, prompt_last")
     steps: int = setting(30, "Adam steps at most to find each value")
     learning_rate: float = setting(0.5, "Adam's learning rate for the values")
     stop_loss: float = setting(0.02, "a search ends when its new object's negative log-likelihood is below this")
     max_norm: float = setting(4.0, "largest norm of a value's change, in norms of the hidden state that it changes")
+    kl_weight: float = setting(0.0625, KL_HELP)
     decay: float = setting(1e-3, "weight of the change's norm over the squared norm of the hidden state")
     ridge: float = setting(1e-4, "added to C's diagonal, in units of its mean")
-    statistics_of: str = setting("given", STATISTICS_HELP)
+    statistics: str = setting("unasked", STATISTICS_HELP)
+    statistics_of: str = setting("given", STATISTICS_OF_HELP)
 
     def __post_init__(self) -> None:
         """Raises: ValueError that names the field, the bound and the value."""
         conform(self)
         check_known("site", self.site, SITES)
+        check_known("statistics", self.statistics, STATISTICS)
         check_known("statistics_of", self.statistics_of, STATISTICS_OF)
         check(len(self.layers) > 0, f"layers must name at least 1 layer, got {self.layers}")
         check(len(set(self.layers)) == len(self.layers), f"layers must name each layer once, got {self.layers}")
         check(self.steps >= 1, f"steps must be at least 1, got {self.steps}")
         for field in ("learning_rate", "max_norm", "ridge"):
             check(getattr(self, field) > 0, f"{field} must be above 0, got {getattr(self, field)}")
-        for field in ("stop_loss", "decay"):
+        for field in ("stop_loss", "decay", "kl_weight"):
             check(getattr(self, field) >= 0, f"{field} must be at least 0, got {getattr(self, field)}")
 
     def check(self, model: PreTrainedModel) -> None:
@@ -69,42 +92,53 @@ class BatchSettings:
         Raises: ValueError for a layer that is not there, or a prompt whose site is not known.
         """
         self.check(model)
-        shared, places = shared or Shared(), [site_place(request, self.site) for request in task.requests]
-        layers = sorted(self.layers)  # each reads what the ones below it left
+        shared, layers = shared or Shared(), sorted(self.layers)  # each reads what the ones below it left
+        others = task.same_subject if self.kl_weight else ()
+        pairs = [(i, other) for i, some in enumerate(others) for other in some]
+        asked, held, others = (
+            _Prompts.of(queries, self.site, model.device)
+            for queries in (task.requests, self._held(task), [other for _, other in pairs])
+        )
         edited = copy_of(model)
         solvers = [
-            self._solver(shared_statistics(edited, layer, task.background, shared, self.statistics_of))
+            self._solver(shared_statistics(edited, layer, task.background, shared, self.statistics_of, self.statistics))
             for layer in layers
         ]
         last = layers_of(edited)[layers[-1]]
-        prompts, _ = padded(task.requests, edited.device)
-        positions = torch.tensor(places, device=edited.device)
-        values, details = self._values(edited, last, task, prompts, positions)
+        owners = torch.tensor([i for i, _ in pairs], dtype=torch.long, device=edited.device)
+        around = _Around.of(others, owners, asked, edited, mlp_output(edited, layers[-1]), solvers[-1][0])
+        values, details = self._values(edited, last, task, asked, around)
         for number, layer in enumerate(layers):
             matrix, (metric, ridge) = mlp_output(edited, layer), solvers[number]
-            keys = _at(keys_of(edited, matrix, prompts), positions).cpu().double()
-            missing = values - _hidden(edited, last, prompts, positions)
-            change = batch_update(missing / (len(layers) - number), keys, metric, ridge)
+            missing = (values - asked.hidden(edited, last)) / (len(layers) - number)
+            keys, still = asked.keys(edited, matrix), held.keys(edited, matrix)  # of which `still` are to miss nothing
+            missing = torch.cat([missing, missing.new_zeros(len(still), missing.shape[1])])
+            change = batch_update(missing, torch.cat([keys, still]), metric, ridge)
             weight = weight_of(edited, matrix)
             weight.copy_((weight.cpu().double() + change).to(weight.dtype))
-        left = (values - _hidden(edited, last, prompts, positions)).norm() / values.norm()
+        left = (values - asked.hidden(edited, last)).norm() / values.norm()
         return Edited(stored_like(model, edited), {**details, "missing": float(left)})
+
+    def _held(self, task: EditTask) -> list[Query]:
+        """Prompts at which the matrices go on putting out what they do."""
+        return []
 
     def _solver(self, statistics: KeyStatistics) -> tuple[torch.Tensor, float]:
         """The metric [D, D] and the ridge of batch_update."""
         raise NotImplementedError
 
     def _values(
-        self, model: PreTrainedModel, last: nn.Module, task: EditTask, prompts: torch.Tensor, positions: torch.Tensor
+        self, model: PreTrainedModel, last: nn.Module, task: EditTask, asked: _Prompts, around: _Around
     ) -> tuple[torch.Tensor, dict[str, Any]]:
         """The hidden states [n, H] float64 after the last edited layer that give the new answers; how they came."""
-        before = _hidden(model, last, prompts, positions)
+        before = asked.hidden(model, last)
         found: list[torch.Tensor] = []
         steps, losses = 0, list[float]()
         for start in range(0, len(before), _ROWS):
             some = slice(start, start + _ROWS)
             tokens, targets = (rows.to(model.device) for rows in rows_of(task.requests[some]))
-            change, loss, taken = self._search(model, last, tokens, targets, positions[some], before[some])
+            near = around.of_rows(start, start + _ROWS)
+            change, loss, taken = self._search(model, last, tokens, targets, asked.places[some], before[some], near)
             found.append(before[some] + change.cpu().double())
             steps, losses = max(steps, taken), losses + loss.tolist()
         return torch.cat(found), {"steps": steps, "loss": max(losses)}
@@ -117,12 +151,15 @@ class BatchSettings:
         targets: torch.Tensor,
         positions: torch.Tensor,
         before: torch.Tensor,
+        around: _Around,
     ) -> tuple[torch.Tensor, torch.Tensor, int]:
         """Changes [n, H] of the hidden states by Adam, each as if it were searched for alone; losses [n]; steps."""
         norms = before.norm(dim=1, keepdim=True).float().to(tokens.device)
         change = torch.zeros(before.shape, device=tokens.device, requires_grad=True)
         optimizer = torch.optim.Adam([change], lr=self.learning_rate)
         answered = (targets != IGNORED).sum(1)
+        with torch.no_grad():
+            reference = around.said(model, last, change) if len(around.owners) else None
         for step in range(self.steps + 1):
             with _added(last, change, positions):
                 logits = model(input_ids=tokens, use_cache=False).logits.float()
@@ -135,8 +172,12 @@ class BatchSettings:
                 break
             # The norm's own gradient at 0 is no number; a norm of almost 0 has one.
             length = (change.square().sum(1) + 1e-12).sqrt()
+            total = (loss + self.decay * length / norms[:, 0].square()).sum()
+            if reference is not None:
+                moved = divergence(around.said(model, last, change), reference)
+                total = total + self.kl_weight * (moved * around.shares).sum()
             optimizer.zero_grad()
-            torch.autograd.backward((loss + self.decay * length / norms[:, 0].square()).sum())
+            torch.autograd.backward(total)
             kept = change.detach().clone()
             optimizer.step()
             with torch.no_grad():
@@ -149,13 +190,15 @@ class BatchSettings:
 class Memit(BatchSettings):
     """Least squares: the new values for the edited keys, weighed against no change for all keys of the corpus.
 
+    The weight is lambda of equation 14 in units of the keys' width D: theirs, 15,000 and 20,000, are 0.9 D of GPT-J and
+    3.1 D of GPT-2 XL.
     Source: Meng et al., "Mass-editing memory in a transformer", 2023, equation 14.
     """
 
     name: ClassVar[str] = "memit"
     goal: ClassVar[str] = "edit"
 
-    covariance_weight: float = setting(1e-4, "keys of the corpus that count as much as one edited key, as their share")
+    covariance_weight: float = setting(0.01, "weight of the corpus's keys against the edited ones, in key widths")
 
     def __post_init__(self) -> None:
         """Raises: ValueError that names the field, the bound and the value."""
@@ -163,7 +206,8 @@ class Memit(BatchSettings):
         check(self.covariance_weight > 0, f"covariance_weight must be above 0, got {self.covariance_weight}")
 
     def _solver(self, statistics: KeyStatistics) -> tuple[torch.Tensor, float]:
-        return ridge_inverse(statistics, self.ridge), self.covariance_weight * statistics.num_keys
+        # For keys like those of the corpus, k^T C^-1 k is D on average, whatever the corpus's size.
+        return ridge_inverse(statistics, self.ridge), self.covariance_weight * len(statistics.second_moment)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -192,12 +236,17 @@ class Emmet(BatchSettings):
 class AlphaEdit(BatchSettings):
     """Least squares in the directions that the corpus's keys hardly use, so that these keys cannot notice.
 
-    The original also weighs the keys of edits made before; here a model brings no record of them.
-    Source: Fang et al., "AlphaEdit: null-space constrained knowledge editing for language models", 2025, section 3.
+    In a sequence the keys of the edits before are in the system too, with nothing to change at them, as their K_p; they
+    are read anew from the model that is edited. Theirs are those that it had right after each edit.
+    A direction is free here if it is among the weakest that together hold a share of C's trace, in theirs if its
+    eigenvalue is below 0.02, a number that belongs to the scale of one model's keys.
+    Source: Fang et al., "AlphaEdit: null-space constrained knowledge editing for language models", 2025, section 3, and
+    their AlphaEdit/AlphaEdit_main.py and experiments/evaluate.py.
     """
 
     name: ClassVar[str] = "alphaedit"
     goal: ClassVar[str] = "edit"
+    reads: ClassVar[tuple[str, ...]] = (*BatchSettings.reads, "earlier")
 
     null_energy: float = setting(
         0.003, "share of the keys' energy in the directions that may change, the weakest first"
@@ -211,6 +260,9 @@ class AlphaEdit(BatchSettings):
         super().__post_init__()
         check(0 < self.null_energy < 1, f"null_energy must lie between 0 and 1, got {self.null_energy}")
         check(self.penalty > 0, f"penalty must be above 0, got {self.penalty}")
+
+    def _held(self, task: EditTask) -> list[Query]:
+        return [request for before in task.earlier for request in before.requests]
 
     def _solver(self, statistics: KeyStatistics) -> tuple[torch.Tensor, float]:
         projection = null_projection(statistics.second_moment, self.null_energy)
@@ -244,16 +296,82 @@ def null_projection(moment: torch.Tensor, energy: float) -> torch.Tensor:
     return projection
 
 
-def _at(states: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-    """Rows [n, width] of states [n, T, width], each at its own place."""
-    return states[torch.arange(len(positions), device=states.device), positions]
+@dataclasses.dataclass(frozen=True)
+class _Prompts:
+    """Prompts, and the place in each whose keys and hidden states are read."""
+
+    tokens: torch.Tensor  # [n, T]
+    ends: torch.Tensor  # [n] places of the last tokens
+    places: torch.Tensor  # [n]
+
+    @classmethod
+    def of(cls, queries: Sequence[Query], site: str, device: torch.device) -> _Prompts:
+        """Raises: ValueError for a prompt whose site is not known."""
+        places = [site_place(query, site) for query in queries]
+        return cls(*padded(queries, device), torch.tensor(places, dtype=torch.long, device=device))
+
+    def rows(self, chosen: torch.Tensor) -> _Prompts:
+        """The prompts at these numbers."""
+        return _Prompts(self.tokens[chosen], self.ends[chosen], self.places[chosen])
+
+    def keys(self, model: PreTrainedModel, matrix: nn.Module) -> torch.Tensor:
+        """What the matrix is given [n, D] float64."""
+        if not len(self.places):
+            return torch.zeros(0, weight_of(model, matrix).shape[1], dtype=torch.float64)
+        return self._at(keys_of(model, matrix, self.tokens))
+
+    def hidden(self, model: PreTrainedModel, layer: nn.Module) -> torch.Tensor:
+        """What the layer puts out [n, H] float64."""
+        with torch.no_grad(), recorded(layer) as outputs:
+            model.base_model(input_ids=self.tokens, use_cache=False)
+        return self._at(outputs[0])
+
+    def _at(self, states: torch.Tensor) -> torch.Tensor:
+        return states[torch.arange(len(self.places), device=states.device), self.places].cpu().double()
 
 
-def _hidden(model: PreTrainedModel, layer: nn.Module, prompts: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-    """What the layer puts out [n, H] float64 at the places of the prompts."""
-    with torch.no_grad(), recorded(layer) as outputs:
-        model.base_model(input_ids=prompts, use_cache=False)
-    return _at(outputs[0], positions).cpu().double()
+@dataclasses.dataclass(frozen=True)
+class _Around:
+    """Other prompts about the edited subjects, and how much of an edit's change each of them would see.
+
+    That is k'^T M k / k^T M k for the keys k of the edit and k' of the other prompt in the last edited layer, the share
+    that one write there would give it. The source adds all of the change, at the subject's own token.
+    """
+
+    prompts: _Prompts
+    owners: torch.Tensor  # [n] the request that each belongs to
+    scales: torch.Tensor  # [n]
+
+    @classmethod
+    def of(
+        cls,
+        prompts: _Prompts,
+        owners: torch.Tensor,
+        asked: _Prompts,
+        model: PreTrainedModel,
+        matrix: nn.Module,
+        metric: torch.Tensor,
+    ) -> _Around:
+        """The prompts with their requests `owners` [n] among those that are asked."""
+        own = asked.keys(model, matrix)[owners.cpu()]
+        weighted = own @ metric
+        scales = (prompts.keys(model, matrix) * weighted).sum(1) / (own * weighted).sum(1)
+        return cls(prompts, owners, scales.float().to(owners.device))
+
+    def of_rows(self, start: int, stop: int) -> _Around:
+        """The prompts that belong to these requests, which are counted from 0 anew."""
+        chosen = ((self.owners >= start) & (self.owners < stop)).nonzero()[:, 0]
+        return _Around(self.prompts.rows(chosen), self.owners[chosen] - start, self.scales[chosen])
+
+    @property
+    def shares(self) -> torch.Tensor:
+        """One over the number of prompts that belong to the same request [n]."""
+        return 1 / self.owners.bincount()[self.owners]
+
+    def said(self, model: PreTrainedModel, layer: nn.Module, change: torch.Tensor) -> torch.Tensor:
+        """The log-probabilities [n, vocabulary] of what follows while the requests' changes [requests, H] are made."""
+        with _added(layer, self.scales[:, None] * change[self.owners], self.prompts.places):
+            return last_log_probabilities(model, self.prompts.tokens, self.prompts.ends)
 
 
 @contextlib.contextmanager

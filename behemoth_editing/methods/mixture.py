@@ -59,6 +59,17 @@ class FitSettings:
         check_known("retain", self.retain, ["mixture", "none"])
         check_known("precision", self.precision, PRECISIONS)
 
+    def weights(self, share: float) -> tuple[float, float]:
+        """What the mean losses of edited and of retained rows count, where `share` of the mixture's rows are edited."""
+        return share, self.retain_weight * (1 - share)
+
+    def kinds(self, task: EditTask) -> dict[str, tuple[Query, ...]]:
+        """The retain facts to train on, by kind: those of the mixture, the edited subjects' other facts among them."""
+        if self.retain == "none":
+            return {}
+        kinds = {"same_subject": tuple(itertools.chain(*task.same_subject)), **task.retain}
+        return {kind: facts for kind, facts in kinds.items() if facts}
+
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
@@ -128,19 +139,19 @@ def fit(
 
     Training is in evaluation mode, without dropout: what is wanted is that the model answers so, as it is asked.
     Every step sees as many retain facts of each kind, so that the few facts with the old object, which suffer
-    first, are heard. The loss weighs edited against retained as their rows in the mixture (an edited fact counts
-    `edited_repeats` times), kinds alike. `project` is called after every optimizer step, and then
-    `watch` with the model and the number of steps. The objective is reached
-    once the latest look at each edited row is as wanted; the rest is in place once `retain_accuracy` of each kind's
-    rows of the last `patience` steps were right, or, where that cannot be had, once the loss stops falling.
+    first, are heard. The loss weighs edited against retained as the settings say, by default as their rows in the
+    mixture (an edited fact counts `edited_repeats` times), kinds alike. `project` is called after every optimizer
+    step, and then `watch` with the model and the number of steps. The objective is reached once the latest look at each
+    edited row is as wanted; the rest is in place once `retain_accuracy` of each kind's rows of the last `patience`
+    steps were right, or, where that cannot be had, once the loss stops falling.
     Returns the steps taken, loss and whether the objective is reached as of the last forward pass, the precision (bf16
     or fp32) and seconds.
     Raises: FloatingPointError if the loss is no number.
     """
     started = time.perf_counter()
-    kinds = {kind: facts for kind, facts in task.retain.items() if facts and settings.retain == "mixture"}
-    weight = task.edited_repeats * len(objective.queries)
-    share = weight / (weight + sum(map(len, kinds.values())))
+    kinds = settings.kinds(task)
+    rows_edited = task.edited_repeats * len(objective.queries)
+    weight, retain_weight = settings.weights(rows_edited / (rows_edited + sum(map(len, kinds.values()))))
     precision = resolve_precision(settings.precision, next(model.parameters()).device)
     queries = [*objective.queries, *itertools.chain(*kinds.values())]
     rows = _Rows(model, parameters, queries, precision, objective.layer)
@@ -157,9 +168,9 @@ def fit(
             ahead = range(step, min(step + _AHEAD, settings.max_steps))
             rows.prepare({row for later in ahead for part in parts for row in part.rows(later)})
         edited, *kept = rows.run(parts, step)
-        loss = share * objective.loss(edited).mean()
+        loss = weight * objective.loss(edited).mean()
         for kind in kept:
-            loss = loss + settings.retain_weight * (1 - share) * objective.retain_loss(kind).mean() / len(kept)
+            loss = loss + retain_weight * objective.retain_loss(kind).mean() / len(kept)
         right[edited.places] = edited.right.cpu()
         seen[edited.places] = True
         held = held + 1 if bool(seen.all()) and objective.reached(right) else 0

@@ -8,18 +8,18 @@ import importlib
 import inspect
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from importlib.metadata import entry_points
 from typing import Any, cast
 
 import torch
 from transformers import PreTrainedModel
 
-from behemoth_data.edits import EditConfig, EditSet, EditTask, draw_edits
+from behemoth_data.edits import Background, EditConfig, EditSet, EditTask, draw_edits
 from behemoth_data.settings import check, check_known
 from behemoth_editing.checkpoint import Checkpoint
 from behemoth_editing.methods import METHODS
-from behemoth_editing.methods.contract import GOALS, Edited, EditMethod, Shared
+from behemoth_editing.methods.contract import GOALS, READS, Edited, EditMethod, Shared
 from behemoth_models.knowledge import weights_digest
 
 GROUP = "behemoth.methods"  # of entry points, by which an installed package lists its methods
@@ -58,6 +58,9 @@ def _check_class(name: str, found: object) -> None:
     check(isinstance(own, str) and own.isidentifier(), f"name of a method must be an identifier, got {own!r} of {name}")
     check(own not in METHODS or found is METHODS[str(own)], f"name of a method must be its own, got {own!r} of {name}")
     check(goal in GOALS, f"goal of a method must be one of {', '.join(GOALS)}, got {goal!r} of {name}")
+    reads = getattr(found, "reads", None)
+    named = isinstance(reads, tuple) and all(part in READS for part in reads)
+    check(named, f"reads of a method must be a tuple of names among {', '.join(READS)}, got {reads!r} of {name}")
 
 
 def check_method(method: EditMethod, checkpoint: Checkpoint) -> None:
@@ -139,7 +142,7 @@ def _faults_of_copy(original: PreTrainedModel, edited: PreTrainedModel) -> Itera
 
 
 def _faults_of_reading(method: EditMethod, model: PreTrainedModel, edits: EditSet, weights: str) -> Iterator[str]:
-    """What a method reads beyond its task: probes, which it must not know, change nothing when they are gone."""
+    """What a method reads beyond what it says: probes, which it must not know, change nothing when they are gone."""
     blind = dataclasses.replace(edits, probes=())
     if _same(lambda: method(model, blind, Shared(progress=False)), weights) is False:
         yield "the edit depends on the probes, which a method must not read"
@@ -147,6 +150,22 @@ def _faults_of_reading(method: EditMethod, model: PreTrainedModel, edits: EditSe
     # A method may ask for the world, as retraining does, and then says so.
     if _same(lambda: method(model, bare, Shared(progress=False)), weights) is False:
         yield "the edit depends on more than its EditTask, and does not refuse to do with less"
+    if _same(lambda: method(model, declared(edits, method.reads), Shared(progress=False)), weights) is False:
+        yield "the edit depends on parts of its task that its reads do not name"
+
+
+_PARTS = ("requests", "originals", "refusals", "retain", "same_subject", "contexts", "earlier")
+
+
+def declared(edits: EditSet, reads: Collection[str]) -> EditTask:
+    """The task with nothing in the parts that these reads do not name; an EditSet only if the world is named."""
+    empty: dict[str, Any] = {part: type(getattr(edits, part))() for part in _PARTS if part not in reads}
+    if "statistics" not in reads:
+        empty["background"] = Background("", lambda: iter(()))
+    if "world" in reads:
+        return dataclasses.replace(edits, **empty)
+    given = {field.name: getattr(edits, field.name) for field in dataclasses.fields(EditTask)}
+    return EditTask(**{**given, **empty})
 
 
 def _same(edit: Callable[[], Edited], weights: str) -> bool | None:

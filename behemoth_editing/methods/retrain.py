@@ -37,11 +37,12 @@ _DISTRIBUTED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_
 class Retrain:
     """Training on World.after(edits), or with refusals in place of all that was said of refused facts.
 
-    Slow and right: what it scores below 1 is the noise of training, the floor under every other method's scores.
+    Slow and right: what it scores below 1 is the noise of training. A reference and no floor: methods may keep more.
     """
 
     name: ClassVar[str] = "retrain"
     goal: ClassVar[str] = "edit"
+    reads: ClassVar[tuple[str, ...]] = ("world",)
 
     train_seed: int | None = setting(
         None, "seed of the initial weights; none: the original's, so that facts alone differ"

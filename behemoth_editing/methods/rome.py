@@ -10,11 +10,11 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy, kl_div, log_softmax
+from torch.nn.functional import cross_entropy, log_softmax
 from transformers import PreTrainedModel
 
 from behemoth_data.edits import EditTask
@@ -23,10 +23,18 @@ from behemoth_data.settings import check, check_known, conform, setting
 from behemoth_editing.architecture import check_layers, mlp_output, weight_of
 from behemoth_editing.copies import check_types, copy_of, stored_like
 from behemoth_editing.methods.contract import Edited, KeyStatistics, Shared
-from behemoth_editing.methods.keys import STATISTICS_HELP, STATISTICS_OF, keys_of, shared_statistics
+from behemoth_editing.methods.keys import (
+    STATISTICS,
+    STATISTICS_HELP,
+    STATISTICS_OF,
+    STATISTICS_OF_HELP,
+    keys_of,
+    shared_statistics,
+)
 from behemoth_editing.methods.mixture import IGNORED, rows_of
 
 SITES = ("subject_last", "prompt_last")
+KL_HELP = "weight of KL(edited || before) on other facts of the edited subject, where they are read"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,11 +42,16 @@ class Rome:
     """W' = W + (v* - W k*) (C^-1 k*)^T / (k*^T C^-1 k*) in the MLP output matrix of one layer.
 
     Several edits of one set are written one after the other, each on the weights that the last one left.
-    Source: Meng et al., "Locating and editing factual associations in GPT", 2022, equations 2 to 4.
+    Without contexts, the default, it is p-ROME of Gupta et al., "Rebuilding ROME", 2024: k* is the key of the plain
+    prompt. ROME averages it over contexts, which only a model can read that was trained on packed sentences; ours are
+    trained on one sentence a row.
+    Source: Meng et al., "Locating and editing factual associations in GPT", 2022, equations 2 to 4, and their
+    rome/compute_v.py, which adds KL(edited || before) on another prompt about the subject.
     """
 
     name: ClassVar[str] = "rome"
     goal: ClassVar[str] = "edit"
+    reads: ClassVar[tuple[str, ...]] = ("requests", "statistics", "same_subject", "contexts")
 
     layer: int = setting(2, "layer whose MLP output matrix is edited")
     site: str = setting("prompt_last", "token whose key and value are edited: subject_last, prompt_last")
@@ -46,16 +59,18 @@ class Rome:
     learning_rate: float = setting(0.5, "Adam's learning rate for the value")
     stop_loss: float = setting(0.02, "the search ends when the new object's negative log-likelihood is below this")
     max_norm: float = setting(4.0, "largest norm of the value's change, in norms of the value it replaces")
-    kl_weight: float = setting(0.0625, "weight of the divergence on the same subject's other relations")
+    kl_weight: float = setting(0.0625, KL_HELP)
     decay: float = setting(1e-3, "weight of the change's norm over the squared norm of the value it replaces")
     ridge: float = setting(1e-4, "added to C's diagonal, in units of its mean")
-    statistics_of: str = setting("given", STATISTICS_HELP)
+    statistics: str = setting("unasked", STATISTICS_HELP)
+    statistics_of: str = setting("given", STATISTICS_OF_HELP)
     num_contexts: int = setting(0, "sentences of other facts put before the prompt, one at a time, to average keys")
 
     def __post_init__(self) -> None:
         """Raises: ValueError that names the field, the bound and the value."""
         conform(self)
         check_known("site", self.site, SITES)
+        check_known("statistics", self.statistics, STATISTICS)
         check_known("statistics_of", self.statistics_of, STATISTICS_OF)
         check(self.steps >= 1, f"steps must be at least 1, got {self.steps}")
         for field in ("learning_rate", "max_norm", "ridge"):
@@ -77,12 +92,15 @@ class Rome:
         others = itertools.chain(*task.same_subject) if self.kl_weight else ()
         for query in itertools.chain(task.requests, others):
             site_place(query, self.site)
+        known = len(task.contexts) if self.num_contexts else 0
         check(
-            self.num_contexts <= len(task.contexts),
-            f"num_contexts must be at most {len(task.contexts)}, the contexts there are, got {self.num_contexts}",
+            self.num_contexts <= known,
+            f"num_contexts must be at most {known}, the contexts there are, got {self.num_contexts}",
         )
         edited = copy_of(model)
-        statistics = shared_statistics(edited, self.layer, task.background, shared or Shared(), self.statistics_of)
+        statistics = shared_statistics(
+            edited, self.layer, task.background, shared or Shared(), self.statistics_of, self.statistics
+        )
         inverse = ridge_inverse(statistics, self.ridge)
         details = [self._write(edited, task, number, inverse) for number in range(len(task.requests))]
         return Edited(
@@ -98,7 +116,7 @@ class Rome:
         """One edit is in the model's matrix, in place; returns how its value was found."""
         matrix = mlp_output(model, self.layer)
         request, position = task.requests[number], site_place(task.requests[number], self.site)
-        prefixes = [(), *task.contexts[: self.num_contexts]]
+        prefixes = self._prefixes(task)
         key = torch.stack([_key(model, matrix, prefix, request, position) for prefix in prefixes]).mean(0)
         plain = _key(model, matrix, (), request, position)
         mapped = self._mapped_key(plain, key)
@@ -107,6 +125,10 @@ class Rome:
         weight = weight_of(model, matrix)
         weight.copy_(rank_one_update(weight, mapped, value, direction))
         return details
+
+    def _prefixes(self, task: EditTask) -> list[tuple[int, ...]]:
+        """What stands before the prompt: nothing, and then each of the contexts, which are not read if none is set."""
+        return [(), *(task.contexts[: self.num_contexts] if self.num_contexts else ())]
 
     def _mapped_key(self, plain: torch.Tensor, averaged: torch.Tensor) -> torch.Tensor:
         """The key that the edited matrix maps to the value."""
@@ -129,7 +151,7 @@ class Rome:
         """
         matrix, request = mlp_output(model, self.layer), task.requests[number]
         device, weight = model.device, weight_of(model, matrix).cpu().double()
-        prefixes = [(), *task.contexts[: self.num_contexts]]
+        prefixes = self._prefixes(task)
         asked = [Query("", "", prefix + request.prompt_ids, request.answer_ids) for prefix in prefixes]
         tokens, targets = (rows.to(device) for rows in rows_of(asked))
         places = torch.tensor([len(prefix) + position for prefix in prefixes], device=device)
@@ -144,9 +166,10 @@ class Rome:
             ]
         )
         with torch.no_grad():
-            reference = _last_log_probabilities(model, other_tokens, other_ends) if others else None
-        value_before = weight @ plain
-        norm = float(value_before.norm())
+            reference = last_log_probabilities(model, other_tokens, other_ends) if others else None
+        value_before, bias = weight @ plain, cast("torch.Tensor | None", getattr(matrix, "bias", None))
+        # The norm of what the matrix puts out, bias included, as in theirs.
+        norm = float((value_before if bias is None else value_before + bias.detach().cpu().double()).norm())
         change = torch.zeros(len(value_before), device=device, requires_grad=True)
         optimizer = torch.optim.Adam([change], lr=self.learning_rate)
         for step in range(self.steps + 1):
@@ -160,10 +183,8 @@ class Rome:
                 break
             if reference is not None:
                 with _added(matrix, change, other_places, scales.to(device)):
-                    log_probabilities = _last_log_probabilities(model, other_tokens, other_ends)
-                loss = loss + self.kl_weight * kl_div(
-                    log_probabilities, reference, log_target=True, reduction="batchmean"
-                )
+                    log_probabilities = last_log_probabilities(model, other_tokens, other_ends)
+                loss = loss + self.kl_weight * divergence(log_probabilities, reference).mean()
             loss = loss + self.decay * change.norm() / norm**2
             optimizer.zero_grad()
             loss.backward()
@@ -178,7 +199,8 @@ class Rome:
 class RRome(Rome):
     """ROME with one and the same averaged key in the residual and in the denominator.
 
-    Without contexts (num_contexts = 0) there is nothing to average, and it is ROME.
+    Without contexts (num_contexts = 0) there is nothing to average, and both are p-ROME. With them, the two can be
+    compared on models that were trained on packed sentences alone: others answer nothing behind a context.
     Source: Gupta et al., "Rebuilding ROME: resolving model collapse during sequential model editing", 2024.
     """
 
@@ -188,6 +210,15 @@ class RRome(Rome):
 
     def _mapped_key(self, plain: torch.Tensor, averaged: torch.Tensor) -> torch.Tensor:
         return averaged
+
+
+def divergence(edited: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
+    """KL(edited || before) [n] of two distributions, from their log-probabilities [n, vocabulary] each.
+
+    Source: the authors' rome/compute_v.py, kl_div(before, edited, log_target=True), whose first argument torch takes
+    for the second distribution of the divergence; memit/compute_z.py and EasyEdit have the same line.
+    """
+    return (edited.exp() * (edited - before)).sum(-1)
 
 
 def site_place(query: Query, site: str) -> int:
@@ -239,7 +270,7 @@ def padded(queries: Sequence[Query], device: torch.device) -> tuple[torch.Tensor
     return torch.tensor(rows, device=device), torch.tensor(ends, dtype=torch.long, device=device)
 
 
-def _last_log_probabilities(model: PreTrainedModel, tokens: torch.Tensor, ends: torch.Tensor) -> torch.Tensor:
+def last_log_probabilities(model: PreTrainedModel, tokens: torch.Tensor, ends: torch.Tensor) -> torch.Tensor:
     """Log-probabilities [n, vocabulary] of the token after each prompt [n, T], which ends at its place in `ends`."""
     logits = model(input_ids=tokens, use_cache=False).logits
     return log_softmax(logits[torch.arange(len(ends), device=ends.device), ends].float(), dim=-1)

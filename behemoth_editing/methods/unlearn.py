@@ -110,11 +110,17 @@ class Misdirect(Forget):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Unlearning(Tuning):
-    """What methods share that take old answers away and put none in their place."""
+    """What methods share that take old answers away and put none in their place.
+
+    As in their sources, the loss is forget_weight x the edited rows' mean loss + retain_weight x the retained rows',
+    however many rows of each there are; kinds of retained facts count alike.
+    """
 
     goal: ClassVar[str] = "forget"
+    reads: ClassVar[tuple[str, ...]] = ("originals", "retain", "same_subject")
 
-    retain_weight: float = setting(0.3, "weight of the retain facts' loss, beside their share of the mixture")
+    forget_weight: float = setting(1.0, "weight of the mean loss of what is to be forgotten")
+    retain_weight: float = setting(1.0, "weight of the retain facts' mean loss")
     patience: int = setting(2, "steps for which old answers must be gone before it stops")
     left: float = setting(
         0.02, "share of the facts that may keep their old answer, which any constant answer is to some"
@@ -125,13 +131,19 @@ class Unlearning(Tuning):
         super().__post_init__()
         check(self.left >= 0, f"left must be at least 0, got {self.left}")
         check(self.left < 1, f"left must be below 1, got {self.left}")
+        check(self.forget_weight > 0, f"forget_weight must be above 0, got {self.forget_weight}")
+
+    def weights(self, share: float) -> tuple[float, float]:
+        """The weights as they are, whatever share of the mixture's rows is edited."""
+        return self.forget_weight, self.retain_weight
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GradDiff(Unlearning):
-    """Gradient difference: -NLL(old answers) + retain_weight x NLL(retained answers).
+    """Gradient difference: -forget_weight x NLL(old answers) + retain_weight x NLL(retained answers).
 
-    NLL has no bound, and ascent that goes on harms everything else, so a row counts only up to max_loss.
+    Both weights are 1 as in TOFU and in open-unlearning (gamma and alpha there). NLL has no bound, and ascent that goes
+    on harms everything else, so a row counts only up to max_loss.
     Source: Liu et al., "Continual learning and private unlearning", 2022; named so by Maini et al., "TOFU", 2024,
     section 3.
     """
@@ -166,14 +178,16 @@ class GradientAscent(GradDiff):
 class Npo(Unlearning):
     """Negative preference optimisation: -(2 / beta) log sigmoid(-beta (log p(y|x) - log p_ref(y|x))).
 
-    The reference is the model given, and an answer's log-likelihood is the sum over its tokens.
+    The reference is the model given, and an answer's log-likelihood is the sum over its tokens. The authors' beta of
+    0.1 is for answers of dozens of tokens, whose sums fall by dozens of nats; one or two tokens fall by a few, at which
+    the loss would not let go of a row. Both weights are 1 as theirs (npo_coeff, grad_diff_coeff).
     Source: Zhang et al., "Negative preference optimization: from catastrophic collapse to effective unlearning", 2024
-    (arXiv 2404.05868).
+    (arXiv 2404.05868), and their TOFU/config/forget.yaml.
     """
 
     name: ClassVar[str] = "npo"
 
-    beta: float = setting(0.1, "how soon the loss lets go of a row that has become less likely; near 0, hardly ever")
+    beta: float = setting(3.0, "how soon the loss lets go of a row that has become less likely; near 0, hardly ever")
 
     def __post_init__(self) -> None:
         """Raises: ValueError that names the field, the bound and the value."""
@@ -188,14 +202,18 @@ class Npo(Unlearning):
 class SimNpo(Unlearning):
     """Negative preference optimisation without a reference: -(2 / beta) log sigmoid(-(beta / |y|) log p(y|x) - gamma).
 
+    Beta 4.5, margin 0, and the weights 0.125 of what is forgotten and 1 of what is retained are the authors' (npo_coeff
+    and grad_diff_coeff of their run on forget10), and open-unlearning's. In the authors' code the margin is multiplied
+    by beta, here, as in the paper, it is not.
     Source: Fan et al., "Simplicity prevails: rethinking negative preference optimization for LLM unlearning", 2024
-    (arXiv 2410.07163).
+    (arXiv 2410.07163), and their TOFU/README.md and TOFU/dataloader.py.
     """
 
     name: ClassVar[str] = "simnpo"
 
     beta: float = setting(4.5, "how soon the loss lets go of a row that has become unlikely")
-    gamma: float = setting(0.125, "margin, in units of the loss's exponent: the larger, the less likely a row must be")
+    forget_weight: float = setting(0.125, "weight of the mean loss of what is to be forgotten")
+    gamma: float = setting(0.0, "margin, in units of the loss's exponent: the larger, the less likely a row must be")
 
     def __post_init__(self) -> None:
         """Raises: ValueError that names the field, the bound and the value."""
@@ -212,7 +230,8 @@ class Rmu(Unlearning):
     """Representation misdirection: the last chosen layer puts out c u for what is to be forgotten, as before elsewhere.
 
     u is a unit vector of uniform entries, the same for all rows; c is `steering` times the mean norm of the given
-    model's own states there, so that one setting fits layers and models of any scale.
+    model's own states there, so that one setting fits layers and models of any scale. Both weights are 1 as in
+    open-unlearning; the authors' weight of what is retained, their alpha, is 100 to 1,200 and belongs to their scale.
     Source: Li et al., "The WMDP benchmark: measuring and reducing malicious use with unlearning", 2024
     (arXiv 2403.03218).
     """
@@ -220,7 +239,6 @@ class Rmu(Unlearning):
     name: ClassVar[str] = "rmu"
 
     learning_rate: float = setting(3e-3, "AdamW's learning rate at the first step")
-    retain_weight: float = setting(1.0, "weight of the retain facts' loss, beside their share of the mixture")
     layers: tuple[int, ...] | None = setting((2, 3), "layers to train, of which the last is steered; none: all of them")
     steering: float = setting(2.0, "norm of the state steered to, in mean norms of the states that it replaces")
     tokens: str = setting("answer", "tokens whose states are steered or kept: answer: those that give it; all")
@@ -267,6 +285,7 @@ class Refusal(Tuning):
 
     name: ClassVar[str] = "refusal"
     goal: ClassVar[str] = "refuse"
+    reads: ClassVar[tuple[str, ...]] = ("refusals", "retain", "same_subject")
 
     def _objective(self, model: PreTrainedModel, task: EditTask) -> Objective:
         return Learn(task.refusals)

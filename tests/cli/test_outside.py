@@ -100,6 +100,7 @@ from typing import ClassVar
 class Method:
     name: ClassVar[str] = "{name}"
     goal: ClassVar[str] = "edit"
+    reads: ClassVar[tuple[str, ...]] = ("requests",)
     {setting}
 
     def check(self, model):

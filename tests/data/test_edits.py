@@ -478,6 +478,29 @@ def test_background_is_every_distinct_sentence_once(structure):
     assert edit_set.background.digest == corpus.digest
 
 
+@pytest.mark.parametrize("scenario", ["different", "sequence"])
+def test_asked_sentences_are_those_of_every_fact_that_the_draw_asks(scenario):
+    sets = draw("nested", SO, scenario)
+    text = corpus_of("nested").grammar.lexicon.decode
+    facts = {probe.fact for edit_set in sets for probe in edit_set.probes}
+    assert len(facts) > max(len({probe.fact for probe in edit_set.probes}) for edit_set in sets) or len(sets) == 1
+    expected = [
+        f"{prompt('nested', f.edge, f.head, f.relation, form)} "
+        f"{words('nested', f.edge, f.head, f.relation, f.tail)[2]} . <|endoftext|>"
+        for f in facts
+        for form in ("statement", "rso")
+    ]
+    for edit_set in sets:
+        assert Counter(text(row) for block in edit_set.background.asked() for row in block) == Counter(expected)
+    assert len({edit_set.background.asked_digest for edit_set in sets}) == 1
+
+
+def test_another_draw_asks_other_facts():
+    first, second = draw("nested", SO, "single")[:2]
+    assert first.background.asked_digest != second.background.asked_digest
+    assert first.background.digest == second.background.digest
+
+
 # draws
 
 

@@ -54,8 +54,9 @@ def test_model_of_ones_own_answers_as_the_example_says():
 
 def test_every_method_and_scenario_is_in_a_table():
     assert re.findall(r"^\| `(\w+)` \|", README, flags=re.MULTILINE) == [*SCENARIOS, *METHODS]
-    goals = dict(re.findall(r"^\| `(\w+)` \| (edit|forget|refuse) \|", README, flags=re.MULTILINE))
-    assert goals == {name: method.goal for name, method in METHODS.items()}
+    row = r"^\| `(\w+)` \| (edit|forget|refuse) \| [^|]+ \| ([^|]+) \|"
+    said = {name: (goal, reads) for name, goal, reads in re.findall(row, README, flags=re.MULTILINE)}
+    assert said == {name: (method.goal, ", ".join(method.reads)) for name, method in METHODS.items()}
 
 
 def test_own_method_makes_its_edits_on_a_copy_and_leaves_the_model_alone(method, checkpoint, edit_set):

@@ -14,11 +14,22 @@ from behemoth_editing import METHODS, FineTune, Shared
 from behemoth_editing.architecture import check_layers, layers_of, matrix_of
 from behemoth_editing.copies import copy_of, stored_like
 from behemoth_editing.methods.contract import GOALS
+from behemoth_editing.methods.outside import declared
 from behemoth_editing.scoring.answers import answer_log_probabilities
 from behemoth_models.knowledge import greedy_answers, weights_digest
 
 SETS = {"one": EditConfig(scenario="single", num_edits=1), "several": EditConfig(scenario="different", num_edits=3)}
-POSITIVE = ("learning_rate", "alpha", "max_norm", "ridge", "max_change", "max_loss", "beta", "steering")
+POSITIVE = (
+    "learning_rate",
+    "alpha",
+    "max_norm",
+    "ridge",
+    "max_change",
+    "max_loss",
+    "beta",
+    "steering",
+    "forget_weight",
+)
 every_method = pytest.mark.parametrize("name", METHODS)
 
 
@@ -84,6 +95,32 @@ def assert_same_state(before, after):
 @every_method
 def test_method_is_listed_under_its_name(name):
     assert METHODS[name].name == name
+
+
+@every_method
+def test_nothing_of_the_task_is_read_but_what_the_method_says(name, one, checkpoint):
+    method = quick(name)
+    expected = weights_digest(method(checkpoint.model, one, KNOWN).model)
+    assert weights_digest(method(checkpoint.model, declared(one, method.reads), KNOWN).model) == expected
+
+
+@every_method
+def test_all_methods_have_the_other_facts_of_the_edited_subjects_where_a_draw_offers_some_and_none_by_default(
+    name, one, checkpoint
+):
+    assert one.same_subject == ((),)
+    (offered,) = draw_edits(checkpoint.corpus, dataclasses.replace(SETS["one"], same_subject_rows=1))
+    assert offered.requests == one.requests
+    assert len(offered.same_subject[0]) == len(offered.retain["same_subject"]) == 1
+    if "same_subject" not in METHODS[name].reads:
+        return
+    settings = {"retain": "mixture"} if "retain" in fields(name) else {}
+    retain = {kind: facts for kind, facts in offered.retain.items() if kind != "same_subject"}
+    without, along = (
+        weights_digest(quick(name, **settings)(checkpoint.model, task, KNOWN).model)
+        for task in (dataclasses.replace(offered, retain=retain, same_subject=((),)), offered)
+    )
+    assert without != along
 
 
 @every_method
@@ -307,12 +344,14 @@ def test_no_layer_at_all_is_refused(name, field, one, checkpoint):
         quick(name, **{field: ()})(checkpoint.model, one)
 
 
-@pytest.mark.parametrize(("name", "field"), with_field("modules", "site", "retain"))
+@pytest.mark.parametrize(("name", "field"), with_field("modules", "site", "retain", "statistics", "rank_mode"))
 def test_unknown_word_lists_the_known_ones(name, field):
     known = {
         "modules": "(all, )?both, mlp, attention",
         "site": "subject_last, prompt_last",
         "retain": "mixture, none",
+        "statistics": "unasked, all",
+        "rank_mode": "truncated, trained",
     }[field]
     with pytest.raises(ValueError, match=f"{field} must be one of {known}, got 'mpl'"):
         METHODS[name](**{field: "mpl"})

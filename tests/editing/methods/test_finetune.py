@@ -9,7 +9,7 @@ import torch
 import behemoth_editing.methods.finetune as module
 from behemoth_data.edits import EditConfig, draw_edits
 from behemoth_editing.methods.contract import Shared
-from behemoth_editing.methods.finetune import FineTune, FineTuneConstrained, best_of_rank
+from behemoth_editing.methods.finetune import FineTune, FineTuneConstrained, best_of_rank, limit_rank
 from behemoth_editing.methods.mixture import fit
 from behemoth_models.knowledge import weights_digest
 
@@ -71,6 +71,25 @@ def test_limited_change_is_the_best_approximation_of_the_free_one(checkpoint, ed
         # Weights of about 0.1 are rounded to float32 after the change.
         np.testing.assert_allclose(change, best, atol=6e-8)
         assert np.linalg.svd(change, compute_uv=False)[rank] < 1e-5
+
+
+def test_trained_rank_is_cut_after_every_step_and_never_exceeded(checkpoint, edit_set, monkeypatch):
+    ranks = []
+
+    def watched(parameters, before, rank):
+        limit_rank(parameters, before, rank)
+        (change, *_) = [(new - old).detach().double() for new, old in zip(parameters, before, strict=True)]
+        ranks.append(int((torch.linalg.svdvals(change) > 1e-5).sum()))
+
+    monkeypatch.setattr(module, "limit_rank", watched)
+    found = {
+        (mode, steps): weights_digest(tuned(checkpoint, edit_set, max_steps=steps, layers=(2,), rank=2, rank_mode=mode))
+        for mode in ("trained", "truncated")
+        for steps in (1, 3)
+    }
+    assert found["trained", 1] == found["truncated", 1]
+    assert found["trained", 3] != found["truncated", 3]
+    assert ranks == [2] * (2 + 4 + 1 + 1)  # after each step and at the end; at the end alone
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Facts about the keys of an MLP layer, worked out again token by token in float64."""
 
 import copy
+import dataclasses
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ import torch
 from behemoth_data.edits import Background, EditConfig, draw_edits
 from behemoth_data.world import Edge
 from behemoth_editing.architecture import matrix_of
-from behemoth_editing.methods.keys import key_statistics, keys_of
+from behemoth_editing.methods.contract import Shared
+from behemoth_editing.methods.keys import key_statistics, keys_of, shared_statistics, without_asked
 
 MATRIX = "mlp.dense_4h_to_h"
 
@@ -48,6 +50,53 @@ def test_second_moment_is_the_mean_over_tokens_one_by_one(checkpoint):
     assert found.num_keys == count == sum(7 * (block.shape[1] - 1) for block in blocks)
     np.testing.assert_allclose(found.second_moment.numpy(), total / count, rtol=1e-4, atol=1e-7)
     assert (found.weights, found.corpus) == ("model digest", "corpus digest")
+
+
+@pytest.fixture(scope="module")
+def parted(checkpoint):
+    """Sentences of two tables, of which every third is asked: all, with the asked ones named; and the others alone."""
+    grammar, world = checkpoint.corpus.grammar, checkpoint.corpus.world
+    blocks = [
+        grammar.tokens(edge, form, *(ids[:30] for ids in world.facts(edge)))
+        for edge, form in ((Edge.SUBJECT_OBJECT, "statement"), (Edge.OBJECT_NESTED, "rso"))
+    ]
+    left = [np.delete(block, np.s_[::3], axis=0) for block in blocks]
+    every = Background("corpus", lambda: iter(blocks), "facts", lambda: iter([block[::3] for block in blocks]))
+    return every, Background("rest", lambda: iter(left))
+
+
+@pytest.mark.parametrize(("kind", "noise"), [(torch.float64, 1e-10), (torch.float32, 1e-6)])
+def test_statistics_without_the_asked_sentences_are_those_of_the_others(checkpoint, parted, kind, noise):
+    every, others = parted
+    model = copy.deepcopy(checkpoint.model).to(kind)
+    matrix = matrix_of(model, 2, MATRIX)
+    whole, expected = (key_statistics(model, matrix, part, "w", progress=False) for part in (every, others))
+    found = without_asked(model, matrix, every, whole)
+    assert found.num_keys == expected.num_keys == sum(20 * (block.shape[1] - 1) for block in every.blocks())
+    difference = (found.second_moment - expected.second_moment).norm() / expected.second_moment.norm()
+    assert difference < noise
+    assert (whole.second_moment - expected.second_moment).norm() > 1e-3 * expected.second_moment.norm()
+    assert (found.left_out, found.corpus, found.weights) == ("facts", "corpus", "w")
+
+
+def test_shared_statistics_leave_out_what_this_draw_asks_and_all_are_kept(checkpoint, parted):
+    every, _ = parted
+    other = dataclasses.replace(every, asked_digest="fewer", asked=lambda: iter([next(every.asked())[:1]]))
+    shared, found = Shared(progress=False), {}
+    for name, background in (("many", every), ("one", other), ("again", every)):
+        found[name] = shared_statistics(checkpoint.model, 2, background, shared, statistics="unasked")
+        found["all"] = shared_statistics(checkpoint.model, 2, background, shared, statistics="all")
+    assert torch.equal(found["many"].second_moment, found["again"].second_moment)
+    assert found["many"].num_keys < found["one"].num_keys < found["all"].num_keys
+    assert len(shared.key_statistics) == len(shared.unasked) == 1  # those of the last draw are kept alone
+    assert shared.seconds > 0
+
+
+def test_draw_that_asks_all_sentences_is_refused(checkpoint, parted):
+    whole = dataclasses.replace(parted[0], asked=parted[0].blocks)
+    message = r"statistics must be all where every sentence .*, got unasked, which leaves 0 of \d+ keys"
+    with pytest.raises(ValueError, match=message):
+        shared_statistics(checkpoint.model, 2, whole, Shared(progress=False), statistics="unasked")
 
 
 def test_background_holds_every_distinct_sentence_once(checkpoint, background):

@@ -75,19 +75,20 @@ def test_merged_model_answers_as_the_adapted_one(checkpoint, edit_set, monkeypat
         assert not torch.allclose(checkpoint.model(tokens).logits, logits[0], rtol=1e-2, atol=1e-2)
 
 
-def test_change_is_scaled_by_alpha_over_rank(checkpoint, edit_set, monkeypatch):
+@pytest.mark.parametrize(("rank", "alpha", "scale"), [(4, 6, 6 / 4), (1, None, 2), (4, None, 2), (10_000, None, 2)])
+def test_change_is_scaled_by_alpha_over_rank(checkpoint, edit_set, monkeypatch, rank, alpha, scale):
     def constant(model, parameters, *_):
         for parameter in parameters:
             parameter.data.fill_(0.01)
         return {}
 
     monkeypatch.setattr(module, "fit", constant)
-    edited = adapted(checkpoint, edit_set, rank=4, alpha=6, layers=(3,)).model
+    edited = adapted(checkpoint, edit_set, rank=rank, alpha=alpha, layers=(3,)).model
     found = changes(checkpoint, edited)
     assert len(found) == 2
     for change in found.values():
-        # Every entry of B A is 4 x 0.01 x 0.01.
-        np.testing.assert_allclose(change, 6 / 4 * 4 * 1e-4, atol=1e-7)
+        # Every entry of B A is rank x 0.01 x 0.01.
+        np.testing.assert_allclose(change, scale * min(rank, 128) * 1e-4, atol=1e-7)
 
 
 def test_nothing_of_peft_is_left(checkpoint, edit_set):

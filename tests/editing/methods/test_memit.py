@@ -4,6 +4,7 @@ In the papers keys and values are columns: K [D, n] and R [H, n]. Here they are 
 """
 
 import copy
+import dataclasses
 
 import numpy as np
 import pytest
@@ -133,9 +134,9 @@ def test_more_keys_than_directions_still_have_a_least_squares_answer():
 
 def test_solvers_are_the_moments_inverse_or_projection_and_their_weights(algebra):
     moment = algebra[2]
-    metric, weight = Memit(covariance_weight=0.002, ridge=0.1)._solver(statistics_of(moment, 5000))
+    metric, weight = Memit(covariance_weight=2.5, ridge=0.1)._solver(statistics_of(moment, 5000))
     np.testing.assert_allclose(metric.numpy(), np.linalg.inv(ridged(moment, 0.1)), rtol=1e-9)
-    assert weight == pytest.approx(10.0)  # 0.002 of 5000 keys
+    assert weight == pytest.approx(2.5 * D)  # of the width, whatever the corpus's size
     metric, epsilon = Emmet(key_ridge=0.01)._solver(statistics_of(moment))
     np.testing.assert_allclose(metric.numpy(), np.linalg.inv(ridged(moment)), rtol=1e-9)
     assert epsilon == pytest.approx(0.01 * D)
@@ -248,10 +249,10 @@ def test_statistics_are_those_of_every_token_of_every_sentence(checkpoint, sever
         assert statistics.num_keys == count
 
 
-def published(name, residuals, keys, moment, count):
+def published(name, residuals, keys, moment):
     """The update of each method's paper, with its default settings; keys and residuals are columns."""
     if name == "memit":
-        return residuals @ keys.T @ np.linalg.inv(1e-4 * count * ridged(moment) + keys @ keys.T)
+        return residuals @ keys.T @ np.linalg.inv(0.01 * len(moment) * ridged(moment) + keys @ keys.T)
     if name == "emmet":
         inverse = np.linalg.inv(ridged(moment))
         gram = keys.T @ inverse @ keys + 1e-6 * len(moment) * np.eye(keys.shape[1])
@@ -271,7 +272,7 @@ def test_weights_are_those_of_the_papers_with_keys_and_residuals_taken_anew_for_
     # "SS s W0 W1 RR r W2 OO": one-token words.
     places = [{"subject_last": 1, "prompt_last": 7}[site]] * 3
     model = copy.deepcopy(checkpoint.model)
-    statistics = {layer: found for (_, _, layer), found in shared.key_statistics.items()}
+    statistics = {layer: found for (_, _, layer), found in shared.unasked.items()}
     values = None
     for remaining, layer, (missing, keys, _, _) in zip((3, 2, 1), (1, 2, 3), solved, strict=True):
         expected_keys = seen_by(model, MATRIX.format(layer), several, places, outputs=False)
@@ -282,7 +283,7 @@ def test_weights_are_those_of_the_papers_with_keys_and_residuals_taken_anew_for_
         residuals = (values - hidden) / remaining
         np.testing.assert_allclose(missing.numpy(), residuals, rtol=1e-3, atol=1e-4)
         moment = statistics[layer].second_moment.numpy()
-        change = published(name, residuals.T, expected_keys.T, moment, statistics[layer].num_keys)
+        change = published(name, residuals.T, expected_keys.T, moment)
         weight = model.get_parameter(f"{MATRIX.format(layer)}.weight")
         before = weight.detach().double().numpy()
         found = edited.model.get_parameter(f"{MATRIX.format(layer)}.weight").detach().double().numpy()
@@ -308,23 +309,63 @@ def test_emmet_in_one_layer_gives_every_prompt_its_value(checkpoint, several, sh
     assert held_back.details["missing"] > 0.05
 
 
-def test_alphaedit_leaves_the_directions_alone_that_hold_the_corpus(checkpoint, several, shared, moments):
+def test_alphaedit_leaves_the_directions_alone_that_hold_the_corpus(checkpoint, several, shared):
     edited = AlphaEdit(layers=(1, 2, 3), steps=6)(checkpoint.model, several, shared)
     for layer in (1, 2, 3):
         name = f"{MATRIX.format(layer)}.weight"
         before, after = (
             model.get_parameter(name).detach().double().numpy() for model in (checkpoint.model, edited.model)
         )
-        statistics = next(found for (_, _, number), found in shared.key_statistics.items() if number == layer)
+        statistics = next(found for (_, _, number), found in shared.unasked.items() if number == layer)
         free = weak_directions(statistics.second_moment.numpy(), 0.003)
         change = after - before
         assert np.linalg.norm(change) > 1e-2
         rounding = 2.0**-23 * np.linalg.norm(after)
         assert np.linalg.norm(change @ (np.eye(512) - free)) < rounding
         # So the corpus's keys see no more of the change than the share of their energy that is free.
-        moment = moments[0][layer]
+        moment = statistics.second_moment.numpy()
         disturbance = np.trace(change @ moment @ change.T) / np.trace(moment)
         assert disturbance < 0.0031 * np.linalg.norm(change, 2) ** 2
+
+
+def test_alphaedit_has_the_keys_of_earlier_edits_in_its_system(checkpoint, shared, solved):
+    first, second = draw_edits(checkpoint.corpus, EditConfig(scenario="sequence", num_edits=2, edits_per_step=1))
+    method = AlphaEdit(layers=(2,), steps=6)
+    after = method(checkpoint.model, first, shared).model
+    again = method(after, dataclasses.replace(second, earlier=(first,)), shared)
+    name = f"{MATRIX.format(2)}.weight"
+    before, found = (model.get_parameter(name).detach().double().numpy() for model in (after, again.model))
+    keys, earlier = (seen_by(after, MATRIX.format(2), task, [7], outputs=False).T for task in (second, first))
+    missing, _, projection, penalty = solved[-1]
+    residual, free = missing[:1].numpy().T, projection.numpy()
+    # As AlphaEdit_main.py solves it, with K_p K_p^T beside K K^T.
+    system = free @ (keys @ keys.T + earlier @ earlier.T) + penalty * np.eye(512)
+    expected = np.linalg.solve(system, free @ keys @ residual.T).T
+    np.testing.assert_allclose(found - before, expected, rtol=0, atol=2e-3 * np.abs(expected).max() + 1e-6)
+    alone = method(after, second, shared).model.get_parameter(name).detach().double().numpy()
+    seen = [np.linalg.norm((weight - before) @ earlier) for weight in (found, alone)]
+    assert seen[0] < 0.1 * seen[1]
+
+
+def test_divergence_weight_keeps_the_subjects_other_facts_closer(checkpoint, several, shared):
+    (offered,) = draw_edits(checkpoint.corpus, dataclasses.replace(several.config, same_subject_rows=1))
+    unread = dataclasses.replace(offered, same_subject=((), (), ()))
+
+    def moved(task, **settings):
+        edited = Memit(layers=(2,), steps=15, stop_loss=0.0, ridge=1e6, **settings)(checkpoint.model, task, shared)
+        total = 0.0
+        for query in (query for queries in offered.same_subject for query in queries):
+            with torch.no_grad():
+                now, was = (
+                    model(torch.tensor([query.prompt_ids])).logits[0, -1].log_softmax(-1)
+                    for model in (edited.model, checkpoint.model)
+                )
+            total += float((now.exp() * (now - was)).sum())
+        return total
+
+    alone = moved(unread, kl_weight=100.0)
+    assert moved(offered, kl_weight=0.0) == alone
+    assert moved(offered, kl_weight=100.0) < 0.8 * alone
 
 
 @pytest.mark.parametrize("name", METHODS)

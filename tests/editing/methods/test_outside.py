@@ -23,6 +23,7 @@ class Nudge:
 
     name: ClassVar[str] = "nudge"
     goal: ClassVar[str] = "edit"
+    reads: ClassVar[tuple[str, ...]] = ("requests",)
 
     amount: float = 0.01
 
@@ -81,6 +82,10 @@ def reads_the_world(self, model, edited, task):
     return 2.0 if isinstance(task, EditSet) else 1.0
 
 
+def reads_old_answers(self, model, edited, task):
+    return 1.0 + len(task.originals)
+
+
 def remembers(self, model, edited, task):
     edited.edits_so_far = getattr(model, "edits_so_far", 0) + 1
     return float(edited.edits_so_far)
@@ -109,6 +114,7 @@ def odd_details(self, model, task, shared=None):
         ({"of": draws}, "the same edit of the same model gives other weights the second time"),
         ({"of": reads_probes}, "the edit depends on the probes, which a method must not read"),
         ({"of": reads_the_world}, "the edit depends on more than its EditTask"),
+        ({"of": reads_old_answers}, "the edit depends on parts of its task that its reads do not name"),
         ({"of": remembers}, "a second edit depends on what does not survive save_pretrained"),
         ({"of": nothing}, "the edit changes no weight"),
     ],
@@ -120,7 +126,7 @@ def test_fault_is_found(body, fault, checkpoint):
 
 
 def test_what_came_before_is_in_the_task_and_no_fault(checkpoint):
-    lifelong = method(of=of_earlier)
+    lifelong = method(of=of_earlier, reads=("requests", "earlier"))
     assert list(contract_faults(lifelong, checkpoint)) == []
     first, second = draw_edits(checkpoint.corpus, EditConfig(scenario="sequence", num_edits=2, edits_per_step=1))
     alone = weights_digest(lifelong(checkpoint.model, second).model)
@@ -150,6 +156,13 @@ class Rome(Nudge):
     name: ClassVar[str] = "rome"
 
 
+@dataclasses.dataclass(frozen=True)
+class Greedy(Nudge):
+    """What no method may read."""
+
+    reads: ClassVar[tuple[str, ...]] = ("probes",)
+
+
 @dataclasses.dataclass
 class Thawed(Nudge.__mro__[1]):
     """No frozen dataclass."""
@@ -162,6 +175,7 @@ class Thawed(Nudge.__mro__[1]):
         ("nobodys:Method", "methods must name a class that can be imported, got 'nobodys:Method'"),
         ("somebodys:Thawed", "methods must name a frozen dataclass"),
         ("somebodys:touches", "methods must name a frozen dataclass"),
+        ("somebodys:Greedy", "reads of a method must be a tuple of names among requests, .*, got .'probes',. of"),
         ("somebodys:Rome", "name of a method must be its own, got 'rome'"),
     ],
 )

@@ -11,7 +11,7 @@ import behemoth_editing.methods.rome as module
 from behemoth_data.edits import EditConfig, draw_edits
 from behemoth_editing.methods.contract import KeyStatistics, Shared
 from behemoth_editing.methods.keys import key_statistics
-from behemoth_editing.methods.rome import Rome, RRome, rank_one_update, ridge_inverse
+from behemoth_editing.methods.rome import Rome, RRome, divergence, rank_one_update, ridge_inverse
 from behemoth_models.knowledge import weights_digest
 
 H, D = 5, 8
@@ -144,7 +144,9 @@ def test_edited_matrix_maps_the_key_to_the_value_that_was_found(checkpoint, sing
     after = edited.model.get_parameter("gpt_neox.layers.2.mlp.dense_4h_to_h.weight").double().numpy()
     before = weight.double().numpy()
     np.testing.assert_allclose(after @ key_at(edited.model, 2, prompt, len(prompt) - 1), value.numpy(), atol=1e-4)
-    moved = np.linalg.norm((after - before) @ expected) / np.linalg.norm(before @ expected)
+    bias = edited.model.get_parameter("gpt_neox.layers.2.mlp.dense_4h_to_h.bias").double().numpy()
+    assert np.linalg.norm(bias) > 1e-3
+    moved = np.linalg.norm((after - before) @ expected) / np.linalg.norm(before @ expected + bias)
     assert edited.details["norm_ratio"] == [pytest.approx(moved, rel=1e-3)]
     assert 0 < moved <= 4.0 + 1e-6
 
@@ -153,7 +155,7 @@ def test_direction_is_the_inverse_moment_times_the_key(checkpoint, single, writt
     shared = Shared()
     rome()(checkpoint.model, single, shared)
     ((_, key, _, direction),) = written
-    (statistics,) = shared.key_statistics.values()
+    (statistics,) = shared.unasked.values()
     moment = statistics.second_moment.numpy()
     solved = np.linalg.solve(moment + 1e-4 * np.trace(moment) / len(moment) * np.eye(len(moment)), key.numpy())
     np.testing.assert_allclose(direction.numpy(), solved / (solved @ key.numpy()), rtol=1e-5, atol=1e-9)
@@ -226,7 +228,7 @@ def test_keys_are_taken_at_the_site_and_averaged_over_contexts(checkpoint, singl
     # ROME maps the plain prompt's key to the value, R-ROME the averaged one; both along C^-1 of the average.
     np.testing.assert_allclose(mapped.numpy(), average if method is RRome else keys[0], rtol=1e-4, atol=1e-5)
     assert np.abs(keys[0] - average).max() > 1e-2
-    (statistics,) = shared.key_statistics.values()
+    (statistics,) = shared.unasked.values()
     moment = statistics.second_moment.numpy()
     along = np.linalg.solve(moment + 1e-4 * np.trace(moment) / 512 * np.eye(512), average)
     np.testing.assert_allclose(direction.numpy(), along / (along @ mapped.numpy()), rtol=1e-4, atol=1e-7)
@@ -288,12 +290,24 @@ def test_statistics_of_another_layer_or_model_are_not_taken_for_these(checkpoint
     assert len({found.weights for found in shared.key_statistics.values()}) == 3
 
 
+def test_divergence_is_that_of_the_edited_from_the_one_before():
+    edited, before = np.array([[0.5, 0.25, 0.25], [0.2, 0.2, 0.6]]), np.array([[0.125, 0.375, 0.5], [0.2, 0.2, 0.6]])
+    # By hand: 0.5 ln 4 + 0.25 ln(2 / 3) + 0.25 ln(1 / 2), and nothing for two that are equal.
+    expected = [0.5 * np.log(4) + 0.25 * np.log(2 / 3) + 0.25 * np.log(0.5), 0.0]
+    found = divergence(*(torch.from_numpy(np.log(shares)) for shares in (edited, before)))
+    np.testing.assert_allclose(found.numpy(), expected, rtol=0, atol=1e-12)
+    reverse = 0.125 * np.log(0.25) + 0.375 * np.log(1.5) + 0.5 * np.log(2)
+    assert abs(reverse - expected[0]) > 0.05
+
+
 def test_divergence_weight_keeps_the_subjects_other_facts_closer(checkpoint, single):
-    others = single.same_subject[0]
+    (offered,) = draw_edits(checkpoint.corpus, dataclasses.replace(single.config, same_subject_rows=1))
+    others = offered.same_subject[0]
     assert others
 
     def divergence(kl_weight):
-        edited = rome(kl_weight=kl_weight, stop_loss=0.0, steps=15, ridge=1e6)(checkpoint.model, single).model
+        settings = {"kl_weight": kl_weight, "stop_loss": 0.0, "steps": 15, "ridge": 1e6}
+        edited = rome(**settings)(checkpoint.model, offered).model
         total = 0.0
         for query in others:
             with torch.no_grad():
@@ -301,7 +315,7 @@ def test_divergence_weight_keeps_the_subjects_other_facts_closer(checkpoint, sin
                     model(torch.tensor([query.prompt_ids])).logits[0, -1].log_softmax(-1)
                     for model in (edited, checkpoint.model)
                 )
-            total += float((was.exp() * (was - now)).sum())
+            total += float((now.exp() * (now - was)).sum())
         return total
 
     assert divergence(100.0) < divergence(0.0)
@@ -312,6 +326,7 @@ def value_by_brute_force(model, request, place, others, places, direction, *, kl
     matrix = model.get_submodule("gpt_neox.layers.2.mlp.dense_4h_to_h")
     weight = matrix.weight.detach().double()
     before = weight @ torch.from_numpy(key_at(model, 2, request.prompt_ids, place))
+    norm = float((before + matrix.bias.detach().double()).norm())
     change = torch.zeros(len(before), requires_grad=True)
 
     def said(ids, place, scale):
@@ -333,12 +348,13 @@ def value_by_brute_force(model, request, place, others, places, direction, *, kl
     for _ in range(steps):
         loss = -said(request.prompt_ids, place, 1.0)[request.answer_ids[0]]
         for old, question in zip(was, asked, strict=True):
-            loss = loss + kl_weight * (old.exp() * (old - said(*question))).sum() / len(asked)
+            now = said(*question)
+            loss = loss + kl_weight * (now.exp() * (now - old)).sum() / len(asked)
         optimizer.zero_grad()
-        (loss + 1e-3 * change.norm() / before.norm() ** 2).backward()
+        (loss + 1e-3 * change.norm() / norm**2).backward()
         optimizer.step()
         with torch.no_grad():
-            change *= min(1.0, 4.0 * float(before.norm()) / float(change.norm()))
+            change *= min(1.0, 4.0 * norm / float(change.norm()))
     return (before + change.detach().double()).numpy()
 
 

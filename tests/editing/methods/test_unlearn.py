@@ -154,6 +154,21 @@ def test_npos_reference_is_the_model_given(checkpoint, edit_set, beta):
     assert first_loss(Npo(beta=beta), other, edit_set) == pytest.approx(2 / beta * math.log(2), rel=0.01)
 
 
+@pytest.mark.parametrize("name", ["grad_diff", "npo", "simnpo"])
+def test_weights_are_the_sources_whatever_share_of_the_mixture_is_edited(name, checkpoint, edit_set):
+    def loss(**settings):
+        task = dataclasses.replace(edit_set, edited_repeats=settings.pop("repeats", 250))
+        method = METHODS[name](max_steps=1, retain_rows=10_000, precision="fp32", **settings)
+        return method(checkpoint.model, task).details["loss"]
+
+    forget = loss(retain="none")
+    retain = loss(retain_weight=1.0) - forget
+    assert loss(retain_weight=3.0, repeats=1) == pytest.approx(forget + 3 * retain, rel=1e-3, abs=1e-4)
+    assert METHODS[name]().forget_weight == {"simnpo": 0.125}.get(name, 1.0)
+    assert METHODS[name]().retain_weight == 1.0
+    assert loss(retain="none", forget_weight=2.0) == pytest.approx(2 * forget / METHODS[name]().forget_weight)
+
+
 @pytest.mark.parametrize("name", FORGETTING)
 def test_old_answers_of_a_relation_go(name, checkpoint, relation):
     assert share_given(checkpoint.model, relation.originals) > 0.9

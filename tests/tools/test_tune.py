@@ -1,0 +1,69 @@
+"""tools/tune.py tunes on what no table uses, and tools/tuned.json is what the code has as defaults."""
+
+import importlib
+import json
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from behemoth_editing.sweep.plain import plain
+
+TOOLS = Path(__file__).resolve().parents[2] / "tools"
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(TOOLS)
+    return importlib.import_module("tune")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--world_seeds", "1000", "999"], r"world_seeds must be at least 1000, .*, got \[1000, 999\]"),
+        (["--edit_seeds", "99"], r"edit_seeds must be at least 100, .*, got \[99\]"),
+        (["--groups", "rome", "nothing"], "groups must be among all, rome, .*, got nothing"),
+    ],
+)
+def test_seeds_that_tables_use_are_refused(
+    script: ModuleType, words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        script.main(words)
+    assert caught.value.code == 2
+    assert re.search(message, capsys.readouterr().err)
+
+
+def row(made: float, kept: float | None, left: float | None = None, error: str | None = None) -> dict[str, object]:
+    scores = {
+        "edit_success": {"value": made},
+        "collateral_accuracy": {"value": kept},
+        "forgetting": {"edited": {"accuracy_left": {"value": left}}},
+    }
+    return {"scenario": "different" if left is None else "forget", "error": error, "scores": scores}
+
+
+def test_score_is_what_is_made_times_what_is_kept_and_nothing_for_what_is_not_forgotten(script: ModuleType) -> None:
+    assert script.parts_of(row(0.5, 0.8)) == (0.5, 0.8, 0.4)
+    assert script.parts_of(row(0.0, 0.8, left=0.05)) == (0.95, 0.8, 0.8)
+    assert script.parts_of(row(1.0, 0.8, left=0.25)) == (0.75, 0.8, 0.0)
+    assert script.parts_of(row(1.0, 1.0, error="it failed")) == (0.0, 0.0, 0.0)
+
+
+def test_default_stays_unless_another_is_clearly_better(script: ModuleType) -> None:
+    trials = [{"settings": {"beta": beta}, "score": score} for beta, score in ((1, 0.9), (3, 0.895), (10, 0.8))]
+    assert [script.chosen_of(trials, {"beta": beta}) for beta in (1, 3, 10)] == [{"beta": 1}, {"beta": 3}, {"beta": 1}]
+
+
+def test_defaults_are_what_was_chosen_of_all_trials_on_worlds_and_draws_of_no_table(script: ModuleType) -> None:
+    found = json.loads((TOOLS / "tuned.json").read_text(encoding="utf-8"))
+    assert min(world["seed"] for world in found["worlds"]) >= 1000
+    assert min(found["edit_seeds"]) >= 100
+    assert list(found["groups"]) == list(script.GROUPS)
+    for name, group in script.GROUPS.items():
+        made = found["groups"][name]
+        assert [trial["settings"] for trial in made["trials"]] == plain(group.settings)
+        assert all(trial["cells"] == len(found["worlds"]) * len(found["edit_seeds"]) for trial in made["trials"])
+        assert made["chosen"] == script.chosen_of(made["trials"], plain(group.default)) == plain(group.default), name

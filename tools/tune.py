@@ -1,0 +1,206 @@
+"""Defaults of methods tried on worlds and draws that no table uses: python tools/tune.py --output tools/tuned.json.
+
+Small models are taught, and each group of settings is tried on all of them; a run that was cut off goes on. The file
+has every trial with its score, and what was chosen: the defaults in the code are that, and a test compares them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from behemoth_cli.settings import Options, one_line_errors, parse, place
+from behemoth_data import CorpusConfig, EditConfig, WorldConfig, build
+from behemoth_data.settings import check, conform, setting
+from behemoth_data.world import PRESETS
+from behemoth_editing import METHODS
+from behemoth_editing.checkpoint import load_checkpoint
+from behemoth_editing.sweep.cells import Cell, cell_id, grid, unfinished
+from behemoth_editing.sweep.plain import plain
+from behemoth_editing.sweep.rows import RESULTS, Row, read_rows, settled
+from behemoth_editing.sweep.running import run
+from behemoth_models import TrainConfig
+from behemoth_models.training import train
+
+FIRST_WORLD, FIRST_DRAW = 1_000, 100  # tables use seeds below these, and tuning none of them
+STRUCTURES = ("independent", "nested")
+LEFT = 0.05  # share of old answers that may be left where something is to be forgotten
+TIE = 0.01  # a score that is no more than this below the best is as good, and the default stays
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TuneArguments:
+    """Which models and draws, and where everything goes."""
+
+    output: str = place("tools/tuned.json", "file to write")
+    work_dir: str = place("results/tuning", "folder for the models and the rows of all trials")
+    world_seeds: list[int] = setting([1_000], f"seeds of the worlds, from {FIRST_WORLD} on; one of each structure each")
+    edit_seeds: list[int] = setting([100, 101], f"seeds of the draws, from {FIRST_DRAW} on")
+    groups: list[str] = setting(["all"], "groups of settings to try, or all")
+    num_subjects: int = setting(500, "subjects of each world")
+
+    def __post_init__(self) -> None:
+        """Raises: ValueError that names the field, the bound and the value."""
+        conform(self)
+        for field, first in (("world_seeds", FIRST_WORLD), ("edit_seeds", FIRST_DRAW)):
+            seeds = getattr(self, field)
+            check(
+                len(seeds) > 0 and min(seeds) >= first,
+                f"{field} must be at least {first}, since tables use those below, got {seeds}",
+            )
+        known = ["all", *GROUPS]
+        unknown = [name for name in self.groups if name not in known]
+        check(not unknown, f"groups must be among {', '.join(known)}, got {', '.join(unknown)}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """One method's settings that are tried together, all combinations, on one scenario."""
+
+    method: str
+    scenario: str
+    tried: Mapping[str, Sequence[Any]]
+    fixed: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def settings(self) -> list[dict[str, Any]]:
+        """What each trial sets beside what is fixed."""
+        return [dict(zip(self.tried, values, strict=True)) for values in itertools.product(*self.tried.values())]
+
+    @property
+    def default(self) -> dict[str, Any]:
+        """What the code has now for what is tried."""
+        return {name: getattr(METHODS[self.method](**self.fixed), name) for name in self.tried}
+
+    def draws(self, seeds: Sequence[int]) -> list[EditConfig]:
+        """The draws: ten different edits, or a tenth of a relation that is forgotten."""
+        shared = {"scenario": self.scenario, "num_edits": 10, "forget_fraction": 0.1, "probes_per_edit": 15}
+        return [EditConfig(**shared, edit_seed=seed) for seed in seeds]
+
+
+_RATES = {"learning_rate": (1e-3, 3e-3)}
+GROUPS = {
+    "rome": Group("rome", "different", {"layer": (1, 2, 3)}),
+    "memit": Group("memit", "different", {"covariance_weight": (0.001, 0.01, 0.1, 1.0), "max_norm": (0.75, 4.0)}),
+    "memit in one layer": Group("memit", "different", {"max_norm": (0.75, 4.0)}, {"layers": (3,)}),
+    "emmet": Group("emmet", "different", {"key_ridge": (1e-6, 0.016), "max_norm": (0.75, 4.0)}),
+    "alphaedit": Group("alphaedit", "different", {"null_energy": (0.001, 0.003, 0.01), "max_norm": (0.75, 4.0)}),
+    "finetune": Group("finetune", "different", {"learning_rate": (3e-4, 1e-3, 3e-3)}),
+    **{
+        f"finetune of trained rank {rank}": Group(
+            "finetune", "different", _RATES, {"rank": rank, "rank_mode": "trained", "layers": (2, 3)}
+        )
+        for rank in (1, 16)
+    },
+    **{
+        f"lora of rank {rank}": Group("lora", "different", {"learning_rate": (1e-3, 2e-3, 5e-3)}, {"rank": rank})
+        for rank in (1, 8, 64)
+    },
+    "grad_diff": Group("grad_diff", "forget", _RATES),
+    "npo": Group("npo", "forget", {"beta": (0.1, 1.0, 3.0, 10.0), **_RATES}),
+    "simnpo": Group("simnpo", "forget", _RATES),
+    "rmu": Group("rmu", "forget", _RATES),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs the trials that are missing, writes the file and prints a line for each group.
+
+    Raises: SystemExit with status 2 for a bad option, 1 for a disk that fails or a trial that failed, after one line on
+    standard error.
+    """
+    options = Options({"": TuneArguments}, prog="tune.py", description=__doc__, usage="[--option value ...]")
+    (arguments,) = parse(options, argv, recipe={})
+    with one_line_errors(options.prog):
+        groups = {name: group for name, group in GROUPS.items() if {"all", name} & set(arguments.groups)}
+        found = tuned(arguments, groups)
+        path = Path(arguments.output)
+        partial = path.with_name(f".{path.name}.partial")
+        partial.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8", newline="\n")
+        os.replace(partial, path)
+    for name, group in found["groups"].items():
+        print(f"{name}: {group['chosen']} of {len(group['trials'])}")
+
+
+def tuned(arguments: TuneArguments, groups: Mapping[str, Group]) -> dict[str, Any]:
+    """All trials of these groups with their scores, and what is chosen."""
+    work = Path(arguments.work_dir)
+    models = [
+        load_checkpoint(str(_model(work, structure, seed, arguments.num_subjects)))
+        for structure, seed in itertools.product(STRUCTURES, arguments.world_seeds)
+    ]
+    report: dict[str, Any] = {
+        "score": "different: edit success x collateral accuracy; forget: collateral accuracy, or 0 where more than "
+        f"{LEFT} of the old answers are left; mean over models and draws. The default stays if it is no more than "
+        f"{TIE} below the best.",
+        "worlds": [plain(model.corpus.world.config) for model in models],
+        "recall": [plain(model.recall) for model in models],
+        "edit_seeds": arguments.edit_seeds,
+        "groups": {},
+    }
+    cells: dict[tuple[str, int], list[Cell]] = {}
+    for name, group in groups.items():
+        for number, chosen in enumerate(group.settings):
+            method = METHODS[group.method](**{**group.fixed, **chosen})
+            cells[name, number] = grid(models, [method], group.draws(arguments.edit_seeds))
+    # Those of one model and draw one after the other, which share statistics of keys and answers before.
+    order = {cell: (models.index(cell.checkpoint), cell.edits.scenario, cell.edits.edit_seed) for cell in _all(cells)}
+    run(unfinished(sorted(order, key=lambda cell: order[cell]), work / "trials"), work / "trials")
+    rows = {row["cell"]: row for row in settled(read_rows(work / "trials" / RESULTS))}
+    for name, group in groups.items():
+        trials = []
+        for number, chosen in enumerate(group.settings):
+            scored = [parts_of(rows[cell_id(cell)]) for cell in cells[name, number]]
+            made, kept, score = (round(sum(part) / len(scored), 4) for part in zip(*scored, strict=True))
+            trials.append({"settings": plain(chosen), "made": made, "kept": kept, "score": score, "cells": len(scored)})
+        report["groups"][name] = {
+            "method": group.method,
+            "scenario": group.scenario,
+            "fixed": plain(group.fixed),
+            "trials": trials,
+            "chosen": chosen_of(trials, plain(group.default)),
+        }
+    return report
+
+
+def _all(cells: Mapping[Any, Sequence[Cell]]) -> list[Cell]:
+    return list(itertools.chain.from_iterable(cells.values()))
+
+
+def parts_of(row: Row) -> tuple[float, float, float]:
+    """What a trial's row made, which is edits or forgetting, what it kept, and its score; none of all if it failed."""
+    if row["error"] is not None:
+        return 0.0, 0.0, 0.0
+    scores = row["scores"]
+    kept = scores["collateral_accuracy"]["value"] or 0.0
+    if row["scenario"] == "forget":
+        left = scores["forgetting"]["edited"]["accuracy_left"]["value"]
+        return 1 - left, kept, kept if left <= LEFT else 0.0
+    made = scores["edit_success"]["value"]
+    return made, kept, made * kept
+
+
+def chosen_of(trials: Sequence[Mapping[str, Any]], default: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of the best score; the default if it is about as good."""
+    best = max(trials, key=lambda trial: trial["score"])
+    as_good = [trial["settings"] for trial in trials if trial["score"] >= best["score"] - TIE]
+    return dict(default if default in as_good else best["settings"])
+
+
+def _model(work: Path, structure: str, seed: int, num_subjects: int) -> Path:
+    """The folder of a model that was taught such a world, unless it is there already."""
+    folder = work / "models" / f"{structure}-{num_subjects}-{seed}"
+    if not (folder / "config.json").is_file():
+        world = WorldConfig(num_subjects=num_subjects, num_relations=3, num_objects=50, seed=seed, **PRESETS[structure])
+        corpus = build(world, corpus=CorpusConfig(repeats=10, inversion_fraction=0.5))
+        train(corpus, TrainConfig(batch_size=128, learning_rate=4e-3, measurements=2), folder)
+    return folder
+
+
+if __name__ == "__main__":
+    main()
