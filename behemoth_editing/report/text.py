@@ -46,7 +46,7 @@ def table(rows: Sequence[Row]) -> str:
         third.append([*name, *(_stacked(summary, score.name) for score in measures)])
     lines = [*_aligned(first, (19, 15, *[12] * len(FIRST)), right=set()), ""]
     lines += [*_aligned(second, (19, 15, 5, 6, 24, 33, 6), right={2, 3, 6}), ""]
-    lines += _aligned(third, (20, 16, *[12] * len(measures)), right=set())
+    lines += _aligned(third, (28, 16, *[12] * len(measures)), right=set())
     if any(summary.num_models == 1 for summary in found):
         lines += ["", ONE_MODEL]
     for row in rows:
