@@ -32,7 +32,7 @@ demo: | $(STAMP)  ## run the main job on a small nested world: data, training, e
 	$(OFFLINE) $(BIN)/behemoth demo
 
 # It goes on where it was stopped, and does nothing but the report again once it is complete.
-study: | $(STAMP)  ## put the paper's findings to the test: 24 models, some 1,500 cells; docs/results.md gets the verdicts
+study: | $(STAMP)  ## put the paper's findings to the test: 70 models, 1,550 cells; docs/results.md gets the verdicts
 	$(OFFLINE) $(BIN)/python scripts/study.py recipes/study_tiny.yaml --output_dir $(STUDY) --readme docs/results.md
 	@echo "The study is complete: open $(STUDY)/report/index.html; the verdicts are in $(STUDY)/verdicts.md"
 

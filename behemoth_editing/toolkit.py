@@ -72,7 +72,7 @@ class Scored:
     scores: Scores
 
     def __str__(self) -> str:
-        """Every score in a line of its own, with its 95% interval over the edits."""
+        """Every score in a line of its own, with its 95% interval, which speaks of other edits of the same model."""
         measures = self.scores.get(MEASURES, {})
         lines = [(score.label, self.scores[score.name]) for score in HEADLINES]
         lines += [(score.label, measures[score.name]) for score in MEASURED if score.name in measures]

@@ -16,7 +16,7 @@ from behemoth_data.places import local_path
 from behemoth_data.settings import check
 from behemoth_editing.report.summaries import Summary, summaries
 from behemoth_editing.report.text import duration, share
-from behemoth_editing.scoring.scores import GROUPS, HEADLINES, MEASURED, MEASURES, Score
+from behemoth_editing.scoring.scores import FIRST, GROUPS, HEADLINES, MEASURED, MEASURES, Score
 from behemoth_editing.sweep.identity import precision_of, shown_rows
 from behemoth_editing.sweep.plain import plain
 from behemoth_editing.sweep.rows import PLACE, Row, put_file
@@ -143,7 +143,7 @@ def results_files(rows: Sequence[Row], name: str) -> dict[str, bytes]:
         "summaries": found,
         "failed": [row for row in rows if row["error"] is not None],
         "alt": alt if picture is not None else None,
-        "headlines": HEADLINES,
+        "headlines": tuple(dict.fromkeys((*FIRST, *HEADLINES))),
         "share": share,
         "duration": duration,
         **{field: _distinct(rows, field) for field in (*PLACE, "method", "model", "seed")},

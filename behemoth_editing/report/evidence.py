@@ -10,15 +10,16 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, TypeVar
 
 from behemoth_editing.methods import METHODS
-from behemoth_editing.report.pooling import paired_difference
-from behemoth_editing.report.summaries import Summary, as_json, resamples_for
-from behemoth_editing.scoring.intervals import Interval
-from behemoth_editing.scoring.scores import score_units
+from behemoth_editing.report.pooling import paired_difference, sample_of
+from behemoth_editing.report.summaries import Summary, as_json
+from behemoth_editing.scoring.intervals import Estimate, Interval, p_value
+from behemoth_editing.scoring.scores import Sample, estimate_of
 from behemoth_editing.sweep.identity import model_of
 from behemoth_editing.sweep.rows import Row
 
-SURE = 0.95  # edits are made where edit success is clearly above this
-LARGE = 0.05  # a large difference
+SURE = 0.9  # edits are made where edit success is clearly above this, which one miss among 75 does not decide
+FEWER = 0.1  # a difference in edit success that is worth a word, which one miss among 75 does not decide either
+LARGE = 0.05  # a large difference in what is left
 SMALL = 0.01  # a difference in what is left that is worth a word
 # What findings are about; every other setting is part of how an edit is made.
 STUDIED = ("rank", "alpha", "modules", "layers", "layer", "site")
@@ -27,19 +28,33 @@ FULL = math.inf  # the rank of a change without a limit
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """A number with its interval, the same number in every model alone, and the edits behind it."""
+    """A number with its intervals, and what it rests on."""
 
-    interval: Interval
-    by_model: dict[str, float]  # by the digest of its weights
+    estimate: Estimate
+    models: int
     edits: int
+    failed: int = 0  # cells that it lacks: what it says of them nobody knows, so that it decides nothing
+
+    @property
+    def interval(self) -> Interval:
+        """The 95% interval."""
+        return self.estimate.at()
+
+    def p_above(self, bound: float) -> float:
+        """The smallest 1 - level of an interval that lies above the bound; 1 if cells are missing."""
+        return 1.0 if self.failed else p_value(self.estimate, bound, above=True)
+
+    def p_below(self, bound: float) -> float:
+        """The smallest 1 - level of an interval that lies below the bound; 1 if cells are missing."""
+        return 1.0 if self.failed else p_value(self.estimate, bound, above=False)
 
     def above(self, bound: float) -> bool:
-        """Whether the number is clearly above the bound."""
-        return self.interval.low > bound and all(value > bound for value in self.by_model.values())
+        """Whether the 95% interval lies above the bound."""
+        return not self.failed and self.interval.low > bound
 
     def below(self, bound: float) -> bool:
-        """Whether the number is clearly below the bound."""
-        return self.interval.high < bound and all(value < bound for value in self.by_model.values())
+        """Whether the 95% interval lies below the bound."""
+        return not self.failed and self.interval.high < bound
 
 
 # What a rule reads
@@ -70,15 +85,15 @@ def by_precision(found: Sequence[Summary]) -> list[tuple[str, list[Summary]]]:
     return [
         (
             f", in {one or 'unknown precision'}",
-            [summary for summary in found if summary.family not in several or summary.precision == one],
+            [s for s in found if s.family not in several or s.precision == one or not s.rows],
         )
-        for one in dict.fromkeys(summary.precision for summary in found if summary.family in several)
+        for one in dict.fromkeys(summary.precision for summary in found if summary.family in several and summary.rows)
     ]
 
 
 def _in_several_precisions(found: Iterable[Summary]) -> set[str]:
     had: dict[str, set[str | None]] = {}
-    for summary in found:
+    for summary in (summary for summary in found if summary.rows):  # where every cell failed, none is known
         had.setdefault(summary.family, set()).add(summary.precision)
     return {family for family, ones in had.items() if len(ones) > 1}
 
@@ -141,13 +156,19 @@ def _parts(details: object) -> list[dict[str, object]]:
     return [part for part in details if isinstance(part, dict)] if isinstance(details, list) else []
 
 
+def _precision(summary: Summary, found: Iterable[Summary]) -> str | None:
+    """The summary's precision, or where every cell failed, the one that its method has elsewhere."""
+    return next((one.precision for one in (summary, *found) if one.family == summary.family and one.rows), None)
+
+
 def rank_series(found: Iterable[Summary], least: int = 2) -> list[Series]:
     """The methods of one place that were run at `least` ranks or more; a LoRA's alpha may follow its rank."""
+    found = list(found)
     groups: dict[str, list[Summary]] = {}
     for summary in found:
         if rank_of(summary) is not None:
             rest = {name: value for name, value in summary.settings.items() if name not in ("rank", "alpha")}
-            key = as_json([summary.place, summary.family, rest, summary.precision])
+            key = as_json([summary.place, summary.family, rest, _precision(summary, found)])
             groups.setdefault(key, []).append(summary)
     result = []
     for group in groups.values():
@@ -187,55 +208,79 @@ def where(settings: dict[str, object]) -> str:
     return ", ".join([*words, *([layers_in_words(settings[key])] if key in settings else [])])
 
 
-def score_of(summary: Summary, name: str, rows: Sequence[Row] | None = None) -> Evidence | None:
-    """One of its headline scores, over all its rows unless some are given; None where nothing was asked."""
-    chosen = summary.rows if rows is None else rows
-    if not chosen:
+def score_of(summary: Summary, name: str, chosen: Callable[[Row], bool] = lambda row: True) -> Evidence | None:
+    """One of its headline scores, over all its rows unless some are chosen; None where nothing was asked.
+
+    In edit success a failed cell counts as one in which no edit was made; of any other score it is missing.
+    """
+    rows, failed = ([row for row in some if chosen(row)] for some in (summary.rows, summary.failed))
+    if name == "edit_success":
+        rows, failed = [*rows, *map(_without_success, failed)], []
+    estimate = estimate_of(_sample(rows), name, summary.designs) if rows else None
+    if estimate is None:
         return None
-    pooled = summary.score(name) if rows is None else _pooled(chosen, name)
-    if pooled is None:
-        return None
-    values = {model: _pooled([row for row in chosen if model_of(row) == model], name, 100) for model in _models(chosen)}
     return Evidence(
-        interval=Interval(pooled["value"], pooled["low"], pooled["high"], int(pooled["count"])),
-        by_model={model: score["value"] for model, score in values.items() if score is not None},
-        edits=sum(len(row["units"]) for row in chosen),
+        estimate=estimate,
+        models=len({model_of(row) for row in rows}),
+        edits=sum(len(row["units"]) for row in rows),
+        failed=len(failed),
     )
 
 
-def _pooled(rows: Sequence[Row], name: str, resamples: int = 2000) -> dict[str, float] | None:
-    units = [unit for row in rows for unit in row["units"]]
-    groups = [(model_of(row), row["seed"]) for row in rows for _ in row["units"]]
-    found: dict[str, float] | None = score_units(units, groups, resamples=min(resamples, resamples_for(len(units))))[
-        name
-    ]
-    return found
+def _without_success(row: Row) -> Row:
+    """The failed row as one of edits of which none was made."""
+    unit = {"edit": 0, "change": {"edited": [0, row["num_edits"]]}}
+    return {**row, "units": [unit], "error": None}
 
 
-def _models(rows: Iterable[Row]) -> list[str]:
-    return list(dict.fromkeys(map(model_of, rows)))
+def _sample(rows: Sequence[Row]) -> Sample:
+    """All units of the rows, which a summary holds to be of one kind."""
+    ordered = sorted(rows, key=lambda row: (model_of(row), row["seed"]))
+    return Sample(
+        [unit for row in ordered for unit in row["units"]],
+        [model_of(row) for row in ordered for _ in row["units"]],
+        [row["seed"] for row in ordered for _ in row["units"]],
+    )
 
 
 def difference(a: Summary, b: Summary, name: str, chosen: Callable[[Row], bool] = lambda row: True) -> Evidence | None:
-    """The score of a minus that of b over the same edits of the same models, paired; None if they share none."""
+    """The score of a minus that of b over the same edits of the same models, paired; None if they share none.
+
+    Cells that failed under one of them are missing from it.
+    """
     if a.place != b.place:
         return None
     draws = [{(model_of(row), row["seed"]): row for row in summary.rows if chosen(row)} for summary in (a, b)]
+    failed = {(model_of(row), row["seed"]) for summary in (a, b) for row in summary.failed if chosen(row)}
     common = [key for key in draws[0] if key in draws[1]]
-    if not common or a.score(name) is None or b.score(name) is None:
-        return None
     rows_a, rows_b = ([found[key] for key in common] for found in draws)
-    edits = sum(len(row["units"]) for row in rows_a)
-    by_model = {}
-    for model in _models(rows_a):
-        own_a, own_b = ([row for row in rows if model_of(row) == model] for rows in (rows_a, rows_b))
-        by_model[model] = paired_difference(own_a, own_b, name, resamples=100).value
-    interval = paired_difference(rows_a, rows_b, name, resamples=resamples_for(edits))
-    return Evidence(interval=interval, by_model=by_model, edits=edits)
+    if not common or estimate_of(sample_of(rows_a), name) is None:
+        return None
+    return Evidence(
+        estimate=paired_difference(rows_a, rows_b, name),
+        models=len({model for model, _ in common}),
+        edits=sum(len(row["units"]) for row in rows_a),
+        failed=len(failed),
+    )
+
+
+def halves(found: Iterable[Summary]) -> tuple[Callable[[Row], bool], Callable[[Row], bool]]:
+    """Which rows something may be picked on, and which it is then judged on: those of every second model, in turn.
+
+    Models are taken in the order of the seeds of their worlds.
+    """
+    models = {
+        (int((row.get("world") or {}).get("seed", 0)), model_of(row))
+        for summary in found
+        for row in (*summary.rows, *summary.failed)
+    }
+    first = {model for _, model in sorted(models)[1::2]}
+    return (lambda row: model_of(row) in first), (lambda row: model_of(row) not in first)
 
 
 def single_layers(found: Iterable[Summary]) -> list[dict[str, Summary]]:
     """For every method, its variants in one layer each that differ in layer, module and site only, by their choice."""
+    found = list(found)
     groups: dict[str, dict[str, Summary]] = {}
     for summary in found:
         settings = dict(summary.settings)
@@ -243,6 +288,6 @@ def single_layers(found: Iterable[Summary]) -> list[dict[str, Summary]]:
         if isinstance(layers, list) and len(layers) == 1:
             words = [str(settings[key]) for key in ("modules", "site") if key in settings]
             rest = {k: v for k, v in settings.items() if k not in ("layer", "layers", "modules", "site")}
-            key = as_json([summary.place, summary.family, rest, summary.precision])
+            key = as_json([summary.place, summary.family, rest, _precision(summary, found)])
             groups.setdefault(key, {})[", ".join([f"layer {layers[0]}", *words])] = summary
     return [group for group in groups.values() if len(group) > 1]

@@ -162,11 +162,11 @@ def draw_tradeoff(
         alpha=0.75,
         label=FRONT,
     )
-    floor = next((y for summary, _, y in shown if summary.family == "retrain"), None)
-    if floor is not None:
-        axes.axhline(floor["value"], color=INK, linewidth=1, linestyle=(0, (1, 2)), alpha=0.8)
+    again = next((y for summary, _, y in shown if summary.family == "retrain"), None)
+    if again is not None:
+        axes.axhline(again["value"], color=INK, linewidth=1, linestyle=(0, (1, 2)), alpha=0.8)
         axes.annotate(
-            "retraining", (0.01, floor["value"]), xycoords=("axes fraction", "data"), fontsize=8.5, va="bottom"
+            "retraining", (0.01, again["value"]), xycoords=("axes fraction", "data"), fontsize=8.5, va="bottom"
         )
     for limits, name in ((axes.set_xlim, names[0]), (axes.set_ylim, names[1])):
         scores = [score for summary in everywhere if (score := summary.score(name)) is not None]

@@ -35,10 +35,13 @@ class Verdict:
     finding: str
     world: str
     about: str  # the method, and where it was used
-    answer: str
+    holds: float  # the p value of what would make it hold, by itself
+    fails: float  # that of what would make it not hold
     effect: str  # what `evidence` measures
     evidence: Evidence | None
     reason: str
+    p: float = 1.0  # the smaller of both, corrected for the other verdicts on the finding
+    answer: str = OPEN
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -24,9 +24,9 @@ from behemoth_editing.report.figures import Drawing, drawings, named
 from behemoth_editing.report.judgement import Judge, Judgement, nothing_judged
 from behemoth_editing.report.style import standalone
 from behemoth_editing.report.summaries import Summary, as_json, by_place, load_results, recall_of, summaries
-from behemoth_editing.report.tables import interval_text, spaced, tables_of
+from behemoth_editing.report.tables import interval_text, p_text, spaced, tables_of
 from behemoth_editing.report.text import duration, share
-from behemoth_editing.scoring.scores import BESIDE, HEADLINES, OUTCOMES, SCORES, by_kind
+from behemoth_editing.scoring.scores import BESIDE, FIRST, MIN_FACTS, OUTCOMES, SCORES, by_kind
 from behemoth_editing.sweep.identity import model_of, shown_rows
 from behemoth_editing.sweep.rows import Row
 
@@ -72,6 +72,7 @@ def _page(
         digest=_short,
         capitalize_first=lambda text: text[:1].upper() + text[1:],
         interval=interval_text,
+        p=p_text,
         rank=rank_in_words,
     )
     template = files("behemoth_editing.report").joinpath("report.html.jinja").read_text(encoding="utf-8")
@@ -85,7 +86,8 @@ def _page(
         summaries=found,
         figures=figures,
         outcomes=OUTCOMES,
-        headlines=[score for score in HEADLINES if score.first],
+        headlines=FIRST,
+        min_facts=MIN_FACTS,
         beside=BESIDE,
         scores=SCORES,
         by_kind=by_kind,
@@ -99,7 +101,7 @@ def _page(
         verdicts=judged.verdicts,
         judged_worlds=list(dict.fromkeys(verdict.world for verdict in judged.verdicts)),
         questions=_QUESTIONS,
-        floor=_noise_floor(found),
+        retrained=_retrained(found),
         setups=judged.setups,
         sure=SURE,
         filters={
@@ -135,15 +137,15 @@ def _models(rows: Sequence[Row]) -> list[dict[str, object]]:
     ]
 
 
-def _noise_floor(found: Sequence[Summary]) -> list[tuple[Summary, list[tuple[str, Summary, Evidence | None]]]]:
+def _retrained(found: Sequence[Summary]) -> list[tuple[Summary, list[tuple[str, Summary, Evidence | None]]]]:
     """Every place's retraining, and the others' collateral accuracy minus its own, over the edits that both made."""
     result = []
     for _, here in by_place(found):
-        oracle = next((summary for summary in here if summary.family == "retrain" and summary.scores), None)
-        if oracle is not None:
-            others = [(label, summary) for label, summary in named(here) if summary.scores and summary is not oracle]
+        again = next((summary for summary in here if summary.family == "retrain" and summary.scores), None)
+        if again is not None:
+            others = [(label, summary) for label, summary in named(here) if summary.scores and summary is not again]
             result.append(
-                (oracle, [(name, other, difference(other, oracle, "collateral_accuracy")) for name, other in others])
+                (again, [(name, other, difference(other, again, "collateral_accuracy")) for name, other in others])
             )
     return result
 

@@ -6,10 +6,8 @@ import json
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from behemoth_editing.scoring.intervals import Interval, bootstrap_interval
-from behemoth_editing.scoring.scores import Scores, Unit, check_unit, columns_of, score_units
+from behemoth_editing.scoring.intervals import LEVEL, Floats, Mean, estimate_difference
+from behemoth_editing.scoring.scores import Designs, Sample, Scores, Unit, check_unit, columns_of, score_units
 from behemoth_editing.sweep.identity import model_of, precision_of
 
 Row = Mapping[str, Any]  # one line of results.jsonl
@@ -63,15 +61,27 @@ def _group_key(row: Row) -> GroupKey:
     )
 
 
-def summarise(rows: Sequence[Row], *, seed: int = 0, resamples: int = 2000, level: float = 0.95) -> Scores:
-    """The scores of all units of the rows, with every (model, seed) a group of its own.
+def sample_of(rows: Sequence[Row]) -> Sample:
+    """All units of the rows, with the model and the draw of each.
 
     Raises: ValueError for no rows, a failed row, rows of different settings or worlds, or a repeated cell.
     """
     labels = _check_repetitions(rows)
-    units = [unit for row in rows for unit in row["units"]]
-    groups = [label for label, row in zip(labels, rows, strict=True) for _ in row["units"]]
-    return score_units(units, groups, seed=seed, resamples=resamples, level=level)
+    ordered = sorted(zip(labels, rows, strict=True), key=lambda pair: pair[0])  # alike for every method
+    units = [unit for _, row in ordered for unit in row["units"]]
+    models = [model for (model, _), row in ordered for _ in row["units"]]
+    draws = [seed for (_, seed), row in ordered for _ in row["units"]]
+    return Sample(units, models, draws)
+
+
+def summarise(rows: Sequence[Row], *, designs: Designs | None = None, level: float = LEVEL) -> Scores:
+    """The scores of all units of the rows, with intervals of what other models, or other edits of one, would give.
+
+    `designs` are the design effects of the same kind of cell, over all methods there.
+    Raises: ValueError as sample_of() does.
+    """
+    sample = sample_of(rows)
+    return score_units(sample.units, sample.models, sample.draws, designs=designs, level=level)
 
 
 def _check_repetitions(rows: Sequence[Row]) -> list[tuple[str, int]]:
@@ -113,42 +123,37 @@ def _world_key(row: Row) -> str:
     return json.dumps(world, sort_keys=True)
 
 
-def paired_difference(
-    rows_a: Sequence[Row],
-    rows_b: Sequence[Row],
-    name: str = "collateral_accuracy",
-    *,
-    seed: int = 0,
-    resamples: int = 2000,
-    level: float = 0.95,
-) -> Interval:
-    """The score of a minus the score of b over the same edits of the same models, resampled together.
+def paired_difference(rows_a: Sequence[Row], rows_b: Sequence[Row], name: str = "collateral_accuracy") -> Mean:
+    """The score of a minus the score of b over the same edits of the same models, by a paired t over models.
 
-    Pairing removes what both share: which models, which edits, which probes.
+    Pairing removes what both share: which models, which edits, which probes. Of one model the t is over its edits, and
+    its intervals speak of no other model; of one edit they are the whole range.
 
-    Raises: ValueError for an unknown name, rows that summarise() refuses, or units that a and b do not share.
+    Raises: ValueError for an unknown name, rows that summarise() refuses, units that a and b do not share, or a score
+    of which there is nothing to count.
     """
     units_a, units_b = _units_by_place(rows_a), _units_by_place(rows_b)
     odd = sorted(units_a.keys() ^ units_b.keys(), key=repr)
     if odd:
         raise ValueError(f"rows_b must hold the units of rows_a, got {len(odd)} in only one, such as {odd[0]}")
-    both = columns_of([*units_a.values(), *(units_b[place] for place in units_a)], name)
-    numerators_a, numerators_b = np.split(both.numerators, 2)
-    asked_a, asked_b = np.split(both.denominators, 2)
-    if not np.array_equal(asked_a, asked_b):
-        unit, column = np.argwhere(asked_a != asked_b)[0]
-        raise ValueError(
-            f"rows_b must count as many probes for {name} as rows_a, "
-            f"got {asked_b[unit, column]:.0f} and not {asked_a[unit, column]:.0f} in {list(units_a)[unit]}"
-        )
-    return bootstrap_interval(
-        numerators_a - numerators_b,
-        asked_a,
-        [(place.model, place.seed) for place in units_a],
-        seed=seed,
-        resamples=resamples,
-        level=level,
-        lowest=-1.0,
+    models, draws = [place.model for place in units_a], [place.seed for place in units_a]
+    a, b = (
+        columns_of(Sample(units, models, draws), name)
+        for units in (list(units_a.values()), [units_b[place] for place in units_a])
+    )
+    if a.denominators.shape != b.denominators.shape or (a.denominators != b.denominators).any():
+        raise ValueError(_other_probes(name, a.denominators, b.denominators, list(units_a)))
+    if not a.denominators.any():
+        raise ValueError(f"rows must have something to count for {name}, got nothing in {len(units_a)} units")
+    return estimate_difference(a.numerators - b.numerators, a.denominators, models)
+
+
+def _other_probes(name: str, asked_a: Floats, asked_b: Floats, places: Sequence[_Place]) -> str:
+    """What to say where two methods were not asked the same."""
+    unit = next((u for u in range(len(places)) if asked_a[u].sum() != asked_b[u].sum()), 0)
+    return (
+        f"rows_b must count as many probes for {name} as rows_a, "
+        f"got {asked_b[unit].sum():.0f} and not {asked_a[unit].sum():.0f} in {places[unit]}"
     )
 
 

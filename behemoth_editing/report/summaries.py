@@ -14,8 +14,8 @@ from typing import Any
 
 from behemoth_data.places import local_path
 from behemoth_data.settings import check
-from behemoth_editing.report.pooling import draw_settings, made_with, summarise
-from behemoth_editing.scoring.scores import MEASURES
+from behemoth_editing.report.pooling import draw_settings, made_with, sample_of, summarise
+from behemoth_editing.scoring.scores import MEASURES, Designs, designs_of
 from behemoth_editing.sweep.identity import model_of, precision_of
 from behemoth_editing.sweep.rows import PLACE, RESULTS, Placed, Row, check_row, read_rows, settled
 
@@ -60,6 +60,7 @@ class Summary:
     rows: list[Row]
     failed: list[Row]
     scores: Scores | None  # None where every cell failed
+    designs: Designs = dataclasses.field(default_factory=dict)  # design effects, over all methods of its place
 
     @property
     def row(self) -> Row:
@@ -144,8 +145,10 @@ def summaries(rows: Sequence[Row]) -> list[Summary]:
         methods: dict[str, list[Row]] = {}
         for row in found:
             methods.setdefault(method_names[_method(row, had)], []).append(row)
+        scored = {method: [row for row in cells if row["error"] is None] for method, cells in methods.items()}
+        designs = designs_of([sample_of(good) for good in scored.values() if good])
         for method, cells in methods.items():
-            good = [row for row in cells if row["error"] is None]
+            good = scored[method]
             result.append(
                 Summary(
                     place=place,
@@ -153,7 +156,8 @@ def summaries(rows: Sequence[Row]) -> list[Summary]:
                     world=worlds[world_key(cells[0])],
                     rows=good,
                     failed=[row for row in cells if row["error"] is not None],
-                    scores=_pool(good),
+                    scores=summarise(good, designs=designs) if good else None,
+                    designs=designs,
                 )
             )
     return result
@@ -173,18 +177,6 @@ def by_place(found: Sequence[Summary]) -> list[tuple[str, list[Summary]]]:
     for summary in found:
         places.setdefault(summary.place, []).append(summary)
     return list(places.items())
-
-
-def _pool(rows: Sequence[Row]) -> Scores | None:
-    """The pooled scores of rows that differ in model and seed only; many units need fewer resamples."""
-    if not rows:
-        return None
-    return summarise(rows, resamples=resamples_for(sum(len(row["units"]) for row in rows)))
-
-
-def resamples_for(num_units: int) -> int:
-    """2000 for up to 2000 units, and fewer, at least 200, for more: their number hardly moves an interval then."""
-    return max(200, min(2000, 4_000_000 // max(1, num_units)))
 
 
 def as_json(value: object) -> str:

@@ -11,7 +11,7 @@ from behemoth_editing.report.evidence import Evidence
 from behemoth_editing.report.judgement import Judgement, Verdict
 from behemoth_editing.report.summaries import Scores, Summary, as_json
 from behemoth_editing.report.text import duration, share
-from behemoth_editing.scoring.scores import BESIDE, HEADLINES, MEASURED, Score, by_kind
+from behemoth_editing.scoring.scores import BESIDE, FIRST, HEADLINES, MEASURED, Score, by_kind
 from behemoth_editing.sweep.identity import precision_of
 from behemoth_editing.sweep.rows import PLACE
 
@@ -19,7 +19,8 @@ from behemoth_editing.sweep.rows import PLACE
 def _numbers(score: Scores | None) -> list[str]:
     if score is None or score["value"] is None:
         return ["", "", "", "0" if score is None else str(score.get("count", 0))]
-    return [*(f"{score[name]:.6g}" for name in ("value", "low", "high")), str(score["count"])]
+    numbers = ("" if score[name] is None else f"{score[name]:.6g}" for name in ("value", "low", "high"))
+    return [*numbers, str(score["count"])]
 
 
 def _identity(summary: Summary) -> list[str]:
@@ -37,11 +38,11 @@ def _summary_csv(found: Sequence[Summary]) -> str:
     parts = ("", "_low", "_high", "_count")
     names = [score.name for score in (*HEADLINES, *MEASURED)]
     header = [name + part for name in (*names, "seconds_per_edit") for part in parts]
-    lines = [[*_IDENTITY, "failed_cells", *header]]
+    lines = [[*_IDENTITY, "num_models", "failed_cells", *header]]
     for summary in found:
         scores = [summary.score(name) for name in names]
         numbers = [text for score in [*scores, summary.seconds] for text in _numbers(score)]
-        lines.append([*_identity(summary), str(len(summary.failed)), *numbers])
+        lines.append([*_identity(summary), str(summary.num_models), str(len(summary.failed)), *numbers])
     return _csv(lines)
 
 
@@ -60,8 +61,9 @@ def _csv(lines: Sequence[Sequence[str]]) -> str:
 
 
 _NOTE = (
-    "Every share with its 95% bootstrap interval over edits and seeds; n counts the probes asked, for collateral "
-    "accuracy those right before the edit."
+    "Every share with its 95% interval by Korn and Graubard: clusters are models, and where there is one model its "
+    "edits, so that the interval says nothing of other models. n counts the probes asked, for collateral accuracy and "
+    "dependent facts those right before the edit."
 )
 
 
@@ -71,13 +73,12 @@ def _legend(scores: Sequence[Score]) -> str:
 
 
 def _summary_table(found: Sequence[Summary]) -> list[list[str]]:
-    shown = [score for score in HEADLINES if score.first]
-    lines = [["scenario", "method", *(score.label for score in shown), "s/edit", "seeds"]]
+    lines = [["scenario", "method", *(score.label for score in FIRST), "s/edit", "models", "seeds"]]
     for summary in found:
-        scores = [summary.score(score.name) for score in shown]
+        scores = [summary.score(score.name) for score in FIRST]
         numbers = [f"{share(score, 3)}, n = {score['count']}" if score else "-" for score in scores]
         seconds = duration(summary.seconds["value"]) if summary.seconds else "-"
-        lines.append([summary.place, summary.method, *numbers, seconds, summary.seeds])
+        lines.append([summary.place, summary.method, *numbers, seconds, str(summary.num_models), summary.seeds])
     return lines
 
 
@@ -100,15 +101,16 @@ def _kinds_table(found: Sequence[Summary]) -> list[list[str]]:
 
 def _verdicts_table(judged: Judgement) -> list[list[str]]:
     claims = {finding.name: finding.claim for finding in judged.findings}
-    lines = [["finding", "claim", "world", "method", "verdict", "measured", "value", "models", "edits", "why"]]
+    lines = [["finding", "claim", "world", "method", "verdict", "p", "measured", "value", "models", "edits", "why"]]
     for verdict in judged.verdicts:
         evidence = verdict.evidence
         numbers = ["-", "0", "0"]
         if evidence is not None:
-            numbers = [interval_text(evidence), str(len(evidence.by_model)), str(evidence.edits)]
+            numbers = [interval_text(evidence), str(evidence.models), str(evidence.edits)]
         lines.append(
             [
                 *(verdict.finding, claims[verdict.finding], verdict.world, verdict.about, verdict.answer),
+                p_text(verdict.p),
                 *(verdict.effect, *numbers, verdict.reason),
             ]
         )
@@ -118,6 +120,11 @@ def _verdicts_table(judged: Judgement) -> list[list[str]]:
 def interval_text(evidence: Evidence) -> str:
     """The value and its interval, to three digits."""
     return share(dataclasses.asdict(evidence.interval), 3)
+
+
+def p_text(p: float) -> str:
+    """A p value to three digits, as in "0.012" or "< 0.001"."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def verdict_table(judged: Judgement) -> str:

@@ -6,18 +6,18 @@ import textwrap
 from collections.abc import Sequence
 
 from behemoth_editing.report.summaries import Scores, Summary, outcome_share, summaries
-from behemoth_editing.scoring.scores import GROUPS, HEADLINES, MEASURED
+from behemoth_editing.scoring.scores import BESIDE, FIRST, GROUPS, HEADLINES, MEASURED
 from behemoth_editing.sweep.rows import Row
 
 # Numbers as text
 
 
 def share(score: Scores | None, digits: int = 2) -> str:
-    """The value and its interval, as in "0.95 [0.90, 0.99]"; a dash where nothing was asked."""
+    """The value and its interval, as in "0.95 [0.90, 0.99]"; a dash where nothing was asked or bounds an end."""
     if score is None or score["value"] is None:
         return "-"
-    value, low, high = (f"{score[name]:.{digits}f}" for name in ("value", "low", "high"))
-    return f"{value} [{low}, {high}]"
+    ends = ("-" if score[name] is None else f"{score[name]:.{digits}f}" for name in ("low", "high"))
+    return f"{score['value']:.{digits}f} [{', '.join(ends)}]"
 
 
 def duration(seconds: float) -> str:
@@ -32,34 +32,36 @@ def table(rows: Sequence[Row]) -> str:
     Three blocks, because so many numbers with their intervals do not fit one line.
     """
     found = summaries(rows)
-    shown = [score for score in HEADLINES if score.first]
-    first = [["method", "scenario", "edits", *(score.label for score in shown), "s/edit"]]
-    second = [["method", "scenario", "worst kind", "followed share of ripple, and more"]]
-    third = [["method", "scenario", *(score.label for score in MEASURED)]]
+    measures = [score for score in BESIDE if score in MEASURED]
+    first = [["method", "scenario", *(score.label for score in FIRST)]]
+    second = [["method", "scenario", "edits", "models", "worst kind", "followed share of ripple, and more", "s/edit"]]
+    third = [["method", "scenario", *(score.label for score in measures)]]
     for summary in found:
         seconds = summary.seconds
-        edits = sum(len(row["units"]) for row in summary.rows)
-        first.append(
-            [
-                summary.method,
-                summary.place,
-                str(edits),
-                *(share(summary.score(score.name)) for score in shown),
-                duration(seconds["value"]) if seconds else "-",
-            ]
-        )
-        worst = _worst_kind(summary)
-        second.append([summary.method, summary.place, worst, "\n".join(_beside(summary)) or "-"])
-        numbers = [share(summary.score(score.name)).replace(" [", "\n[") for score in MEASURED]
-        third.append([summary.method, summary.place, *numbers])
-    lines = [*_aligned(first, (26, 20, 5, 17, 17, 17, 6), right={2, 6}), ""]
-    lines += [*_aligned(second, (26, 20, 31, 37), right=set()), ""]
-    lines += _aligned(third, (20, 16, *[12] * len(MEASURED)), right=set())
+        name = [summary.method, summary.place]
+        first.append([*name, *(_stacked(summary, score.name) for score in FIRST)])
+        counts = [str(summary.edits), str(summary.num_models)]
+        more = [_worst_kind(summary), "\n".join(_beside(summary)) or "-"]
+        second.append([*name, *counts, *more, duration(seconds["value"]) if seconds else "-"])
+        third.append([*name, *(_stacked(summary, score.name) for score in measures)])
+    lines = [*_aligned(first, (19, 15, *[12] * len(FIRST)), right=set()), ""]
+    lines += [*_aligned(second, (19, 15, 5, 6, 24, 33, 6), right={2, 3, 6}), ""]
+    lines += _aligned(third, (28, 16, *[12] * len(measures)), right=set())
+    if any(summary.num_models == 1 for summary in found):
+        lines += ["", ONE_MODEL]
     for row in rows:
         if row["error"] is not None:
             text = f"failed: {row['method']} {row['scenario']} seed {row['seed']} (cell {row['cell']}): "
             lines += ["", *textwrap.wrap(text + row["error"], 120, subsequent_indent="  ")]
     return "\n".join(lines)
+
+
+ONE_MODEL = "Intervals of one model are of its other edits: they say nothing of other models."
+
+
+def _stacked(summary: Summary, name: str) -> str:
+    """The score with its interval below it."""
+    return share(summary.score(name)).replace(" [", "\n[")
 
 
 def _beside(summary: Summary) -> list[str]:

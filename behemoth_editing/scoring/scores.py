@@ -8,13 +8,25 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
 
+from behemoth_data.kinds import KINDS
 from behemoth_data.settings import check_known
-from behemoth_editing.scoring.intervals import Columns, Floats, bootstrap_interval, mean_interval
+from behemoth_data.world import STRUCTURES
+from behemoth_editing.scoring.intervals import (
+    LEVEL,
+    Columns,
+    Design,
+    Estimate,
+    Floats,
+    Interval,
+    estimate_difference,
+    estimate_mean,
+    estimate_share,
+    pooled_design,
+)
 from behemoth_editing.scoring.outcomes import PARTS
 
 Unit = Mapping[str, Any]  # one entry of a row's "units"
@@ -23,6 +35,9 @@ _Number = dict[str, Any]  # value, low, high, and count where it has one of its 
 
 MEASURES = "measures"  # the part of a unit that holds numbers by name instead of counts by kind
 _NOTHING: _Number = {"value": None, "low": None, "high": None}  # of nothing to count
+MIN_FACTS = 30  # that a kind must have to count in a headline: fewer would move it as much as thousands do
+# The kinds of facts that must stay and that every structure has, so that headlines of all structures mean the same.
+EVERYWHERE = tuple(kind.name for kind in KINDS.values() if kind.group == "keep" and kind.structures == STRUCTURES)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,6 +54,7 @@ class Score:
     part: str  # of a unit, that it is counted in: one of PARTS, or MEASURES
     counts: Callable[[Floats], Columns] | None = None  # of [U, K, N]: numerators and denominators; None: a measure
     kinds: tuple[str, ...] | None = None  # of probes, that it is about; None: all of its part
+    least: int = 0  # distinct facts that a kind must have to count
     group: str | None = None
     lowest: float = 0.0
     highest: float = 1.0
@@ -59,6 +75,11 @@ def _share(numerator: int, denominator: int) -> Callable[[Floats], Columns]:
 
 def _drop(counts: Floats) -> Columns:
     return Columns(counts[..., 1] - counts[..., 2], counts[..., 3])
+
+
+def _over_facts(counts: Floats) -> Columns:
+    """Counts of what was kept to one share over the facts of all kinds."""
+    return Columns(*(counts[..., number].sum(axis=1, keepdims=True) for number in (0, 1)))
 
 
 def _outcome(number: int) -> Callable[[Floats], Columns]:
@@ -90,18 +111,44 @@ SCORES: tuple[Score, ...] = (
     Score(
         name="collateral_accuracy",
         label="collateral accuracy",
-        text="share still right of the facts that must not change and were right before, the mean over kinds of fact",
+        text="share still right of the facts that must not change and were right before, the mean over the kinds of "
+        f"fact that worlds of every structure have, those of at least {MIN_FACTS} distinct facts",
         part="keep",
         counts=_share(0, 1),
+        kinds=EVERYWHERE,
+        least=MIN_FACTS,
         better="higher",
+        first=True,
+    ),
+    Score(
+        name="collateral_by_fact",
+        label="collateral by fact",
+        text="share still right of the facts that must not change and were right before, the mean over facts of all "
+        "kinds",
+        part="keep",
+        counts=_over_facts,
+        better="higher",
+        first=True,
+    ),
+    Score(
+        name="dependent_incoherent",
+        label="dependent incoherent",
+        text="share of dependent facts, among those right before, that are answered neither as before nor as follows "
+        "from the edit, the mean over kinds: damage, since no world has such answers",
+        part="ripple",
+        counts=_outcome(2),
+        better="lower",
         first=True,
     ),
     Score(
         name="collateral_drop",
         label="collateral drop",
-        text="accuracy before minus accuracy after on all facts that must not change, the mean over kinds of fact",
+        text="accuracy before minus accuracy after on the facts that must not change, the mean over the same kinds as "
+        "of collateral accuracy",
         part="keep",
         counts=_drop,
+        kinds=EVERYWHERE,
+        least=MIN_FACTS,
         lowest=-1.0,
         better="lower",
     ),
@@ -194,6 +241,7 @@ SCORES: tuple[Score, ...] = (
         text="probability that the answer to the edited prompt is an object of its relation at all",
         part=MEASURES,
         better="higher",
+        first=True,
     ),
     Score(
         name="kl",
@@ -208,21 +256,68 @@ SCORES: tuple[Score, ...] = (
 # Scores of one number each; those of a name under MEASURES; and those kind by kind, by their group.
 HEADLINES = tuple(score for score in SCORES if score.group is None and score.part != MEASURES)
 MEASURED = tuple(score for score in SCORES if score.part == MEASURES)
-BESIDE = (*(score for score in HEADLINES if not score.first), *MEASURED)  # what a first table leaves to a second
+FIRST = tuple(score for score in (*HEADLINES, *MEASURED) if score.first)  # what stands in a first table
+BESIDE = tuple(score for score in (*HEADLINES, *MEASURED) if not score.first)  # what that leaves to a second
 GROUPS = {
     group: tuple(score for score in SCORES if score.group == group)
     for group in dict.fromkeys(score.group for score in SCORES if score.group is not None)
 }
 OUTCOMES = tuple(score.name for score in GROUPS["ripple"])
 
+Designs = Mapping[tuple[str, ...], Design]  # by what a share is of, as _shares() names it
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """Edits with the models and the draws that they are of: what scores are computed from."""
+
+    units: Sequence[Unit]  # one entry per edit
+    models: Sequence[Hashable] | None = None  # [U] labels; None: all of one model
+    draws: Sequence[Hashable] | None = None  # [U] labels; None: all of one draw
+
+    def __post_init__(self) -> None:
+        """Raises: ValueError for no units, labels that do not fit, or a unit whose counts contradict each other."""
+        if not self.units:
+            raise ValueError("units must hold at least 1 edit, got 0")
+        for name, labels in (("models", self.models), ("draws", self.draws)):
+            if labels is not None and len(labels) != len(self.units):
+                raise ValueError(f"{name} must have one label for each of {len(self.units)} units, got {len(labels)}")
+        for unit in self.units:
+            check_unit(unit)
+
+    @property
+    def owners(self) -> Sequence[Hashable]:
+        """The model of every unit."""
+        return [0] * len(self.units) if self.models is None else self.models
+
+    @property
+    def right_after(self) -> Sample | None:
+        """The same edits as they were right after each was made; None of edits that were made all at once."""
+        if not any("right_after" in unit for unit in self.units):
+            return None
+        return dataclasses.replace(self, units=[unit["right_after"] for unit in self.units])
+
+    def facts(self, asked: Floats) -> Floats:
+        """How many distinct facts of each column were asked for certain: other draws of a model may ask them again.
+
+        `asked` [U, K] are probes unit by unit; those of one draw are of distinct facts.
+        """
+        draws = [0] * len(self.units) if self.draws is None else self.draws
+        by_draw: dict[Hashable, dict[Hashable, Floats]] = {}
+        for model, draw, row in zip(self.owners, draws, asked, strict=True):
+            own = by_draw.setdefault(model, {})
+            own[draw] = own.get(draw, 0.0) + row
+        at_least: Floats = np.sum([np.max(list(own.values()), axis=0) for own in by_draw.values()], axis=0)
+        return at_least
+
 
 def score_units(
     units: Sequence[Unit],
-    groups: Sequence[Hashable] | None = None,
+    models: Sequence[Hashable] | None = None,
+    draws: Sequence[Hashable] | None = None,
     *,
-    seed: int = 0,
-    resamples: int = 2000,
-    level: float = 0.95,
+    designs: Designs | None = None,
+    level: float = LEVEL,
 ) -> Scores:
     """Every score of SCORES that the units have, as in a result row; of several rows, from all their units.
 
@@ -233,33 +328,64 @@ def score_units(
     Args:
         units: one entry per edit: {"change", "keep", "ripple"}, raw counts by kind; in forget and refuse "forget" as
             well; "measures", a number by name; and in a sequence "right_after", a unit as counted before later edits.
-        groups: [U] labels, such as (model, seed); None: all of one group.
-        seed: of the bootstrap.
-        resamples: of the bootstrap.
+        models: [U] labels; None: all of one model, of whose other edits alone intervals then speak.
+        draws: [U] labels; None: all of one draw.
+        designs: design effects of the same kind of cell, by designs_of(); None: of these units alone.
         level: of confidence.
 
     Raises: ValueError for no units, a unit whose counts contradict each other, or no edited probe at all.
     """
-    if not units:
-        raise ValueError("units must hold at least 1 edit, got 0")
-    for unit in units:
-        check_unit(unit)
-    labels = [0] * len(units) if groups is None else list(groups)
-    bootstrap: dict[str, Any] = {"seed": seed, "resamples": resamples, "level": level}
-    interval: Callable[..., _Number | None] = partial(_interval, groups=labels, **bootstrap)
-    scores: Scores = {score.name: interval(_columns(units, score), lowest=score.lowest) for score in HEADLINES}
+    return _scores(Sample(units, models, draws), designs or {}, level, ())
+
+
+def designs_of(samples: Sequence[Sample]) -> Designs:
+    """The design effects of all shares, over samples of one kind of cell: one for each method with its settings."""
+    by_share: dict[tuple[str, ...], list[tuple[Columns, Sequence[Hashable]]]] = {}
+    for sample in samples:
+        for key, columns in _shares(sample):
+            by_share.setdefault(key, []).append((columns, sample.owners))
+    found = {key: pooled_design(some) for key, some in by_share.items()}
+    return {key: design for key, design in found.items() if design is not None}
+
+
+def _shares(sample: Sample, prefix: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Columns]]:
+    """The counts of every share that the sample has, by a name of its own."""
+    for score in HEADLINES:
+        if score.lowest >= 0:
+            yield (*prefix, score.name), _columns(sample, score)
+    for group, entries in GROUPS.items():
+        for kind in _kinds(sample.units, entries[0].part):
+            for score in entries:
+                yield (*prefix, group, score.name, kind), _columns(sample, score, [kind])
+    if (then := sample.right_after) is not None:
+        yield from _shares(then, (*prefix, "right_after"))
+
+
+def _scores(sample: Sample, designs: Designs, level: float, prefix: tuple[str, ...]) -> Scores:
+    def number(score: Score, *key: str, kind: str | None = None) -> _Number | None:
+        columns = _columns(sample, score, None if kind is None else [kind])
+        found = _estimated(columns, sample.owners, score.lowest, designs.get((*prefix, *key, score.name, *_some(kind))))
+        return None if found is None else _plain(found.at(level))
+
+    scores: Scores = {score.name: number(score) for score in HEADLINES}
     if scores["edit_success"] is None:
         raise ValueError("units must ask at least 1 edited probe, got 0")
     for group, entries in GROUPS.items():
-        kinds = _kinds(units, entries[0].part)
+        kinds = _kinds(sample.units, entries[0].part)
         if kinds or group != "forgetting":
-            scores[group] = {kind: _of_kind(units, kind, entries, interval) for kind in kinds}
-    measured = _kinds(units, MEASURES)
-    if measured:
-        scores[MEASURES] = {name: _measure(units, name, labels, bootstrap) for name in measured}
-    if any("right_after" in unit for unit in units):
-        scores["right_after"] = score_units([unit["right_after"] for unit in units], labels, **bootstrap)
+            scores[group] = {
+                kind: _of_kind(sample.units, kind, {score: number(score, group, kind=kind) for score in entries})
+                for kind in kinds
+            }
+    if measured := _kinds(sample.units, MEASURES):
+        scores[MEASURES] = {name: _measure(sample, name, level) for name in measured}
+    if (then := sample.right_after) is not None:
+        scores["right_after"] = _scores(then, designs, level, (*prefix, "right_after"))
     return scores
+
+
+def _some(kind: str | None) -> tuple[str, ...]:
+    return () if kind is None else (kind,)
 
 
 def headline(name: str) -> Score:
@@ -278,33 +404,47 @@ def by_kind(scores: Scores) -> Iterator[tuple[str, Score, _Number, int]]:
                 yield kind, score, {"count": found.get("count"), **number}, found["wrong_before"]
 
 
-def columns_of(units: Sequence[Unit], name: str) -> Columns:
+def columns_of(sample: Sample, name: str) -> Columns:
     """The counts behind one of the HEADLINES, unit by unit. Raises: ValueError for an unknown name."""
-    return _columns(units, headline(name))
+    return _columns(sample, headline(name))
 
 
-def _columns(units: Sequence[Unit], score: Score, kinds: Sequence[str] | None = None) -> Columns:
-    """The counts behind a score, of the given kinds or of all it is about."""
-    about = score.kinds or _kinds(units, score.part)
+def estimate_of(sample: Sample, name: str, designs: Designs | None = None) -> Estimate | None:
+    """One of the HEADLINES with all its intervals, None of nothing to count. Raises: ValueError for an unknown name."""
+    score = headline(name)
+    return _estimated(_columns(sample, score), sample.owners, score.lowest, (designs or {}).get((name,)))
+
+
+def _estimated(columns: Columns, models: Sequence[Hashable], lowest: float, design: Design | None) -> Estimate | None:
+    if not columns.denominators.any():
+        return None
+    if lowest < 0:
+        return estimate_difference(*columns, models, lowest)
+    return estimate_share(*columns, models, design)
+
+
+def _columns(sample: Sample, score: Score, kinds: Sequence[str] | None = None) -> Columns:
+    """The counts behind a score, of the given kinds or of all it is about; nothing of kinds with too few facts."""
+    about = score.kinds or _kinds(sample.units, score.part)
     if score.counts is None:
         raise ValueError(f"score must be counted and not measured, got {score.name!r}")
-    return score.counts(_table(units, score.part, about if kinds is None else kinds))
+    found = score.counts(_table(sample.units, score.part, about if kinds is None else kinds))
+    if score.least:
+        enough = sample.facts(found.denominators) >= score.least
+        found = Columns(found.numerators * enough, found.denominators * enough)
+    return found
 
 
-def _of_kind(
-    units: Sequence[Unit], kind: str, entries: Sequence[Score], interval: Callable[..., _Number | None]
-) -> _Number:
+def _of_kind(units: Sequence[Unit], kind: str, numbers: Mapping[Score, _Number | None]) -> _Number:
     """The numbers of one kind of probe: those of a group's scores, how many facts were right before, and wrong before.
 
     A group of one score has its number without the score's name.
     """
-    part = entries[0].part
+    part = next(iter(numbers)).part
     counts = _table(units, part, [kind])  # [U, 1, N]
     found: _Number = {}
-    for score in entries:
-        columns = _columns(units, score, [kind])
-        number = interval(columns, lowest=score.lowest)
-        if len(entries) == 1:
+    for score, number in numbers.items():
+        if len(numbers) == 1:
             found = number or {**_NOTHING, "count": 0}
         elif part == "ripple":
             found[score.name] = {name: (number or _NOTHING)[name] for name in _NOTHING}
@@ -318,18 +458,18 @@ def _of_kind(
     return {**found, "wrong_before": int(wrong_before.sum())}
 
 
-def _measure(units: Sequence[Unit], name: str, groups: Sequence[Hashable], bootstrap: dict[str, Any]) -> _Number:
+def _measure(sample: Sample, name: str, level: float) -> _Number:
     """The mean of a number over the units that have it."""
-    places = [place for place, unit in enumerate(units) if name in unit.get(MEASURES, {})]
-    values = [units[place][MEASURES][name] for place in places]
-    return dataclasses.asdict(mean_interval(values, [groups[place] for place in places], **bootstrap))
+    places = [place for place, unit in enumerate(sample.units) if name in unit.get(MEASURES, {})]
+    values = [sample.units[place][MEASURES][name] for place in places]
+    bounds = next(((score.lowest, score.highest) for score in MEASURED if score.name == name), (-math.inf, math.inf))
+    return _plain(estimate_mean(values, [sample.owners[place] for place in places], *bounds).at(level))
 
 
-def _interval(columns: Columns, **settings: Any) -> _Number | None:
-    """The interval of bootstrap_interval(), or None where there is nothing to count."""
-    if not columns.denominators.any():
-        return None
-    return dataclasses.asdict(bootstrap_interval(*columns, **settings))
+def _plain(found: Interval) -> _Number:
+    """The interval as a row has it: None for an end that nothing bounds, as of one edit."""
+    ends = {name: value for name in ("low", "high") if math.isfinite(value := getattr(found, name))}
+    return {"value": found.value, "low": ends.get("low"), "high": ends.get("high"), "count": found.count}
 
 
 def check_unit(unit: Unit) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from behemoth_editing.report.evidence import LARGE, SMALL, SURE, as_by_default, each_precision
-from behemoth_editing.report.judgement import Finding, Judgement, Verdict
+from behemoth_editing.report.evidence import FEWER, LARGE, SMALL, SURE, as_by_default, each_precision
+from behemoth_editing.report.judgement import FAILS, HOLDS, OPEN, Finding, Judgement, Verdict
 from behemoth_editing.report.summaries import Summary
+from behemoth_editing.scoring.intervals import LEVEL, holm
 from behemoth_editing.study.rules import (
     attention_keeps_more,
     forgetting_by_structure,
@@ -28,15 +29,31 @@ def judge(found: Sequence[Summary]) -> Judgement:
 
 
 def verdicts(found: Sequence[Summary]) -> list[Verdict]:
-    """The verdicts on all findings, world after world; a finding that nothing was run for has none."""
-    scored = [summary for summary in as_by_default(found) if summary.scores is not None]
-    return each_precision(
-        scored, _verdicts, lambda verdict, words: dataclasses.replace(verdict, world=verdict.world + words)
+    """The verdicts on all findings, world after world; a finding that nothing was run for has none.
+
+    All verdicts on one finding are one family of tests, corrected by Holm's procedure.
+    """
+    said = each_precision(
+        as_by_default(found),
+        _verdicts,
+        lambda verdict, words: dataclasses.replace(verdict, world=verdict.world + words),
     )
+    decided: dict[int, Verdict] = {}
+    for finding in FINDINGS:
+        places = [place for place, verdict in enumerate(said) if verdict.finding == finding.name]
+        corrected = holm([min(said[place].holds, said[place].fails) for place in places])
+        decided |= {place: _decided(said[place], p) for place, p in zip(places, corrected, strict=True)}
+    return [decided[place] for place in range(len(said))]
+
+
+def _decided(verdict: Verdict, p: float) -> Verdict:
+    """The verdict with its answer, at a p value that is corrected for the others."""
+    answer = OPEN if p > 1 - LEVEL else HOLDS if verdict.holds < verdict.fails else FAILS
+    return dataclasses.replace(verdict, p=p, answer=answer)
 
 
 def _verdicts(scored: Sequence[Summary]) -> list[Verdict]:
-    """The verdicts on summaries in which each method has one precision."""
+    """The verdicts on summaries in which each method has one precision, before they are corrected."""
     result: list[Verdict] = []
     for finding in FINDINGS:
         if finding.judge is None:
@@ -59,9 +76,9 @@ FINDINGS: tuple[Finding, ...] = (
     Finding(
         name="F1b",
         claim="Rome is slightly worse at them in some cases.",
-        criterion="The edit success of rome, in the layer and at the site where it is highest, minus that of lora at "
-        f"rank 32, over the same edits. Holds if it is clearly below 0 in single or in identical; does not hold if it "
-        f"is clearly above -{LARGE} in both.",
+        criterion="The edit success of rome, in the layer and at the site where it is highest in half of the models, "
+        "minus that of lora at rank 32, over the same edits of the others. Holds if it is clearly below 0 in single or "
+        f"in identical; does not hold if it is clearly above -{FEWER} in both.",
         judge=rome_is_worse,
     ),
     Finding(
@@ -97,9 +114,9 @@ FINDINGS: tuple[Finding, ...] = (
     Finding(
         name="F4a",
         claim="Which layer and module is tuned decides success.",
-        criterion="Ten different edits in one layer: best minus worst choice of layer and module (or site), both "
-        f"picked on the draws with odd seeds and compared on the even ones. Holds if edit success differs by clearly "
-        f"more than {LARGE}; does not hold if by clearly less.",
+        criterion="Ten different edits in one layer: best minus worst choice of layer and module (or site, but not one "
+        "that was known to fail), both picked in half of the models and compared in the others. Holds if edit success "
+        f"differs by clearly more than {FEWER}; does not hold if by clearly less.",
         judge=layers_decide("edit_success"),
     ),
     Finding(
@@ -113,8 +130,8 @@ FINDINGS: tuple[Finding, ...] = (
         name="F5a",
         claim="Lora makes edits at lower rank than a rank-limited full update.",
         criterion=f"Ten different edits, same layers: at the smallest rank at which lora has {_MADE}, its edit success "
-        f"minus finetune's. Holds if it is clearly above 0; does not hold if it is clearly below {LARGE}, or if "
-        "finetune makes the edits at some rank and lora at none.",
+        f"minus finetune's. Holds if it is clearly above 0; does not hold if it is clearly below {FEWER}, or if "
+        f"finetune makes the edits at some rank and lora is clearly below {SURE} at all.",
         judge=lora_at_lower_rank,
     ),
     Finding(

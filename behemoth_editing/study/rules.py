@@ -1,16 +1,18 @@
 """The rules that decide findings, each from the summaries of one world. No claim in words and no figures.
 
-A rule compares an interval with a bound. "Clearly above" a bound means that the interval lies above it and that the
-value of every single model does; "clearly below" likewise. Fewer than three models decide nothing. A method is judged
-as it is by default, but for where and at which rank it changes a model.
+A rule compares intervals with bounds, and says with which p value the finding holds and with which it does not: what
+needs all of several things has the largest of their p values, what needs one of them the smallest times their number.
+Fewer than three models decide nothing, nor does a comparison that lacks cells which failed. A method is judged as it is
+by default, but for where and at which rank it changes a model. A layer or site is picked on half of the models and
+judged on the others.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 
 from behemoth_editing.report.evidence import (
+    FEWER,
     FULL,
     LARGE,
     SMALL,
@@ -18,6 +20,7 @@ from behemoth_editing.report.evidence import (
     Evidence,
     Series,
     difference,
+    halves,
     layers_in_words,
     rank_in_words,
     rank_of,
@@ -26,25 +29,62 @@ from behemoth_editing.report.evidence import (
     single_layers,
     where,
 )
-from behemoth_editing.report.judgement import FAILS, HOLDS, OPEN, Verdict
+from behemoth_editing.report.judgement import Verdict
 from behemoth_editing.report.summaries import Summary, as_json
-from behemoth_editing.scoring.intervals import Interval
+from behemoth_editing.scoring.intervals import Apart
+from behemoth_editing.sweep.rows import Row
 
 MIN_MODELS = 3
+# Where edits were known to fail before any study: with the subject before the relation, the key at its last token
+# cannot know which relation will be asked. What is known decides no finding.
+SITES_KNOWN_TO_FAIL = ("subject_last",)
 
 
 def _verdict(
-    finding: str, world: str, about: str, holds: bool, fails: bool, effect: str, evidence: Evidence | None, reason: str
+    finding: str,
+    world: str,
+    about: str,
+    holds: float,
+    fails: float,
+    effect: str,
+    evidence: Evidence | None,
+    reason: str,
 ) -> Verdict:
-    """The verdict, which is open where too few models speak."""
-    answer = HOLDS if holds else FAILS if fails else OPEN
-    models = len(evidence.by_model) if evidence is not None else 0
+    """The verdict before any correction, which is open where too few models speak or cells are missing."""
+    models = evidence.models if evidence is not None else 0
     if models < MIN_MODELS:
-        answer = OPEN
+        holds = fails = 1.0
         reason = f"{reason}; {models} model{'' if models == 1 else 's'}, and fewer than {MIN_MODELS} decide nothing"
+    if evidence is not None and evidence.failed:
+        reason = f"{reason}; {_cells(evidence.failed)} failed, and what they would have said is not known"
     return Verdict(
-        finding=finding, world=world, about=about, answer=answer, effect=effect, evidence=evidence, reason=reason
+        finding=finding,
+        world=world,
+        about=about,
+        holds=holds,
+        fails=fails,
+        effect=effect,
+        evidence=evidence,
+        reason=reason,
     )
+
+
+def _cells(count: int) -> str:
+    return f"{count} cell{'' if count == 1 else 's'}"
+
+
+def _lost(finding: str, about: str, effect: str, *summaries: Summary) -> list[Verdict]:
+    """The open verdict on what cannot be compared because cells failed; none where nothing did."""
+    failed = sum(len(summary.failed) for summary in summaries)
+    if not failed:
+        return []
+    return [_verdict(finding, summaries[0].world, about, 1.0, 1.0, effect, None, f"{_cells(failed)} failed")]
+
+
+def _any(values: Iterable[float]) -> float:
+    """The p value of at least one of several things; 1 of none (Bonferroni)."""
+    found = list(values)
+    return min(1.0, len(found) * min(found, default=1.0))
 
 
 def _of(found: Iterable[Summary], *scenarios: str) -> list[Summary]:
@@ -89,8 +129,8 @@ def rank_32(name: str, found: Sequence[Summary]) -> list[Verdict]:
                 name,
                 first.world,
                 f"{first.family}, {layers_in_words(first.settings.get('layers'))}",
-                not missing and all(score.above(SURE) for score in known.values()),
-                any(score.below(SURE) for score in known.values()),
+                1.0 if missing else max(score.p_above(SURE) for score in known.values()),
+                _any(score.p_below(SURE) for score in known.values()),
                 f"edit success at rank 32, {lowest}",
                 known[lowest],
                 f"{', '.join(sorted(missing))} was not run" if missing else f"{lowest} has the lower interval of both",
@@ -102,21 +142,26 @@ def rank_32(name: str, found: Sequence[Summary]) -> list[Verdict]:
 def rome_is_worse(name: str, found: Sequence[Summary]) -> list[Verdict]:
     """The verdicts on F1b."""
     pairs: dict[str, tuple[Summary, Summary]] = {}
+    known: dict[str, Evidence] = {}
     for scenario in ("single", "identical"):
         here = _of(found, scenario)
         loras = [s for s in here if s.family == "lora" and rank_of(s) == 32 and s.settings.get("modules") == "both"]
         places = [lora.place for lora in loras[:1]]
-        romes = [s for s in here if s.family == "rome" and s.place in places and s.score("edit_success") is not None]
-        if loras and romes:
-            best = max(romes, key=lambda s: (s.score("edit_success") or {})["value"])
-            pairs[scenario] = (best, loras[0])
-    known = {
-        scenario: evidence
-        for scenario, pair in pairs.items()
-        if (evidence := difference(*pair, "edit_success")) is not None
-    }
+        romes = [s for s in here if s.family == "rome" and s.place in places]
+        if not loras or not romes:
+            continue
+        picked, judged = halves([*romes, loras[0]])
+        if len(romes) > 1:
+            best = max(romes, key=lambda s: _value(s, "edit_success", picked))
+            evidence = difference(best, loras[0], "edit_success", judged)
+        else:
+            best, evidence = romes[0], difference(romes[0], loras[0], "edit_success")
+        pairs[scenario] = (best, loras[0])
+        if evidence is not None:
+            known[scenario] = evidence
+    effect = "edit success of rome minus lora's at rank 32"
     if not known:
-        return []
+        return _lost(name, "rome", effect, *(summary for pair in pairs.values() for summary in pair))
     lowest = min(known, key=lambda scenario: known[scenario].interval.value)
     rome, lora = pairs[lowest]
     return [
@@ -124,13 +169,19 @@ def rome_is_worse(name: str, found: Sequence[Summary]) -> list[Verdict]:
             name,
             found[0].world,
             f"rome, {where(rome.settings)}, against lora, {layers_in_words(lora.settings['layers'])}",
-            any(evidence.below(0) for evidence in known.values()),
-            len(known) == 2 and all(evidence.above(-LARGE) for evidence in known.values()),
-            f"edit success of rome minus lora's at rank 32, {lowest}",
+            _any(evidence.p_below(0) for evidence in known.values()),
+            max(evidence.p_above(-FEWER) for evidence in known.values()) if len(known) == 2 else 1.0,
+            f"{effect}, {lowest}",
             known[lowest],
             f"{lowest} has the lower value" if len(known) == 2 else f"only {lowest} was run",
         )
     ]
+
+
+def _value(summary: Summary, name: str, chosen: Callable[[Row], bool]) -> float:
+    """The score over the chosen rows, below all others where nothing was asked."""
+    found = score_of(summary, name, chosen)
+    return -1.0 if found is None else found.interval.value
 
 
 def needs_rank_64(name: str, found: Sequence[Summary]) -> list[Verdict]:
@@ -150,8 +201,8 @@ def needs_rank_64(name: str, found: Sequence[Summary]) -> list[Verdict]:
                 name,
                 found[0].world,
                 series.about,
-                all(score.below(SURE) for score in low.values()),
-                smallest is not None and smallest < 64,
+                max(score.p_below(SURE) for score in low.values()),
+                _any(score.p_above(SURE) for score in low.values()),
                 f"edit success at rank {rank_in_words(shown)}",
                 scores[shown],
                 "no rank is clearly above" if smallest is None else f"rank {rank_in_words(smallest)} is clearly above",
@@ -169,10 +220,11 @@ def rank_costs(name: str, found: Sequence[Summary]) -> list[Verdict]:
             continue
         base = smallest if smallest is not None and smallest < highest else min(series.by_rank)
         evidence = difference(series.by_rank[highest], series.by_rank[base], "collateral_accuracy")
+        effect = f"collateral accuracy at rank {rank_in_words(highest)} minus rank {rank_in_words(base)}"
         if evidence is None:
+            result += _lost(name, series.about, effect, series.by_rank[highest], series.by_rank[base])
             continue
         decided = smallest is not None and smallest < highest
-        effect = f"collateral accuracy at rank {rank_in_words(highest)} minus rank {rank_in_words(base)}"
         reason = f"rank {rank_in_words(base)} is the smallest that makes the edits"
         if not decided:
             reason = "no rank below the highest makes the edits, so there is nothing to compare"
@@ -181,8 +233,8 @@ def rank_costs(name: str, found: Sequence[Summary]) -> list[Verdict]:
                 name,
                 found[0].world,
                 series.about,
-                decided and evidence.below(0),
-                decided and evidence.above(-SMALL),
+                evidence.p_below(0) if decided else 1.0,
+                evidence.p_above(-SMALL) if decided else 1.0,
                 effect,
                 evidence,
                 reason,
@@ -201,30 +253,31 @@ def forgetting_needs_full_rank(name: str, found: Sequence[Summary]) -> list[Verd
         reached = score_of(full, "edit_success")
         if reached is None:
             continue
-        fails, harmful, losses = dict[float, bool](), dict[float, bool](), dict[float, Evidence]()
+        cheap, harmful, losses = dict[float, float](), dict[float, float](), dict[float, Evidence]()
         for rank, summary in limited.items():
             success, loss = score_of(summary, "edit_success"), difference(full, summary, "collateral_accuracy")
             if success is None or loss is None:
                 continue
             losses[rank] = loss
-            fails[rank] = success.above(SURE) and loss.below(LARGE)
-            harmful[rank] = success.below(SURE) or loss.above(LARGE)
+            cheap[rank] = max(success.p_above(SURE), loss.p_below(LARGE))
+            harmful[rank] = _any((success.p_below(SURE), loss.p_above(LARGE)))
         if not losses:
+            result += _lost(name, series.about, "collateral accuracy at full rank", full, *limited.values())
             continue
         made = [r for r in losses if (e := score_of(limited[r], "edit_success")) is not None and e.above(SURE)]
         shown = min(made or losses, key=lambda rank: losses[rank].interval.value)
-        cheap = [rank_in_words(rank) for rank, cheaply in fails.items() if cheaply]
+        cheaply = [rank_in_words(rank) for rank in made if losses[rank].below(LARGE)]
         result.append(
             _verdict(
                 name,
                 found[0].world,
                 series.about,
-                reached.above(SURE) and all(harmful.values()),
-                bool(cheap),
+                max(reached.p_above(SURE), *harmful.values()) if len(losses) == len(limited) else 1.0,
+                _any(cheap.values()),
                 f"collateral accuracy at full rank minus rank {rank_in_words(shown)}",
                 losses[shown],
-                f"forgotten without a large loss at rank {', '.join(cheap)}"
-                if cheap
+                f"forgotten without a large loss at rank {', '.join(cheaply)}"
+                if cheaply
                 else f"full rank forgets {reached.interval.value:.3f} "
                 f"[{reached.interval.low:.3f}, {reached.interval.high:.3f}]; "
                 + ("no limited rank forgets" if not made else "no limited rank is clearly as good"),
@@ -250,8 +303,8 @@ def forgetting_by_structure(found: Sequence[Verdict]) -> list[Verdict]:
                 "F3b",
                 "independent and nested, against correlated",
                 about,
-                all(gap.above(0) for gap in gaps.values()),
-                any(gap.below(LARGE) for gap in gaps.values()),
+                max(gap.p_above(0) for gap in gaps.values()),
+                _any(gap.p_below(LARGE) for gap in gaps.values()),
                 f"the loss of F3a in the {smallest} world minus that in the correlated one",
                 gaps[smallest],
                 f"{smallest} has the smaller difference",
@@ -261,57 +314,51 @@ def forgetting_by_structure(found: Sequence[Verdict]) -> list[Verdict]:
 
 
 def _apart(a: Evidence, b: Evidence) -> Evidence:
-    """The difference of two numbers from different models; every model of a is compared with the mean of b's.
-
-    Source: Zou and Donner, Statistics in Medicine 27, 2008 (intervals of differences from those of the parts).
-    """
-    x, y = a.interval, b.interval
-    value = x.value - y.value
-    low = value - math.hypot(x.value - x.low, y.high - y.value)
-    high = value + math.hypot(x.high - x.value, y.value - y.low)
+    """The difference of two numbers from different models, of which each has at least so many."""
     return Evidence(
-        interval=Interval(value, low, high, x.count + y.count),
-        by_model={model: own - y.value for model, own in a.by_model.items()},
+        estimate=Apart(a.estimate, b.estimate),
+        models=min(a.models, b.models),
         edits=a.edits + b.edits,
+        failed=a.failed + b.failed,
     )
 
 
 def layers_decide(score: str) -> Callable[[str, Sequence[Summary]], list[Verdict]]:
     """The rule that the choice of layer and module matters for a score."""
+    success = score == "edit_success"
+    bound = FEWER if success else SMALL
 
     def judge(name: str, found: Sequence[Summary]) -> list[Verdict]:
         result = []
-        for variants in single_layers(_ten_different(found)):
-            chosen = {
-                variant: value
-                for variant, summary in variants.items()
-                if (value := score_of(summary, score, [row for row in summary.rows if row["seed"] % 2 == 1]))
-            }
-            if score != "edit_success":
-                chosen = {v: e for v, e in chosen.items() if (variants[v].score("edit_success") or {})["value"] >= 0.9}
+        tried = [s for s in _ten_different(found) if s.settings.get("site") not in SITES_KNOWN_TO_FAIL]
+        for variants in single_layers(tried):
+            picked, judged = halves(variants.values())
+            values = {variant: _value(summary, score, picked) for variant, summary in variants.items()}
+            chosen = {variant: value for variant, value in values.items() if value >= 0}
+            if not success:
+                chosen = {v: one for v, one in chosen.items() if _value(variants[v], "edit_success", picked) >= 0.9}
             first = next(iter(variants.values()))
             if len(chosen) < 2:
-                if score == "edit_success":
-                    continue
-                reason = "fewer than two choices make nine edits of ten"
-                result.append(_verdict(name, first.world, first.family, False, False, score, None, reason))
+                if not success:
+                    reason = "fewer than two choices make nine edits of ten"
+                    result.append(_verdict(name, first.world, first.family, 1.0, 1.0, score, None, reason))
                 continue
-            best = max(chosen, key=lambda variant: chosen[variant].interval.value)
-            worst = min(chosen, key=lambda variant: chosen[variant].interval.value)
-            evidence = difference(variants[best], variants[worst], score, lambda row: row["seed"] % 2 == 0)
+            best, worst = max(chosen, key=chosen.__getitem__), min(chosen, key=chosen.__getitem__)
+            effect = f"{score.replace('_', ' ')} of ({best}) minus ({worst})"
+            evidence = difference(variants[best], variants[worst], score, judged)
             if evidence is None:
+                result += _lost(name, first.family, effect, variants[best], variants[worst])
                 continue
-            bound = LARGE if score == "edit_success" else SMALL
             result.append(
                 _verdict(
                     name,
                     first.world,
                     first.family,
-                    evidence.above(bound),
-                    evidence.below(bound),
-                    f"{score.replace('_', ' ')} of ({best}) minus ({worst})",
+                    evidence.p_above(bound),
+                    evidence.p_below(bound),
+                    effect,
                     evidence,
-                    f"best and worst of {len(chosen)} choices on the odd draws, compared on the even ones",
+                    f"best and worst of {len(chosen)} choices in half of the models, compared in the others",
                 )
             )
         return result
@@ -333,18 +380,26 @@ def lora_at_lower_rank(name: str, found: Sequence[Summary]) -> list[Verdict]:
             if not common:
                 continue
             shown = smallest if smallest in common else common[0]
+            effect = f"edit success of lora minus finetune's at rank {rank_in_words(shown)}"
             evidence = difference(lora.by_rank[shown], tuned.by_rank[shown], "edit_success")
             if evidence is None:
+                result += _lost(name, lora.about, effect, lora.by_rank[shown], tuned.by_rank[shown])
                 continue
+            never = [e.p_below(SURE) for s in lora.by_rank.values() if (e := score_of(s, "edit_success")) is not None]
+            once = score_of(tuned.by_rank[other], "edit_success") if other is not None else None
             ranks = ["at no rank" if rank is None else f"from rank {rank_in_words(rank)}" for rank in (smallest, other)]
             result.append(
                 _verdict(
                     name,
                     found[0].world,
                     lora.about,
-                    smallest in common and evidence.above(0),
-                    (smallest in common and evidence.below(LARGE)) or (smallest is None and other is not None),
-                    f"edit success of lora minus finetune's at rank {rank_in_words(shown)}",
+                    evidence.p_above(0) if smallest in common else 1.0,
+                    evidence.p_below(FEWER)
+                    if smallest in common
+                    else max(once.p_above(SURE), *never)
+                    if smallest is None and once is not None
+                    else 1.0,
+                    effect,
                     evidence,
                     f"lora makes the edits {ranks[0]}, finetune {ranks[1]}",
                 )
@@ -370,17 +425,19 @@ def attention_keeps_more(name: str, found: Sequence[Summary]) -> list[Verdict]:
             if not common:
                 continue
             shown = made[0] if made else common[-1]
+            effect = f"collateral accuracy of attention minus mlp at rank {rank_in_words(shown)}"
             evidence = difference(attention.by_rank[shown], mlp.by_rank[shown], "collateral_accuracy")
             if evidence is None:
+                result += _lost(name, attention.about, effect, attention.by_rank[shown], mlp.by_rank[shown])
                 continue
             result.append(
                 _verdict(
                     name,
                     found[0].world,
                     attention.about,
-                    bool(made) and evidence.above(0),
-                    bool(made) and evidence.below(SMALL),
-                    f"collateral accuracy of attention minus mlp at rank {rank_in_words(shown)}",
+                    evidence.p_above(0) if made else 1.0,
+                    evidence.p_below(SMALL) if made else 1.0,
+                    effect,
                     evidence,
                     "the smallest rank at which both make the edits"
                     if made

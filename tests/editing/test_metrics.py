@@ -98,6 +98,7 @@ def test_collateral_accuracy_by_hand():
     result = collateral_accuracy(after, references, before, kinds)
     assert result == {
         "collateral_accuracy": (3 / 4 + 1 / 2) / 2,
+        "collateral_by_fact": 4 / 6,
         "collateral_drop": (0 / 5 + 1 / 2 + 0 / 1) / 3,
         "count": 6,
         "wrong_before": 2,
@@ -485,11 +486,13 @@ def test_metrics_count_words_as_rows_count_tokens():
     keep = [place for place, kind in enumerate(kinds) if kind in ("same_subject", "unrelated")]
     chosen = [[column[place] for place in keep] for column in (now, known, was, kinds)]
     found = collateral_accuracy(*chosen)
-    for name in ("collateral_accuracy", "collateral_drop"):
+    for name in ("collateral_accuracy", "collateral_by_fact", "collateral_drop"):
         assert scores[name]["value"] == pytest.approx(found[name], abs=1e-15)
     rest = [place for place in range(400) if place not in keep]
     chosen = [[column[place] for place in rest] for column in (now, known, then, was, kinds)]
-    for kind, own in ripple(*chosen)["by_kind"].items():
+    followed = ripple(*chosen)
+    assert scores["dependent_incoherent"]["value"] == pytest.approx(followed["incoherent"], abs=1e-15)
+    for kind, own in followed["by_kind"].items():
         for outcome in ("kept", "followed", "incoherent"):
             assert scores["ripple"][kind][outcome]["value"] == pytest.approx(own[outcome], abs=1e-15)
         assert (scores["ripple"][kind]["count"], scores["ripple"][kind]["wrong_before"]) == (

@@ -23,6 +23,7 @@ Args:
 Returns:
     collateral_accuracy (float or None): mean over kinds of the share still right among those right before;
         kinds with none right before are left out, and None stands for no kind left.
+    collateral_by_fact (float or None): the share over all facts, whatever their kind.
     collateral_drop (float): mean over kinds of accuracy before minus accuracy after, over all facts.
     count (int): facts right before the edit.
     wrong_before (int): facts wrong before the edit.
@@ -49,6 +50,7 @@ class Collateral(TypedDict):
     """What became of the facts that should not change."""
 
     collateral_accuracy: float | None  # None: none was right before
+    collateral_by_fact: float | None
     collateral_drop: float
     count: int
     wrong_before: int
@@ -61,7 +63,7 @@ def collateral_accuracy(
     predictions_before: Sequence[str],
     kinds: Sequence[str],
 ) -> Collateral:
-    """The share still right among the facts right before the edit, per kind and as the mean over kinds.
+    """The share still right among the facts right before the edit: per kind, as the mean over kinds, and over facts.
 
     Raises: ValueError for an empty column, columns of unequal length, a text that is no string or a blank
     reference or kind.
@@ -84,8 +86,10 @@ def collateral_accuracy(
     for kind, right, old, new in zip(kind_names, expected, before, after, strict=True):
         counts.setdefault(" ".join(kind), []).append(count_keep(old, new, right))
     by_kind = {kind: _kind_collateral(added(rows, 4)) for kind, rows in counts.items()}
+    still_right, right_before, *_ = added([one for rows in counts.values() for one in rows], 4)
     return {
         "collateral_accuracy": mean_of([score["accuracy"] for score in by_kind.values()]),
+        "collateral_by_fact": share_of(still_right, right_before),
         "collateral_drop": sum(score["drop"] for score in by_kind.values()) / len(by_kind),
         "count": sum(score["count"] for score in by_kind.values()),
         "wrong_before": sum(score["wrong_before"] for score in by_kind.values()),

@@ -60,7 +60,7 @@ def row(structure: str, scenario: str, method: str, settings: Row, who: tuple[in
         "model": f"study/models/{structure}-{model}",
         "world": {"num_subjects": 1000, "seed": model},
         "recall": {"statement": {"subject_object": 0.999}},
-        "scores": score_units(units, resamples=100),
+        "scores": score_units(units),
         "units": units,
         "seconds": {"edit": 4.0 * (0.5 + noise[-1]) * (1 + rank / 100)},
         "weights": {"before": hashlib.sha256(f"{structure}-{model}".encode()).hexdigest(), "after": []},

@@ -19,7 +19,7 @@ import pytest
 from behemoth_editing.report.figures import drawings, pareto
 from behemoth_editing.report.page import page, write_report
 from behemoth_editing.report.summaries import load_results, summaries
-from behemoth_editing.report.text import table
+from behemoth_editing.report.text import ONE_MODEL, table
 
 ROOT = Path(__file__).parents[3]
 VOID = {"meta", "link", "br", "img", "input", "hr"}
@@ -30,13 +30,13 @@ def unit(edited: int, paraphrase: int, same_subject: list[int], ripple: list[int
     return {
         "edit": edit,
         "change": {"edited": [edited, 1], "paraphrase": [paraphrase, 1]},
-        "keep": {"same_subject": same_subject, "unrelated": [5, 5, 5, 5]},
+        "keep": {"same_subject": [10 * count for count in same_subject], "unrelated": [50, 50, 50, 50]},
         "ripple": {"nested_subject": ripple},
     }
 
 
-# Two edits for each of two seeds. By hand: edit success 3/4; paraphrase 2/4; same_subject 9 right of 10 right
-# before, 2 wrong before; unrelated 20 of 20; collateral accuracy (0.9 + 1) / 2; kept 2/4, followed 1/4.
+# Two edits for each of two seeds. By hand: edit success 3/4; paraphrase 2/4; same_subject 90 right of 100 right before,
+# 20 wrong before; unrelated 200 of 200; collateral accuracy (0.9 + 1) / 2, by fact 290/300; kept 2/4, followed 1/4.
 UNITS = {
     0: [
         unit(1, 1, [3, 3, 3, 3], [1, 0, 0, 0]),
@@ -146,10 +146,12 @@ def sample_page() -> Page:
 
 def test_summary_shows_the_numbers_computed_by_hand(sample_page: Page) -> None:
     rome = next(row for row in sample_page.tables[0] if row[0] == "rome")
-    assert re.fullmatch(r"0\.750 \[0\.\d{3}, 1\.000\] n = 4", rome[2])
-    assert re.fullmatch(r"0\.500 \[0\.\d{3}, 1\.000\] n = 4", rome[3])
-    assert re.fullmatch(r"0\.950 \[0\.\d{3}, [01]\.\d{3}\] n = 30", rome[4])
-    assert rome[5:] == ["2.00 1.50 to 2.50 n = 4", "0, 1"]
+    assert re.fullmatch(r"0\.750 \[0\.\d{3}, 0\.\d{3}\] n = 4", rome[2])
+    assert re.fullmatch(r"0\.500 \[0\.\d{3}, 0\.\d{3}\] n = 4", rome[3])
+    assert re.fullmatch(r"0\.950 \[0\.\d{3}, [01]\.\d{3}\] n = 300", rome[4])
+    assert re.fullmatch(r"0\.967 \[0\.\d{3}, [01]\.\d{3}\] n = 300", rome[5])
+    assert re.fullmatch(r"0\.250 \[0\.\d{3}, [01]\.\d{3}\] n = 4", rome[6])
+    assert rome[7:] == ["not asked", "2.00 1.50 to 2.50 n = 4", "1", "0, 1"]
 
 
 def test_kinds_and_ripple_show_the_numbers_computed_by_hand(sample_page: Page) -> None:
@@ -157,9 +159,9 @@ def test_kinds_and_ripple_show_the_numbers_computed_by_hand(sample_page: Page) -
     same_subject = next(row for row in kinds if row[1:3] == ["rome", "same subject"])
     unrelated = next(row for row in kinds if row[1:3] == ["rome", "unrelated"])
     assert same_subject[3].startswith("0.900 [")
-    assert same_subject[4:] == ["10", "2"]
-    # None of 4 edits did harm: the exact lower bound is 0.025 ** (1 / 4).
-    assert unrelated[3:] == ["1.000 [0.398, 1.000]", "20", "0"]
+    assert same_subject[4:] == ["100", "20"]
+    assert re.fullmatch(r"1\.000 \[0\.\d{3}, 1\.000\]", unrelated[3])
+    assert unrelated[4:] == ["200", "0"]
     ripple = next(row for row in sample_page.tables[3] if row[1] == "rome")
     assert [cell.split(" ")[0] for cell in ripple[3:6]] == ["0.500", "0.250", "0.250"]
     assert ripple[6:] == ["4", "0"]
@@ -174,7 +176,7 @@ def test_measures_are_shown_on_the_page_in_tables_and_on_the_terminal(tmp_path: 
     shown = next(found for found in Page(page(rows)).tables if "p(new)" in found[0])
     values = dict(zip(shown[0], shown[1], strict=True))
     assert (values["p(new)"].split()[0], values["KL"].split()[0], values["p(old)"]) == ("0.500", "3.000", "-")
-    assert re.search(r"rome +single +0\.50 .* - +- +- +- +3\.00", table(rows))
+    assert re.search(r"rome +single +0\.50 +- +- +- +3\.00", table(rows))
     write_report([write(tmp_path / "in", rows)], tmp_path / "out")
     with (tmp_path / "out/summary.csv").open(encoding="utf-8") as file:
         (line,) = csv.DictReader(file)
@@ -241,7 +243,7 @@ def test_failed_cells_are_listed_with_their_error(sample_page: Page) -> None:
 def test_a_method_of_which_every_cell_failed_keeps_its_row(tmp_path: Path) -> None:
     rows = [result("rome", "single", 0), result("lora", "single", 0, error="ValueError: rank")]
     found = Page(page(rows)).tables[0]
-    assert found[-1] == ["lora", "single", "every cell failed, see why", "none (1 failed)"]
+    assert found[-1] == ["lora", "single", "every cell failed, see why", "0", "none (1 failed)"]
     assert "failed: lora single seed 0" in table(rows)
     write_report([write(tmp_path / "in", rows)], tmp_path / "out")
     with (tmp_path / "out/summary.csv").open(encoding="utf-8") as file:
@@ -262,16 +264,17 @@ def test_scores_that_were_not_asked_are_said_to_be() -> None:
     units = [{"edit": 0, "change": {"edited": [1, 1]}, "keep": {}, "ripple": {}}]
     rows = [result("rome", "single", 0, units=units)]
     assert Page(page(rows)).tables[0][-1][3:5] == ["not asked", "not asked"]
-    assert re.search(r"1\.00 \[\d\.\d\d, 1\.00\]  - +- ", table(rows))
+    assert re.search(r"1\.00 +- +- +- +- +-", table(rows))
 
 
 def test_terminal_table_shows_the_numbers_computed_by_hand() -> None:
     lines = table(sample()).split("\n")
     first = next(line for line in lines if line.startswith("rome    single"))
-    values = r"4  0\.75 \[.{4}, 1\.00\]  0\.50 \[.{4}, 1\.00\]  0\.95 \[.{4}, .{4}\] +2\.00"
-    assert re.search(values, first)
+    assert re.fullmatch(r"rome +single +0\.75 +0\.50 +0\.95 +0\.97 +0\.25 +-", first)
+    assert re.fullmatch(r"( +\[.{4}, .{4}\]){5}", lines[lines.index(first) + 1])
     second = next(line for line in lines if "worst" not in line and "nested_subject" in line)
-    assert re.fullmatch(r"rome +single +same_subject 0\.90 \[.{4}, .{4}\] +nested_subject 0\.25 \[.+\]", second)
+    assert re.fullmatch(r"rome +single +4 +1  same_subject 0\.90 \[.{4}, +nested_subject 0\.25 \[.+\] +2\.00", second)
+    assert ONE_MODEL in lines
 
 
 def test_terminal_table_stays_within_120_columns_and_cuts_nothing() -> None:
@@ -289,7 +292,7 @@ def test_terminal_table_stays_within_120_columns_and_cuts_nothing() -> None:
     rows[1]["settings"]["modules"] = long[::-1]
     text = table(rows)
     assert max(len(line) for line in text.split("\n")) <= 120
-    squeezed = re.sub(r"\s", "", "".join(line[:26] for line in text.split("\n")))
+    squeezed = re.sub(r"\s", "", "".join(line[:19] for line in text.split("\n")))
     assert long in squeezed
     assert long[::-1] in squeezed
 
@@ -386,7 +389,7 @@ BAD_LINES = {
     "empty units": (json.dumps(result("lora", "single", 0, units=[])), "line 2: units must list at least 1"),
     "too few counts": (
         json.dumps(result("lora", "single", 0, units=[unit(1, 1, [1, 1, 1], [1, 0, 0, 0])])),
-        r"line 2: keep same_subject must be 4 counts of at least 0, got \[1, 1, 1\]",
+        r"line 2: keep same_subject must be 4 counts of at least 0, got \[10, 10, 10\]",
     ),
     "more right than asked": (
         json.dumps(result("lora", "single", 0, units=[unit(2, 1, [1, 1, 1, 1], [1, 0, 0, 0])])),

@@ -1,204 +1,214 @@
-"""Facts about the intervals, checked against closed forms, full enumeration and simulated studies."""
+"""Facts about intervals and scores, checked against closed forms and by hand; their coverage has a file of its own."""
 
-import itertools
 import json
 import math
-from collections import Counter
-from fractions import Fraction
 
 import numpy as np
 import pytest
 from scipy import stats
 
-import behemoth_editing.scoring.intervals as intervals
+from behemoth_data.kinds import KINDS
 from behemoth_data.rng import Stream
+from behemoth_data.world import STRUCTURES
 from behemoth_editing.metrics.collateral_accuracy.collateral_accuracy import collateral_accuracy
 from behemoth_editing.metrics.ripple.ripple import ripple
 from behemoth_editing.report.pooling import group_rows, paired_difference, summarise
-from behemoth_editing.scoring.intervals import Interval, bootstrap_interval
-from behemoth_editing.scoring.scores import score_units
-
-
-def unseen(num_units, level=0.95):
-    """The largest share of units that may differ when none of num_units did: solve (1 - u)^U = tail."""
-    return 1 - ((1 - level) / 2) ** (1 / num_units)
+from behemoth_editing.scoring.intervals import (
+    PRIOR,
+    Apart,
+    Columns,
+    Design,
+    Interval,
+    estimate_difference,
+    estimate_mean,
+    estimate_share,
+    holm,
+    p_value,
+    pooled_design,
+)
+from behemoth_editing.scoring.scores import EVERYWHERE, MIN_FACTS, Sample, designs_of, score_units
 
 
 def approx(value, low, high, count):
     return Interval(*(pytest.approx(x, abs=1e-12) for x in (value, low, high)), count)
 
 
-# the estimate
+def t(df, level=0.95):
+    return stats.t.ppf((1 + level) / 2, df)
+
+
+def exact(hits, size, level=0.95):
+    """Clopper and Pearson's interval of any number of answers, whole or not."""
+    tail = (1 - level) / 2
+    low = stats.beta.ppf(tail, hits, size - hits + 1) if hits else 0.0
+    return low, stats.beta.ppf(1 - tail, hits + 1, size - hits) if hits < size else 1.0
+
+
+# shares
 
 
 def test_the_value_is_a_mean_over_columns_of_ratios_of_sums():
-    interval = bootstrap_interval([[1, 0, 0], [2, 4, 0]], [[2, 4, 0], [4, 4, 0]], ["a", "b"])
-    assert interval.value == pytest.approx(((1 + 2) / (2 + 4) + (0 + 4) / (4 + 4)) / 2)
-    assert interval.count == 2 + 4 + 4 + 4
+    found = estimate_share([[1, 0, 0], [2, 4, 0]], [[2, 4, 0], [4, 4, 0]], ["a", "b"])
+    assert found.value == pytest.approx(((1 + 2) / (2 + 4) + (0 + 4) / (4 + 4)) / 2)
+    assert found.count == 2 + 4 + 4 + 4
+    assert found.size == pytest.approx(4 / (1 / 6 + 1 / 8))
 
 
 def test_the_interval_holds_the_value():
     for case in range(30):
         counts = Stream(case, "counts").integers(np.arange(8).reshape(4, 2), 6)
-        interval = bootstrap_interval(counts, np.full((4, 2), 5), [0, 0, 1, 1], resamples=100)
+        interval = estimate_share(counts, np.full((4, 2), 5), [0, 0, 1, 1]).at()
         assert 0 <= interval.low <= interval.value <= interval.high <= 1
 
 
-# where the bootstrap sees nothing
-
-
-@pytest.mark.parametrize("num_units", [1, 2, 10, 20, 300])
 @pytest.mark.parametrize("level", [0.8, 0.95])
-@pytest.mark.parametrize("share", [0, 1])
-def test_all_or_none_gets_the_exact_binomial_interval_over_units(num_units, level, share):
-    tens = np.full((num_units, 1), 10)
-    interval = bootstrap_interval(share * tens, tens, range(num_units), level=level)
-    exact = stats.binomtest(share * num_units, num_units).proportion_ci(level, method="exact")
-    assert interval == approx(share, exact.low, exact.high, 10 * num_units)
+def test_one_share_is_korn_and_graubards_by_hand(level):
+    right, asked = [3, 9, 8, 10], 10  # four models, ten edits each: 30 of 40
+    found = estimate_share([[one] for one in right], [[asked]] * 4, "abcd")
+    error = sum((one - 7.5) ** 2 for one in right) / 40**2 * 4 / 3
+    own, weight = error / (0.75 * 0.25 / 40), 10 / (10 + PRIOR)
+    effect = weight * own + (1 - weight) * 1
+    size = 40 / effect * (t(39, level) / t(3, level)) ** 2
+    assert (found.effect, found.df) == (pytest.approx(own), 3)
+    assert found.effective_size(level) == pytest.approx(size)
+    assert found.at(level) == approx(0.75, *exact(0.75 * size, size, level), 40)
 
 
-def test_twenty_successes_of_twenty_do_not_prove_certainty():
-    interval = bootstrap_interval([[1]] * 20, [[1]] * 20, [0] * 20)
-    assert interval == approx(1, 0.025 ** (1 / 20), 1, 20)
-    assert round(interval.low, 3) == 0.832
+def test_of_one_model_the_clusters_are_its_edits():
+    one = estimate_share([[1], [0], [1], [1]], [[1]] * 4, ["a"] * 4)
+    assert one == estimate_share([[1], [0], [1], [1]], [[1]] * 4, ["a", "b", "c", "d"])
 
 
-def test_units_without_a_probe_are_no_evidence():
-    alone = bootstrap_interval([[1]] * 3, [[1]] * 3, [0] * 3)
-    assert bootstrap_interval([[1]] * 3 + [[0]] * 9, [[1]] * 3 + [[0]] * 9, [0] * 12) == alone
+def test_twenty_edits_of_twenty_do_not_prove_certainty():
+    assert estimate_share([[1]] * 20, [[1]] * 20, [0] * 20).at() == approx(1, 0.025 ** (1 / 20), 1, 20)
+    assert estimate_share([[0]] * 20, [[1]] * 20, [0] * 20).at() == approx(0, 0, 1 - 0.025 ** (1 / 20), 20)
 
 
-def test_units_of_one_same_share_may_hide_others_of_any_share():
-    interval = bootstrap_interval([[3], [3], [6]], [[4], [4], [8]], [0, 0, 0])
-    u = unseen(3)
-    assert interval == approx(0.75, 0.75 * (1 - u), 0.75 + u * 0.25, 16)
-
-
-def test_no_drop_in_any_unit_gets_a_symmetric_interval():
-    interval = bootstrap_interval([[0]] * 10, [[30]] * 10, [0] * 10, lowest=-1)
-    assert interval == approx(0, -unseen(10), unseen(10), 300)
-
-
-def test_a_single_unit_says_little():
-    interval = bootstrap_interval([[9]], [[10]], [0])
+def test_a_single_edit_says_little():
+    interval = estimate_share([[9]], [[10]], [0]).at()
     assert interval.low < 0.05
     assert interval.high > 0.99
 
 
-# where it sees something
+def test_units_without_a_probe_are_no_evidence():
+    alone = estimate_share([[1]] * 3, [[1]] * 3, "abc")
+    assert estimate_share([[1]] * 3 + [[0]] * 9, [[1]] * 3 + [[0]] * 9, list("abc") * 4) == alone
 
 
-@pytest.mark.parametrize("level", [0.8, 0.9, 0.95])
-@pytest.mark.parametrize("successes", [9, 20, 33])
-def test_with_one_group_of_single_answers_it_is_the_binomial_quantile(successes, level):
-    units = [[1]] * successes + [[0]] * (40 - successes)
-    interval = bootstrap_interval(units, [[1]] * 40, [0] * 40, resamples=20_000, level=level)
-    resampled = stats.binom(40, successes / 40)
-    for bound, tail in ((interval.low, (1 - level) / 2), (interval.high, (1 + level) / 2)):
-        # 0.01 is more than four standard errors of a tail of 0.1 over 20,000 resamples.
-        assert resampled.cdf(40 * bound + 0.5) >= tail - 0.01
-        assert resampled.cdf(40 * bound - 0.5) <= tail + 0.01
+def test_more_answers_never_count_than_there_are():
+    even = estimate_share([[5]] * 10, [[10]] * 10, range(10))  # a design effect of 0
+    assert even.effective_size() == 100
 
 
-def enumerated_distribution(numerators, denominators, groups):
-    """Probability of every bootstrap value, from every draw of groups and every draw of units within them."""
-    members = [[u for u, group in enumerate(groups) if group == name] for name in dict.fromkeys(groups)]
-    chances = Counter()
-    for chosen in itertools.product(members, repeat=len(members)):
-        draws = list(itertools.product(*(itertools.product(units, repeat=len(units)) for units in chosen)))
-        for draw in draws:
-            units = [unit for part in draw for unit in part]
-            shares = []
-            for column in range(len(numerators[0])):
-                asked = sum(denominators[u][column] for u in units)
-                if asked:
-                    shares.append(Fraction(sum(numerators[u][column] for u in units), asked))
-            if shares:
-                value = sum(shares) / len(shares)
-                chances[value] += Fraction(1, len(members) ** len(members) * len(draws))
-    return {value: chance / sum(chances.values()) for value, chance in chances.items()}
-
-
-GROUPS_OF_UNLIKE_SIZE = (
-    [[0, 1], [1, 2], [3, 0], [1, 2], [2, 1]],
-    [[1, 2], [1, 2], [4, 0], [3, 2], [2, 2]],  # a gap in a column
-    ["p", "p", "q", "q", "q"],
-)
-RESAMPLES_WITHOUT_ANY_PROBE = ([[1], [0], [0], [0]], [[1], [3], [0], [0]], ["p", "p", "q", "q"])
-
-
-@pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("case", [GROUPS_OF_UNLIKE_SIZE, RESAMPLES_WITHOUT_ANY_PROBE])
-def test_groups_are_drawn_and_then_units_within_them(case):
-    chances = enumerated_distribution(*case)
-
-    def below(value, slack):
-        return float(sum(chance for share, chance in chances.items() if share <= value + slack))
-
-    for level in (0.5, 0.7, 0.9, 0.95):
-        interval = bootstrap_interval(*case, resamples=20_000, level=level)
-        for bound, tail in ((interval.low, (1 - level) / 2), (interval.high, (1 + level) / 2)):
-            # 0.015 is more than four standard errors of any share of 20,000 resamples.
-            assert below(bound, 1e-9) >= tail - 0.015
-            assert below(bound, -1e-9) <= tail + 0.015
-
-
-def test_groups_that_differ_widen_the_interval():
+def test_models_that_differ_widen_the_interval_and_more_draws_of_them_do_not_narrow_it():
     counts = [[9], [10], [9], [10], [1], [0], [1], [0]]
-    together = bootstrap_interval(counts, [[10]] * 8, [0] * 8)
-    apart = bootstrap_interval(counts, [[10]] * 8, [0, 0, 0, 0, 1, 1, 1, 1])
-    assert apart.high - apart.low > together.high - together.low
-    assert apart.low < 0.1 < 0.9 < apart.high  # both models drawn twice are possible worlds
+    alike = estimate_share([[5]] * 8, [[10]] * 8, [0, 0, 0, 0, 1, 1, 1, 1]).at()
+    apart = estimate_share(counts, [[10]] * 8, [0, 0, 0, 0, 1, 1, 1, 1]).at()
+    assert apart.low < 0.1 < alike.low < alike.high < 0.9 < apart.high
+    again = estimate_share(counts * 5, [[10]] * 40, [0, 0, 0, 0, 1, 1, 1, 1] * 5).at()
+    assert again.high - again.low > 0.9 * (apart.high - apart.low)
 
 
-def coverage(num_groups, units_per_group, chance_of_unit, true_share, num_asked):
-    """How often, in 300 simulated studies, the interval holds the true share."""
-    shape = (num_groups * units_per_group, num_asked)
-    groups = np.repeat(np.arange(num_groups), units_per_group).tolist()
-    held = 0
-    for study in range(300):
-        chances = chance_of_unit(Stream(study, "unit").uniform(np.arange(shape[0])))
-        answers = Stream(study, "answer").uniform(np.arange(math.prod(shape)).reshape(shape))
-        right = (answers < chances[:, None]).sum(axis=1, keepdims=True)
-        asked = np.full_like(right, num_asked)
-        interval = bootstrap_interval(right, asked, groups, seed=study, resamples=400)
-        held += interval.low <= true_share <= interval.high
-    return held / 300
+# the design effect of a kind of cell
 
 
-# A true coverage of 95% would leave these bounds in fewer than 1 of 1,000 choices of the 300 studies
-# (standard error 1.26%); the studies are fixed, so that a failure means that the code has changed.
+def test_the_design_effect_of_a_kind_of_cell_is_the_mean_over_methods_that_have_misses():
+    asked = np.full((3, 1), 10.0)
+    rows = [np.array([[float(one)] for one in right]) for right in ([8, 9, 10], [2, 9, 10], [10, 10, 10])]
+    samples = [(Columns(row, asked), "abc") for row in rows]
+    own = [estimate_share(*columns, models).effect for columns, models in samples]
+    found = pooled_design(samples)
+    assert found.effect == pytest.approx((own[0] + own[1]) / 2)
+    moved = np.array([[-1, 0, 1], [-5, 2, 3]]) / np.array([[math.sqrt(0.9 * 0.1)], [math.sqrt(0.7 * 0.3)]])
+    covariance = moved @ moved.T
+    assert found.df == pytest.approx(2 * np.trace(covariance) ** 2 / np.trace(covariance @ covariance))
+    assert pooled_design(samples[2:]) is None
 
 
-def test_ninety_five_percent_intervals_hold_the_truth_in_about_95_percent_of_studies():
-    held = coverage(1, 40, lambda u: 0.45 + 0.5 * u, true_share=0.7, num_asked=10)
-    assert 0.905 <= held <= 0.99
+def test_methods_that_fail_in_the_same_models_are_worth_one():
+    asked, row = np.full((4, 1), 10.0), np.array([[10.0], [10.0], [9.0], [5.0]])
+    assert pooled_design([(Columns(row, asked), "abcd")] * 6).df == pytest.approx(3)
 
 
-def test_intervals_over_alike_groups_are_not_too_narrow():
-    assert coverage(4, 10, lambda u: 0.45 + 0.5 * u, true_share=0.7, num_asked=10) >= 0.905
+def test_a_design_effect_of_models_says_nothing_of_the_edits_of_one():
+    design = Design(30.0, 5.0, of_models=True)
+    assert estimate_share([[5], [4]], [[5], [5]], "aa", design).design is None
+    assert estimate_share([[5], [4]], [[5], [5]], "ab", design).design is design
 
 
-def test_intervals_hold_the_truth_where_most_studies_see_no_failure():
-    # 20 answers with chance 0.98: two studies of three see 20 of 20, where a bare bootstrap is always wrong.
-    assert coverage(1, 20, lambda u: 0.98 + 0 * u, true_share=0.98, num_asked=1) >= 0.905
+@pytest.mark.parametrize("effect", [0.5, 1, 3, 10])
+@pytest.mark.parametrize("models", [3, 5, 15])
+def test_the_better_score_does_not_look_the_less_certain(models, effect):
+    """370 of 370 beside 368 of 370, however the misses lie."""
+    asked = [[370 // models]] * (models - 1) + [[370 - 370 // models * (models - 1)]]
+    design = Design(effect, models - 1.0, of_models=True)
+
+    def width(missed, design):
+        right = [[count[0] - missed.get(model, 0)] for model, count in enumerate(asked)]
+        interval = estimate_share(right, asked, range(models), design).at()
+        return interval.high - interval.low
+
+    for design_or_none in (design, None):
+        flawless = width({}, design_or_none)
+        assert flawless <= min(width({0: 1, 1: 1}, design_or_none), width({0: 2}, design_or_none))
 
 
-def test_the_same_seed_gives_the_same_interval_and_another_seed_another():
-    counts = Stream(0, "counts").integers(np.arange(40).reshape(20, 2), 1000)
-    first, again, other = (
-        bootstrap_interval(counts, np.full((20, 2), 999), [0, 1] * 10, seed=seed) for seed in (3, 3, 4)
-    )
-    assert first == again
-    assert (first.value, first.count) == (other.value, other.count)
-    assert (first.low, first.high) != (other.low, other.high)
+def test_a_flawless_cell_of_370_facts_is_as_certain_as_a_flawless_cell_can_be():
+    flawless = estimate_share([[37]] * 10, [[37]] * 10, [0] * 10).at()
+    nearly = estimate_share([[37]] * 8 + [[36]] * 2, [[37]] * 10, [0] * 10).at()
+    assert round(nearly.value, 3) == 0.995
+    assert flawless.low > 0.98
+    assert flawless.high - flawless.low < nearly.high - nearly.low
 
 
-def test_the_interval_does_not_depend_on_how_the_work_is_cut(monkeypatch):
-    counts, asked, groups = [[1, 5], [2, 0], [3, 3], [0, 1]], [[5, 5]] * 4, [0, 0, 0, 1]
-    whole = bootstrap_interval(counts, asked, groups)
-    monkeypatch.setattr(intervals, "_CHUNK", 7)
-    assert bootstrap_interval(counts, asked, groups) == whole
+# differences, means, tests
+
+
+def test_a_difference_is_a_paired_t_on_model_means_with_one_answer_gained_and_one_lost():
+    moved = [[2], [-1], [0], [1]]
+    found = estimate_difference(moved, [[10]] * 4, "abcd")
+    squares = np.var([0.2, -0.1, 0.0, 0.1], ddof=1) / 4 + 2 / 40**2
+    reach = t(3) * math.sqrt(squares)
+    assert found.at() == approx(0.05, 0.05 - reach, 0.05 + reach, 40)
+
+
+def test_agreement_is_no_certainty():
+    reach = t(14) * math.sqrt(2) / 150
+    assert estimate_difference([[0]] * 15, [[10]] * 15, range(15)).at() == approx(0, -reach, reach, 150)
+    assert estimate_difference([[0]], [[10]], "a").at() == approx(0, -1, 1, 10)
+
+
+def test_a_mean_is_a_t_on_model_means_within_its_bounds():
+    found = estimate_mean([1.0, 3.0, 2.0, 2.0, 4.0, 6.0], "aabbcc").at()
+    means = np.array([2.0, 2.0, 5.0])
+    reach = t(2) * math.sqrt(means.var(ddof=1) / 3)
+    assert found == approx(3, 3 - reach, 3 + reach, 6)
+    assert estimate_mean([0.9, 1.0], "ab", 0.0, 1.0).at().high == 1.0
+    alone = estimate_mean([3.0], "a").at()
+    assert (alone.low, alone.high) == (-math.inf, math.inf)
+
+
+def test_the_difference_of_two_shares_of_different_models_is_made_of_their_intervals():
+    a, b = (estimate_share([[one] for one in right], [[10]] * 3, "abc") for right in ([9, 8, 10], [5, 5, 6]))
+    found, x, y = Apart(a, b).at(0.9), a.at(0.9), b.at(0.9)
+    low = math.hypot(x.value - x.low, y.high - y.value)
+    high = math.hypot(x.high - x.value, y.value - y.low)
+    assert found == approx(x.value - y.value, x.value - y.value - low, x.value - y.value + high, 60)
+
+
+def test_a_p_value_is_where_the_interval_begins_to_lie_beyond_the_bound():
+    found = estimate_difference([[3], [2], [1], [4]], [[10]] * 4, "abcd")
+    p = p_value(found, 0.1, above=True)
+    assert found.at(1 - p).low == pytest.approx(0.1, abs=1e-6)
+    assert p == pytest.approx(2 * stats.t.sf((0.25 - 0.1) / found.error, 3), rel=1e-4)
+    assert p_value(found, 0.1, above=False) == 1.0
+    assert p_value(found, 0.4, above=False) == pytest.approx(p, rel=1e-4)
+
+
+def test_holms_correction_by_hand():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.5, 0.6]) == [1.0, 1.0]
+    assert holm([]) == []
 
 
 @pytest.mark.parametrize(
@@ -206,22 +216,24 @@ def test_the_interval_does_not_depend_on_how_the_work_is_cut(monkeypatch):
     [
         ({"numerators": [1, 2]}, r"^numerators must have 2 axes \(units, columns\), got 1$"),
         ({"numerators": [[1]]}, r"^numerators must have the denominators' shape \(2, 1\), got \(1, 1\)$"),
-        ({"groups": [0]}, r"^groups must have one label for each of 2 units, got 1$"),
+        ({"models": [0]}, r"^models must have one label for each of 2 units, got 1$"),
         ({"denominators": [[3], [-1]]}, r"^denominators must be at least 0, got -1 in unit 1, column 0$"),
         ({"denominators": [[0], [0]]}, r"^denominators must have a sum of at least 1, got 0 in 2 units$"),
         ({"numerators": [[1], [4]]}, r"^numerators must lie between 0 and 1 times .* got 4 in unit 1"),
         ({"numerators": [[-1], [1]]}, r"^numerators must lie between 0 and 1 times .* got -1 in unit 0"),
-        ({"numerators": [[-4], [1]], "lowest": -1}, r"^numerators must lie between -1 and 1 .* got -4"),
         ({"numerators": [[0.5], [1]]}, r"^numerators must be integers below 2\*\*53, got 0.5 in unit 0"),
         ({"denominators": [[3], [2**53]]}, r"^denominators must be integers below 2\*\*53, got 9.0"),
-        ({"resamples": 99}, r"^resamples must be at least 100 to have tails, got 99$"),
-        ({"level": 1.0}, r"^level must lie between 0 and 1, got 1.0$"),
     ],
 )
 def test_bad_input_is_an_error_that_names_it(change, message):
-    good = {"numerators": [[1], [2]], "denominators": [[3], [3]], "groups": [0, 0]}
+    good = {"numerators": [[1], [2]], "denominators": [[3], [3]], "models": [0, 0]}
     with pytest.raises(ValueError, match=message):
-        bootstrap_interval(**(good | change))
+        estimate_share(**(good | change))
+
+
+def test_a_level_that_is_none_is_an_error():
+    with pytest.raises(ValueError, match=r"^level must lie between 0 and 1, got 1.0$"):
+        estimate_share([[1], [2]], [[3], [3]], [0, 1]).at(1.0)
 
 
 # scores of result rows
@@ -268,22 +280,14 @@ UNITS = [
 
 def test_scores_by_hand():
     scores = score_units(UNITS)
-    values = {name: scores[name]["value"] for name in list(scores)[:4]}
-    counts = {name: scores[name]["count"] for name in list(scores)[:4]}
-    assert values == pytest.approx(
-        {
-            "edit_success": 1 / 2,
-            "paraphrase_success": 1 / 2,
-            "collateral_accuracy": (5 / 6 + 4 / 5) / 2,  # nested_source was never known
-            "collateral_drop": ((6 - 5) / 6 + (5 - 7) / 12 + 0 / 2) / 3,
-        }
-    )
-    assert counts == {
-        "edit_success": 2,
-        "paraphrase_success": 2,
-        "collateral_accuracy": 6 + 5,
-        "collateral_drop": 6 + 12 + 2,
+    found = {name: (scores[name]["value"], scores[name]["count"]) for name in list(scores)[:6] if scores[name]}
+    assert found == {
+        "edit_success": (1 / 2, 2),
+        "paraphrase_success": (1 / 2, 2),
+        "collateral_by_fact": (pytest.approx(9 / 11), 11),  # nested_source was never known
+        "dependent_incoherent": (2 / 4, 4),
     }
+    assert scores["collateral_accuracy"] is scores["collateral_drop"] is None  # no kind has thirty facts
     kinds = {name: (kind["value"], kind["count"], kind["wrong_before"]) for name, kind in scores["by_kind"].items()}
     assert kinds == {"same_subject": (5 / 6, 6, 0), "unrelated": (4 / 5, 5, 7), "nested_source": (None, 0, 2)}
     nested = scores["ripple"]["nested_subject"]
@@ -300,6 +304,8 @@ def test_scores_have_the_shape_of_a_result_row_and_fit_into_json():
         "edit_success",
         "paraphrase_success",
         "collateral_accuracy",
+        "collateral_by_fact",
+        "dependent_incoherent",
         "collateral_drop",
         "by_kind",
         "ripple",
@@ -312,10 +318,9 @@ def test_scores_have_the_shape_of_a_result_row_and_fit_into_json():
 
 
 def test_every_score_is_the_interval_of_its_counts():
-    scores = score_units(UNITS, [0, 1], seed=5, level=0.9)
-    drop = bootstrap_interval([[1, -1, 0], [0, -1, 0]], [[3, 6, 0], [3, 6, 2]], [0, 1], seed=5, level=0.9, lowest=-1)
-    kept = bootstrap_interval([[0], [1]], [[1], [3]], [0, 1], seed=5, level=0.9)
-    assert Interval(**scores["collateral_drop"]) == drop
+    scores = score_units(UNITS, [0, 1], level=0.9)
+    kept = estimate_share([[0], [1]], [[1], [3]], [0, 1]).at(0.9)
+    assert Interval(**scores["collateral_by_fact"]) == estimate_share([[5], [4]], [[7], [4]], [0, 1]).at(0.9)
     assert scores["ripple"]["nested_subject"]["kept"] == {
         "value": kept.value,
         "low": kept.low,
@@ -323,20 +328,86 @@ def test_every_score_is_the_interval_of_its_counts():
     }
 
 
+# the headline
+
+
+def keeping(**counts):
+    """A unit of which so many of so many facts are still right, all of them right before."""
+    return unit(0, keep={kind: [right, asked, right, asked] for kind, (right, asked) in counts.items()})
+
+
+def test_the_headline_is_of_kinds_that_worlds_of_every_structure_have():
+    assert set(EVERYWHERE) >= {"same_subject", "same_old_object", "same_new_object", "same_relation", "unrelated"}
+    assert all(KINDS[name].structures == STRUCTURES and KINDS[name].group == "keep" for name in EVERYWHERE)
+    scores = score_units([keeping(unrelated=(40, 40), same_relation=(20, 40), nested_source=(0, 40))])
+    assert scores["collateral_accuracy"]["value"] == 0.75
+    assert scores["collateral_drop"]["value"] == 0.25
+    assert scores["collateral_by_fact"]["value"] == 0.5
+
+
+def test_a_kind_of_few_distinct_facts_is_not_in_the_headline():
+    enough, few = MIN_FACTS, MIN_FACTS - 1
+    scores = score_units([keeping(unrelated=(enough, enough), same_subject=(0, few))])
+    assert scores["collateral_accuracy"]["value"] == 1.0
+    assert scores["by_kind"]["same_subject"]["value"] == 0.0
+    assert score_units([keeping(unrelated=(few, few))])["collateral_accuracy"] is None
+
+
+def test_facts_of_other_models_are_others_and_those_of_another_draw_may_be_the_same():
+    units = [keeping(unrelated=(20, 20)), keeping(unrelated=(20, 20))]
+    assert score_units(units, ["a", "b"], [0, 0])["collateral_accuracy"]["count"] == 40
+    assert score_units(units, ["a", "a"], [0, 1])["collateral_accuracy"] is None
+    assert score_units(units, ["a", "a"], [0, 0])["collateral_accuracy"]["count"] == 40  # two edits of one draw
+
+
+def test_a_flawless_method_has_the_design_effect_of_the_others_and_an_interval_no_wider_than_theirs():
+    def method(*missed):
+        units = [unit(0, (10 - lost, 10)) for lost in missed]
+        return Sample(units, range(len(missed)), [0] * len(missed))
+
+    flawless, others = method(0, 0, 0, 0, 0), [method(0, 0, 0, 0, 6), method(5, 0, 0, 0, 0)]
+    designs = designs_of([flawless, *others])
+    assert designs["edit_success",].effect > 3
+    alone = score_units(flawless.units, flawless.models)["edit_success"]
+    beside, other = (
+        score_units(one.units, one.models, designs=designs)["edit_success"] for one in (flawless, others[1])
+    )
+    assert beside["low"] < alone["low"]
+    assert beside["high"] - beside["low"] < other["high"] - other["low"]
+
+
+def test_a_measure_of_one_edit_has_no_interval_where_nothing_bounds_it():
+    units = [unit(0, measures={"kl": 2.0, "validity": 0.5})]
+    assert score_units(units)["measures"] == {
+        "kl": {"value": 2.0, "low": 0.0, "high": None, "count": 1},
+        "validity": {"value": 0.5, "low": 0.0, "high": 1.0, "count": 1},
+    }
+
+
 def test_scores_nobody_could_measure_are_none():
     scores = score_units([unit(0)])
-    assert [scores[name] for name in ("paraphrase_success", "collateral_accuracy", "collateral_drop")] == [None] * 3
+    names = (
+        "paraphrase_success",
+        "collateral_accuracy",
+        "collateral_by_fact",
+        "dependent_incoherent",
+        "collateral_drop",
+    )
+    assert [scores[name] for name in names] == [None] * 5
     assert (scores["by_kind"], scores["ripple"]) == ({}, {})
 
 
+KEPT = ("same_subject", "same_relation", "unrelated")
+
+
 def test_scores_agree_with_the_metrics_on_the_same_answers():
-    index = np.arange(240)
-    kinds = [("one", "two", "three")[k] for k in Stream(0, "kind").integers(index, 3)]
+    index = np.arange(600)
+    kinds = [KEPT[k] for k in Stream(0, "kind").integers(index, 3)]
     edits, old, new = (Stream(0, name).integers(index, 3).tolist() for name in ("edit", "before", "after"))
     units = []
     for edit in range(3):
         keep, became = {}, {}
-        for kind in ("one", "two", "three"):
+        for kind in KEPT:
             mine = [(old[i], new[i]) for i in index if (edits[i], kinds[i]) == (edit, kind)]
             keep[kind] = [
                 mine.count((0, 0)),
@@ -348,11 +419,13 @@ def test_scores_agree_with_the_metrics_on_the_same_answers():
         units.append(unit(edit, keep=keep, ripple=became))
     scores = score_units(units)
     before, after = [f"w {a}" for a in old], [f"w {b}" for b in new]
-    collateral = collateral_accuracy(after, ["w 0"] * 240, before, kinds)
+    collateral = collateral_accuracy(after, ["w 0"] * 600, before, kinds)
     assert scores["collateral_accuracy"]["value"] == pytest.approx(collateral["collateral_accuracy"])
     assert scores["collateral_drop"]["value"] == pytest.approx(collateral["collateral_drop"])
-    rippled = ripple(after, ["w 0"] * 240, ["w 1"] * 240, before, kinds)
-    for kind in ("one", "two", "three"):
+    assert scores["collateral_by_fact"]["value"] == pytest.approx(collateral["collateral_by_fact"])
+    rippled = ripple(after, ["w 0"] * 600, ["w 1"] * 600, before, kinds)
+    assert scores["dependent_incoherent"]["value"] == pytest.approx(rippled["incoherent"])
+    for kind in KEPT:
         for share in ("kept", "followed", "incoherent"):
             assert scores["ripple"][kind][share]["value"] == rippled["by_kind"][kind][share]
         assert scores["by_kind"][kind]["value"] == collateral["by_kind"][kind]["accuracy"]
@@ -404,18 +477,18 @@ def test_settings_in_another_order_are_the_same_settings():
     assert len(grouped) == 1
 
 
-def test_summarise_pools_all_units_with_a_group_per_model_and_seed():
+def test_summarise_pools_all_units_with_a_cluster_per_model():
     rows = [row([unit(0, (1, 1)), unit(1, (0, 1))], seed=seed) for seed in (0, 1)]
     rows.append(row([unit(0, (1, 1)), unit(1, (1, 1))], seed=0, model="runs/other"))
     pooled = Interval(**summarise(rows)["edit_success"])
-    assert pooled == bootstrap_interval([[1], [0], [1], [0], [1], [1]], [[1]] * 6, [0, 0, 1, 1, 2, 2])
+    assert pooled == estimate_share([[1], [0], [1], [0], [1], [1]], [[1]] * 6, [0, 0, 0, 0, 2, 2]).at()
     assert (pooled.value, pooled.count) == (pytest.approx(4 / 6), 6)
 
 
 def test_models_of_one_name_are_two_models_by_their_weights():
     rows = [row([unit(0, (made, 1))], weights={"before": digest}) for made, digest in ((1, "a" * 16), (0, "b" * 16))]
     pooled = Interval(**summarise(rows)["edit_success"])
-    assert pooled == bootstrap_interval([[1], [0]], [[1], [1]], [0, 1])
+    assert pooled == estimate_share([[1], [0]], [[1], [1]], [0, 1]).at()
 
 
 def test_worlds_that_differ_only_in_their_seed_may_be_pooled():
@@ -453,36 +526,34 @@ def test_rows_that_do_not_belong_together_are_an_error(rows, message):
 
 
 def kept(*shares):
-    return [unit(edit, keep={"unrelated": [right, 10, right, 10]}) for edit, right in enumerate(shares)]
+    """Units in which so many of a hundred facts are still right."""
+    return [unit(edit, keep={"unrelated": [right, 100, right, 100]}) for edit, right in enumerate(shares)]
 
 
 def test_the_paired_difference_by_hand():
-    a = [row(kept(10, 10), seed=0), row(kept(6, 4), seed=1)]
-    b = [row(kept(6, 5), seed=1, method="lora"), row(kept(4, 5), seed=0, method="lora")]  # in another order
+    a = [row(kept(100, 100), model="runs/0"), row(kept(60, 40), model="runs/1")]
+    b = [row(kept(60, 50), model="runs/1", method="lora"), row(kept(40, 50), model="runs/0", method="lora")]
     difference = paired_difference(a, b)
-    assert difference == bootstrap_interval([[6], [5], [0], [-1]], [[10]] * 4, [0, 0, 1, 1], lowest=-1)
-    assert difference.value == pytest.approx(30 / 40 - 20 / 40)
-    assert paired_difference(b, a).value == pytest.approx(-10 / 40)
+    assert difference == estimate_difference([[60], [50], [0], [-10]], [[100]] * 4, [0, 0, 1, 1])
+    assert difference.value == pytest.approx(300 / 400 - 200 / 400)
+    assert paired_difference(b, a).value == pytest.approx(-100 / 400)
 
 
 def test_pairing_sees_a_small_difference_under_a_large_common_variation():
-    a = [row(kept(10, 1, 9, 3, 7, 5, 8, 2))]
-    b = [row(kept(9, 0, 8, 2, 6, 4, 7, 2), method="lora")]
-    assert paired_difference(a, b).low > 0
+    a = [row(kept(90, 10, 80, 30, 70, 50, 80, 20))]
+    b = [row(kept(85, 4, 75, 24, 65, 44, 75, 14), method="lora")]
+    assert paired_difference(a, b).at().low > 0
     accuracy_a, accuracy_b = (Interval(**summarise(rows)["collateral_accuracy"]) for rows in (a, b))
     assert accuracy_b.high > accuracy_a.low
-
-
-def test_methods_that_never_differ_may_still_differ_elsewhere():
-    a, b = [row(kept(9, 8, 7))], [row(kept(9, 8, 7), method="lora")]
-    assert paired_difference(a, b) == approx(0, -unseen(3), unseen(3), 30)
 
 
 def test_every_headline_score_can_be_compared():
     a, b = [row(UNITS)], [row([UNITS[0], UNITS[1] | {"change": {"edited": [1, 1], "paraphrase": [1, 1]}}])]
     assert paired_difference(a, b, "edit_success").value == -1 / 2
     assert paired_difference(a, b, "paraphrase_success").value == 0
-    assert paired_difference(a, b, "collateral_drop").value == 0
+    assert paired_difference(a, b, "collateral_by_fact").value == 0
+    with pytest.raises(ValueError, match=r"^rows must have something to count for collateral_drop, got"):
+        paired_difference(a, b, "collateral_drop")
     with pytest.raises(ValueError, match=r"^name must be one of edit_success, .*, got 'ripple'$"):
         paired_difference(a, b, "ripple")
 
@@ -490,16 +561,16 @@ def test_every_headline_score_can_be_compared():
 @pytest.mark.parametrize(
     "other",
     [
-        row(kept(9)),
-        row(kept(9, 9), seed=1),
-        row(kept(9, 9), model="runs/other"),
-        row(kept(9, 9), scenario="different"),
-        row(kept(9, 9), world={"num_subjects": 9}),
+        row(kept(90)),
+        row(kept(90, 90), seed=1),
+        row(kept(90, 90), model="runs/other"),
+        row(kept(90, 90), scenario="different"),
+        row(kept(90, 90), world={"num_subjects": 9}),
     ],
 )
 def test_units_that_differ_cannot_be_paired(other):
     with pytest.raises(ValueError, match=r"^rows_b must hold the units of rows_a, got [0-9]+ in only one"):
-        paired_difference([row(kept(9, 9))], [other])
+        paired_difference([row(kept(90, 90))], [other])
 
 
 def test_an_edit_listed_twice_cannot_be_paired():
@@ -509,6 +580,6 @@ def test_an_edit_listed_twice_cannot_be_paired():
 
 
 def test_other_probes_cannot_be_paired():
-    fewer = [unit(0, keep={"unrelated": [5, 9, 5, 10]})]
-    with pytest.raises(ValueError, match=r"^rows_b must count as many probes .* got 9 and not 10"):
-        paired_difference([row(kept(9))], [row(fewer)])
+    fewer = [unit(0, keep={"unrelated": [5, 99, 5, 100]})]
+    with pytest.raises(ValueError, match=r"^rows_b must count as many probes .* got 99 and not 100"):
+        paired_difference([row(kept(90))], [row(fewer)])

@@ -5,6 +5,7 @@ The same for the set-ups that findings are compared over.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from functools import partial
@@ -24,7 +25,8 @@ from behemoth_editing.study.setups import setups
 
 Row = dict[str, Any]
 MODULES = ("mlp", "attention", "both")
-SEEDS = (0, 1, 2, 3, 4)
+SEEDS = (0,)
+MODELS = 15
 
 
 def unit(number: int, made: int, left: int) -> Row:
@@ -84,7 +86,7 @@ def row(
     }
 
 
-def repeat(make: Callable[..., Row], models: int = 3) -> list[Row]:
+def repeat(make: Callable[..., Row], models: int = MODELS) -> list[Row]:
     return [make(model=model, seed=seed) for model in range(models) for seed in SEEDS]
 
 
@@ -92,7 +94,7 @@ def curve(
     scores: dict[int | None, tuple[float, float]],
     method: str = "lora",
     scenario: str = "different",
-    models: int = 3,
+    models: int = MODELS,
     **more: Any,
 ) -> list[Row]:
     """Rows of one method at several ranks, each with its success and what is left."""
@@ -134,14 +136,13 @@ def test_rank_32_needs_both_scenarios(single: float, identical: float | None, ex
     if identical is not None:
         rows += [
             found
-            for model in range(3)
+            for model in range(MODELS)
             for seed in SEEDS
             for found in [
                 row(
                     "lora",
                     "identical",
-                    # 0.9 in one model and 1.0 in the others is neither clearly above 0.95 nor clearly below it.
-                    1.0 if identical == 0.9 and model else identical,
+                    identical,  # 0.9 is neither clearly above 0.9 nor clearly below it
                     1.0,
                     model=model,
                     seed=seed,
@@ -186,8 +187,8 @@ def test_effect_interval_and_counts_are_those_of_the_deciding_rank() -> None:
     assert verdict.effect == "edit success at rank 32"
     assert verdict.evidence is not None
     assert verdict.evidence.interval.value == 0.5
-    assert verdict.evidence.interval.count == verdict.evidence.edits == 3 * len(SEEDS) * 10
-    assert verdict.evidence.by_model == {str(model): 0.5 for model in range(3)}  # by their digests
+    assert verdict.evidence.interval.count == verdict.evidence.edits == MODELS * 10
+    assert verdict.evidence.models == MODELS
 
 
 def test_two_models_decide_nothing() -> None:
@@ -197,12 +198,70 @@ def test_two_models_decide_nothing() -> None:
     assert "2 models, and fewer than 3 decide nothing" in verdict.reason
 
 
-def test_one_model_that_says_otherwise_keeps_a_finding_open() -> None:
+def test_models_that_say_otherwise_keep_a_finding_open() -> None:
     rows = curve({1: (0.2, 1.0), 64: (1.0, 1.0)}) + curve({32: (0.0, 1.0)})
     for found in rows:
-        if found["model"] == "independent-2" and found["settings"]["rank"] == 32:
+        if found["settings"]["rank"] == 32 and int(found["model"].split("-")[1]) % 5:
             found["units"] = [unit(number, 1, 100) for number in range(10)]
     assert answer(rows, "F2a") == OPEN
+
+
+@pytest.mark.parametrize(("edits", "missed"), [(5, 0), (5, 1), (10, 1)])
+def test_a_single_miss_among_75_does_not_decide(edits: int, missed: int) -> None:
+    rows = curve({1: (1.0, 1.0), 64: (1.0, 1.0)})
+    for found in rows:
+        found["units"] = found["units"][:edits]
+    rows[0]["units"][0] = unit(0, 1 - missed, 100)
+    assert answer(rows, "F2a") == FAILS
+
+
+def test_many_verdicts_on_one_finding_are_corrected_for_being_many() -> None:
+    rows = curve({1: (1.0, 1.0), 64: (1.0, 1.0)})
+    for found in rows:
+        if found["settings"]["rank"] == 1 and found["model"] in ("independent-0", "independent-1", "independent-2"):
+            found["units"][:1] = [unit(0, 0, 100)]
+    (alone,) = judged(rows, "F2a")
+    assert (alone.answer, alone.p) == (FAILS, alone.fails)
+    open_ones = [
+        found
+        for place in range(3)
+        for found in curve({1: (0.9, 1.0), 64: (1.0, 1.0)}, layers=[place], structure="independent")
+    ]
+    among = judged(rows + open_ones, "F2a")
+    (same,) = [verdict for verdict in among if verdict.about == alone.about]
+    assert len(among) == 4
+    assert same.fails < min(verdict.fails for verdict in among if verdict is not same)
+    assert same.p == pytest.approx(4 * same.fails)
+
+
+def failed(row: Row) -> Row:
+    return {**row, "units": None, "details": None, "error": "OSError: no space"}
+
+
+def test_a_failed_cell_is_no_success() -> None:
+    rows = curve({1: (1.0, 1.0), 64: (1.0, 1.0)})
+    assert answer(rows, "F2a") == FAILS
+    few = [
+        failed(found)
+        if found["settings"]["rank"] == 1 and found["model"] in ("independent-0", "independent-1")
+        else found
+        for found in rows
+    ]
+    (verdict,) = judged(few, "F2a")
+    assert verdict.evidence is not None
+    assert verdict.evidence.interval.value == pytest.approx(13 / 15)
+    assert verdict.answer == OPEN
+    all_lost = [failed(found) if found["settings"]["rank"] == 1 else found for found in rows]
+    assert answer(all_lost, "F2a") == HOLDS  # as if rank 1 had made no edit
+
+
+def test_a_comparison_that_lacks_a_failed_cell_stays_open() -> None:
+    rows = curve({1: (0.2, 1.0), 32: (1.0, 0.99), None: (1.0, 0.8)})
+    assert answer(rows, "F2b") == HOLDS
+    rows[-1] = failed(rows[-1])
+    (verdict,) = judged(rows, "F2b")
+    assert (verdict.answer, verdict.p) == (OPEN, 1.0)
+    assert "1 cell failed" in verdict.reason
 
 
 def test_precisions_of_a_method_are_judged_apart_and_what_has_none_once() -> None:
@@ -246,7 +305,7 @@ def test_models_of_one_name_are_as_many_as_their_weights() -> None:
     (verdict,) = judged(rows, "F2a")
     assert verdict.answer == FAILS
     assert verdict.evidence is not None
-    assert len(verdict.evidence.by_model) == 3
+    assert verdict.evidence.models == MODELS
 
 
 @pytest.mark.parametrize(
@@ -310,17 +369,40 @@ def test_layers_and_what_is_left(other: tuple[float, float], expected: str) -> N
     assert answer(layered({0: (1.0, 0.9), 1: other}), "F4b") == expected
 
 
-def test_choices_are_picked_on_odd_draws_and_compared_on_even_ones() -> None:
+def test_choices_are_picked_in_half_of_the_models_and_compared_in_the_others() -> None:
     rows = layered({0: (1.0, 1.0), 1: (1.0, 1.0)})
-    for found in rows:  # layer 1 is worse on the even draws and better on the odd ones, which choose
-        even = found["seed"] % 2 == 0
-        if found["settings"]["layers"] == [int(even)]:
+    for found in rows:  # layer 1 is better in the models that pick, and worse in those that judge
+        judges = int(found["world"]["seed"]) % 2 == 0
+        if found["settings"]["layers"] == [int(judges)]:
             found["units"] = [unit(number, 0, 100) for number in range(10)]
     (verdict,) = judged(rows, "F4a")
     assert verdict.effect == "edit success of (layer 1, mlp) minus (layer 0, mlp)"
     assert verdict.evidence is not None
-    assert verdict.evidence.interval.value == -1.0
+    assert (verdict.evidence.interval.value, verdict.evidence.models) == (-1.0, 8)
     assert verdict.answer == FAILS
+
+
+def test_rome_is_not_judged_in_the_models_that_its_layer_was_picked_in() -> None:
+    rows = curve({32: (1.0, 1.0)}, scenario="single") + curve({32: (1.0, 1.0)}, scenario="identical")
+    for scenario, layer in itertools.product(("single", "identical"), (1, 2)):
+        for found in repeat(partial(row, "rome", scenario, 1.0, 1.0, layer=layer, site="prompt_last")):
+            if (layer == 1) != (int(found["world"]["seed"]) % 2 == 1):  # layer 1 is better in the models that pick
+                found["units"] = [unit(number, 0, 100) for number in range(10)]
+            rows.append(found)
+    (verdict,) = judged(rows, "F1b")
+    assert verdict.about.startswith("rome, layer 1,")
+    assert verdict.evidence is not None
+    assert verdict.evidence.interval.value == -1.0
+
+
+def test_a_site_that_was_known_to_fail_does_not_decide_whether_layers_do() -> None:
+    rows = [
+        found
+        for layer, site, success in ((0, "prompt_last", 1.0), (2, "prompt_last", 1.0), (2, "subject_last", 0.0))
+        for found in repeat(partial(row, "rome", "different", success, 1.0, layer=layer, site=site))
+    ]
+    assert answer(rows, "F4a") == FAILS
+    assert judged([found for found in rows if found["settings"]["layer"] == 2], "F4a") == []
 
 
 @pytest.mark.parametrize(("tuned", "expected"), [(0.4, HOLDS), (1.0, FAILS)])
