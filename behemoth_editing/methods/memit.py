@@ -93,8 +93,8 @@ class BatchSettings:
         """
         self.check(model)
         shared, layers = shared or Shared(), sorted(self.layers)  # each reads what the ones below it left
-        others = task.same_subject if self.kl_weight else ()
-        pairs = [(i, other) for i, some in enumerate(others) for other in some]
+        known = task.same_subject if self.kl_weight else ()
+        pairs = [(i, other) for i, some in enumerate(known) for other in some]
         asked, held, others = (
             _Prompts.of(queries, self.site, model.device)
             for queries in (task.requests, self._held(task), [other for _, other in pairs])
