@@ -206,7 +206,7 @@ def _method(name: str, checkpoint: Any, device: str, small: bool, precisions: li
         scores = score_units(units)
         found[precision] = {
             "seconds": seconds,
-            **{score: _value(scores[score]) for score in ("edit_success", "collateral_accuracy")},
+            **{score: _value(scores[score]) for score in ("edit_success", "collateral_by_fact")},
             "accuracy_left": _value(scores.get("forgetting", {}).get("edited", {}).get("accuracy_left")),
         }
         if not Path(path).exists():

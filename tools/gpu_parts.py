@@ -22,7 +22,7 @@ from behemoth_data.settings import check
 _RECALL = 0.95  # that a model must have of the small world
 # What scores of the card and of the CPU may differ by, and their weights, relative to the edit's change. On a CPU, to
 # change every weight by some 3e-7 of itself before the edit changes no score, and weights after it by 2e-4 at most.
-SCORES = {"edit_success": 0.1, "collateral_accuracy": 0.05, "accuracy_left": 0.1}
+SCORES = {"edit_success": 0.1, "collateral_by_fact": 0.05, "accuracy_left": 0.1}
 WEIGHTS = 0.01
 # Batches of the recipe's size, times so much, plain or compiled.
 _RATES = [

@@ -1,4 +1,4 @@
-"""Result rows: reading them, pooling them over seeds, and their numbers as text. No figures and no files written.
+"""Result rows: reading them, pooling them over models and draws, their numbers. No figures and no files written.
 
 Every interval comes from `behemoth_editing.scoring`.
 """
@@ -52,7 +52,7 @@ def load_results(folders: Sequence[Path]) -> list[Row]:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Summary:
-    """One method with its settings in one place (scenario, edge, structure, world), pooled over seeds."""
+    """One method with its settings in one place (scenario, edge, structure, world), pooled over models and draws."""
 
     place: str
     method: str

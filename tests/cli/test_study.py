@@ -147,8 +147,10 @@ def test_every_recipe_can_be_read_and_has_what_findings_need(name):
     models, sweeps = read_study(f"recipes/{name}")
     families = {model.family for model in models}
     assert {"independent", "correlated", "nested"} <= families
+    judged = {"independent", "correlated", "nested"}
     for family in families:
-        assert sum(model.family == family for model in models) >= 3
+        assert sum(model.family == family for model in models) == (15 if family in judged else 5)
+    assert {draw.edit_seed for sweep in sweeps for draw in sweep.draws} == {0}  # models are repeated, not draws
     asked = {(draw.scenario, draw.edge) for sweep in sweeps for draw in sweep.draws}
     assert {scenario for scenario, _ in asked} >= {"single", "identical", "different", "forget"}
     assert {edge for _, edge in asked} == {"subject_object", "subject_nested", "object_nested"}

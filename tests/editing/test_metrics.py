@@ -461,7 +461,7 @@ def test_what_is_published_computes_the_same(name, tmp_path):
 
 def test_metrics_count_words_as_rows_count_tokens():
     """The scores of a result row are those that the published metrics give for the same answers as words."""
-    draws = np.random.Generator(np.random.Philox(8)).integers(0, 4, (5, 400))
+    draws = np.random.Generator(np.random.Philox(8)).integers(0, 4, (5, 800))
     before, after, old, new = ([[int(i), int(i) % 2] for i in row] for row in draws[:4])
     kinds = [("same_subject", "unrelated", "partner", "nested_subject")[i] for i in draws[4]]
     rows = list(zip(before, after, old, new, kinds, strict=True))
@@ -488,7 +488,7 @@ def test_metrics_count_words_as_rows_count_tokens():
     found = collateral_accuracy(*chosen)
     for name in ("collateral_accuracy", "collateral_by_fact", "collateral_drop"):
         assert scores[name]["value"] == pytest.approx(found[name], abs=1e-15)
-    rest = [place for place in range(400) if place not in keep]
+    rest = [place for place in range(800) if place not in keep]
     chosen = [[column[place] for place in rest] for column in (now, known, then, was, kinds)]
     followed = ripple(*chosen)
     assert scores["dependent_incoherent"]["value"] == pytest.approx(followed["incoherent"], abs=1e-15)

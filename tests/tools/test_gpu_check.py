@@ -269,13 +269,13 @@ def test_weights_are_compared_relative_to_the_edit(tools, tmp_path):
     for path, value in (("cpu/original", 1.0), ("cpu/rome", 3.0), ("card/rome", 3.5)):
         (tmp_path / path).parent.mkdir(exist_ok=True)
         save_file({"w": np.full(4, value, np.float32)}, tmp_path / f"{path}.safetensors")
-    cell = {"fp32": {"edit_success": 1.0, "collateral_accuracy": 0.9}}
-    other = {"fp32": {"edit_success": 0.7, "collateral_accuracy": None}}
+    cell = {"fp32": {"edit_success": 1.0, "collateral_by_fact": 0.9}}
+    other = {"fp32": {"edit_success": 0.7, "collateral_by_fact": None}}
     found = parts._compared(cell, other, tmp_path, "rome")
     assert found == pytest.approx(
-        {"edit_success": 0.3, "collateral_accuracy": None, "accuracy_left": None, "weights": 0.25}
+        {"edit_success": 0.3, "collateral_by_fact": None, "accuracy_left": None, "weights": 0.25}
     )
     assert not parts._agree("rome", found)
-    close = {"edit_success": 0.0, "collateral_accuracy": None, "accuracy_left": None, "weights": 0.3}
+    close = {"edit_success": 0.0, "collateral_by_fact": None, "accuracy_left": None, "weights": 0.3}
     assert not parts._agree("rome", close)
     assert parts._agree("retrain", close)

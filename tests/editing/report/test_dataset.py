@@ -182,7 +182,7 @@ def test_card_counts_the_rows_and_shows_the_pooled_scores(tmp_path):
     assert info["download_size"] == (tmp_path / "r" / "results.parquet").stat().st_size
     assert "2 rows, 1 of them cells that failed" in card
     # By hand: one edit of one, and one of two facts still right.
-    assert "| single | rome | 1 | 1.000 [" in card
+    assert "| single | rome | 1 | 1 | 1.000 [" in card
     assert all(score.label in card for score in HEADLINES)
     assert 'load_dataset("r", split="test")  # the path of this folder, or its name on the Hub' in card
     assert str(tmp_path) not in card

@@ -327,6 +327,26 @@ def test_worlds_of_different_size_are_not_pooled_but_worlds_of_different_seed_ar
     assert [len(summary.rows) for summary in found] == [2, 1]
 
 
+def test_methods_of_one_place_share_what_they_show_of_how_much_models_differ() -> None:
+    def rows(method: str, *made: int) -> list[Row]:
+        return [
+            result(
+                *(method, "single", 0),
+                weights={"before": f"{model}", "after": []},
+                units=[{"edit": 0, "change": {"edited": [right, 10]}, "keep": {}, "ripple": {}}],
+            )
+            for model, right in enumerate(made)
+        ]
+
+    flawless, other = rows("rome", 10, 10, 10, 10), rows("lora", 10, 10, 10, 2)
+    (alone,) = summaries(flawless)
+    beside, _ = summaries([*flawless, *other])
+    elsewhere, _ = summaries([*flawless, *({**row, "num_edits": 3} for row in other)])
+    intervals = [summary.score("edit_success") or {} for summary in (alone, beside, elsewhere)]
+    assert [found["value"] for found in intervals] == [1.0] * 3
+    assert intervals[1]["low"] < intervals[0]["low"] == intervals[2]["low"]
+
+
 def test_a_dollar_or_an_angle_in_a_setting_is_drawn_as_it_is() -> None:
     rows = [result("lora", "single", 0, settings={"modules": name}) for name in ("$x$", "a<b>")]
     svg = "".join(drawing.svg for some in drawings(summaries(rows)).values() for drawing in some)

@@ -679,8 +679,8 @@ def test_models_share_a_folder_and_each_cell_edits_its_own(checkpoint, trained, 
 def test_method_that_changes_nothing_scores_what_the_world_says(checkpoint, tmp_path):
     (row,) = run(grid([checkpoint], [Watcher()], draws(["different"], [0])), tmp_path, progress=False)
     assert row["scores"]["edit_success"]["value"] == 0.0
-    assert row["scores"]["collateral_accuracy"]["value"] == 1.0
-    assert row["scores"]["collateral_drop"]["value"] == 0.0
+    assert row["scores"]["collateral_by_fact"]["value"] == 1.0
+    assert {kind["value"] for kind in row["scores"]["by_kind"].values()} == {1.0}
     assert row["weights"]["after"] == [checkpoint.weights]
 
 
