@@ -10,11 +10,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from behemoth_editing.report.equal import kept_against_left
 from behemoth_editing.report.evidence import layers_in_words, rank_in_words, rank_series
 from behemoth_editing.report.style import COLOURS, INK, LINES, MARKERS, WIDTH, Points, legend, whisker
 from behemoth_editing.report.summaries import Summary, as_json, outcome_share, recall_of
 from behemoth_editing.report.text import share
 from behemoth_editing.sweep.identity import model_of
+from behemoth_editing.sweep.looks import EQUAL
 
 
 def draw_ranks(figure: Figure, here: Sequence[Summary]) -> str:
@@ -205,6 +207,25 @@ def draw_correlation(figure: Figure, axes: Axes, here: Sequence[Summary]) -> str
     axes.set_xlabel("correlation of the two relations in the world")
     axes.set_ylabel("partner fact followed")
     axes.set_ylim(-0.03, 1.03)
+    legend(figure, axes)
+    return "Lines with 95% intervals. " + "; ".join(words) + "."
+
+
+def draw_forgetting(figure: Figure, axes: Axes, chosen: Sequence[tuple[str, Summary]]) -> str:
+    """What was kept of all that must stay, against the old answers left, while methods forgot: a line for each."""
+    lines: dict[str, Points] = {}
+    for label, summary in chosen:
+        if any(row.get("looks") for row in summary.rows):
+            lines[label] = [(left, kept, float(kept["value"])) for left, kept in kept_against_left(summary)]
+    lines = {label: points for label, points in lines.items() if points}
+    if not lines:
+        return ""
+    words = _lines(axes, lines, "kept where so many old answers were left")
+    axes.axvline(EQUAL, color=INK, linewidth=0.8, linestyle=(0, (2, 2)), alpha=0.6)
+    axes.set_xlim(1.02, -0.02)  # forgetting goes on to the right
+    axes.set_ylim(min(axes.get_ylim()[0], 0.9), 1.02)
+    axes.set_xlabel("old answers left")
+    axes.set_ylabel("facts kept")
     legend(figure, axes)
     return "Lines with 95% intervals. " + "; ".join(words) + "."
 

@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from behemoth_data.kinds import KINDS
-from behemoth_editing.report.curves import draw_correlation, draw_layers, draw_ranks, draw_recall
+from behemoth_editing.report.curves import draw_correlation, draw_forgetting, draw_layers, draw_ranks, draw_recall
 from behemoth_editing.report.evidence import as_by_default, by_precision
 from behemoth_editing.report.style import (
     COLOURS,
@@ -51,7 +51,7 @@ class Drawing:
     pdf: bytes | None = None
 
 
-FIGURES = ("tradeoff", "ranks", "layers", "kinds", "ripple", "correlation", "recall", "cost")
+FIGURES = ("tradeoff", "forgetting", "ranks", "layers", "kinds", "ripple", "correlation", "recall", "cost")
 
 
 def drawings(found: Sequence[Summary], *, pdf: bool = False) -> dict[str, list[Drawing]]:
@@ -75,6 +75,7 @@ def drawings(found: Sequence[Summary], *, pdf: bool = False) -> dict[str, list[D
         for index, (place, here) in enumerate(places, start=1):
             chosen = named(here)
             add("tradeoff", index, place, lambda f: draw_tradeoff(f, f.add_subplot(), here, chosen, scored, look))  # noqa: B023
+            add("forgetting", index, place, lambda f: draw_forgetting(f, f.add_subplot(), chosen))  # noqa: B023
             for words, part in by_precision(as_by_default(here)):
                 add("ranks", index, place + words, lambda f: draw_ranks(f, part))  # noqa: B023
                 add("layers", index, place + words, lambda f: draw_layers(f, part))  # noqa: B023

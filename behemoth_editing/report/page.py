@@ -19,6 +19,7 @@ import jinja2
 from behemoth_data.places import local_path
 from behemoth_data.settings import check
 from behemoth_editing.report.commands import commands_for
+from behemoth_editing.report.equal import EQUAL_SCORES, equal_forgetting
 from behemoth_editing.report.evidence import SURE, Evidence, difference, rank_in_words
 from behemoth_editing.report.figures import Drawing, drawings, named
 from behemoth_editing.report.judgement import Judge, Judgement, nothing_judged
@@ -28,10 +29,11 @@ from behemoth_editing.report.tables import interval_text, p_text, spaced, tables
 from behemoth_editing.report.text import duration, share
 from behemoth_editing.scoring.scores import BESIDE, FIRST, MIN_FACTS, OUTCOMES, SCORES, by_kind
 from behemoth_editing.sweep.identity import model_of, shown_rows
+from behemoth_editing.sweep.looks import EQUAL
 from behemoth_editing.sweep.rows import Row
 
 MARKER = '<meta name="generator" content="behemoth">'
-_TABLES = ("summary", "measures", "kinds", "verdicts")
+_TABLES = ("summary", "measures", "kinds", "equal", "verdicts")
 _OWN_FILES = {"index.html", *(f"{name}.{kind}" for name in _TABLES for kind in ("csv", "md", "tex"))}
 
 _MOST_CELLS = 8000  # listed one by one: more would make the page too large to send
@@ -97,6 +99,9 @@ def _page(
             for number in by_kind(summary.scores or {})
             if number[1].part == "forget"
         ],
+        equal=equal_forgetting(found),
+        equal_scores=EQUAL_SCORES,
+        equal_share=EQUAL,
         findings=[finding for finding in judged.findings if finding.name in spoken],
         verdicts=judged.verdicts,
         judged_worlds=list(dict.fromkeys(verdict.world for verdict in judged.verdicts)),

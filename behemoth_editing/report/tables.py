@@ -7,6 +7,7 @@ import dataclasses
 import io
 from collections.abc import Sequence
 
+from behemoth_editing.report.equal import EQUAL_SCORES, Equal, equal_forgetting
 from behemoth_editing.report.evidence import Evidence
 from behemoth_editing.report.judgement import Judgement, Verdict
 from behemoth_editing.report.summaries import Scores, Summary, as_json
@@ -97,6 +98,26 @@ def _kinds_table(found: Sequence[Summary]) -> list[list[str]]:
             counts = [str(number["count"]), str(wrong_before)]
             lines.append([summary.place, summary.method, spaced(kind), score.label, share(number, 3), *counts])
     return lines
+
+
+def _equal_table(found: Sequence[Equal]) -> list[list[str]]:
+    lines = [["scenario", "method", "cells that got there", "steps", *EQUAL_SCORES.values()]]
+    for one in found:
+        numbers = [share(one.score(name), 3) for name in EQUAL_SCORES]
+        steps = "-" if one.steps is None else f"{one.steps:.1f}"
+        lines.append([one.summary.place, one.summary.method, f"{one.reached} of {one.cells}", steps, *numbers])
+    return lines
+
+
+def _equal_csv(found: Sequence[Equal]) -> str:
+    parts = ("", "_low", "_high", "_count")
+    header = [name + part for name in EQUAL_SCORES for part in parts]
+    lines = [[*_IDENTITY, "cells", "reached", "mean_steps", *header]]
+    for one in found:
+        steps = "" if one.steps is None else f"{one.steps:.6g}"
+        numbers = [text for name in EQUAL_SCORES for text in _numbers(one.score(name))]
+        lines.append([*_identity(one.summary), str(one.cells), str(one.reached), steps, *numbers])
+    return _csv(lines)
 
 
 def _verdicts_table(judged: Judgement) -> list[list[str]]:
@@ -195,6 +216,9 @@ def tables_of(found: Sequence[Summary], judged: Judgement) -> dict[str, str]:
         "kinds.md": _markdown(kinds),
         "kinds.tex": _latex(kinds),
     }
+    if equal := equal_forgetting(found):
+        table = _equal_table(equal)
+        files |= {"equal.csv": _equal_csv(equal), "equal.md": _markdown(table), "equal.tex": _latex(table)}
     if judged.verdicts:
         table = _verdicts_table(judged)
         files |= {"verdicts.csv": _csv(table), "verdicts.md": _markdown(table), "verdicts.tex": _latex(table)}

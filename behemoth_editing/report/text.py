@@ -5,8 +5,10 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
+from behemoth_editing.report.equal import EQUAL_SCORES, equal_forgetting
 from behemoth_editing.report.summaries import Scores, Summary, outcome_share, summaries
 from behemoth_editing.scoring.scores import BESIDE, FIRST, GROUPS, HEADLINES, MEASURED
+from behemoth_editing.sweep.looks import EQUAL
 from behemoth_editing.sweep.rows import Row
 
 # Numbers as text
@@ -29,7 +31,8 @@ def duration(seconds: float) -> str:
 def table(rows: Sequence[Row]) -> str:
     """A plain-text table of the pooled results, at most 120 columns wide, with a line for each failed cell.
 
-    Three blocks, because so many numbers with their intervals do not fit one line.
+    Several blocks, because so many numbers with their intervals do not fit one line; one for what is kept where methods
+    forgot as much, if they were looked at while they trained.
     """
     found = summaries(rows)
     measures = [score for score in BESIDE if score in MEASURED]
@@ -47,6 +50,13 @@ def table(rows: Sequence[Row]) -> str:
     lines = [*_aligned(first, (19, 15, *[12] * len(FIRST)), right=set()), ""]
     lines += [*_aligned(second, (19, 15, 5, 6, 24, 33, 6), right={2, 3, 6}), ""]
     lines += _aligned(third, (28, 16, *[12] * len(measures)), right=set())
+    if equal := equal_forgetting(found):
+        fourth = [["method", "scenario", f"cells with {EQUAL:.0%} left", "steps", *EQUAL_SCORES.values()]]
+        for one in equal:
+            numbers = [share(one.score(name)) for name in EQUAL_SCORES]
+            steps = "-" if one.steps is None else f"{one.steps:.1f}"
+            fourth.append([one.summary.method, one.summary.place, f"{one.reached} of {one.cells}", steps, *numbers])
+        lines += ["", *_aligned(fourth, (24, 16, 10, 6, *[17] * len(EQUAL_SCORES)), right={2, 3})]
     if any(summary.num_models == 1 for summary in found):
         lines += ["", ONE_MODEL]
     for row in rows:

@@ -62,7 +62,7 @@ def test_merged_model_answers_as_the_adapted_one(checkpoint, edit_set, monkeypat
     tokens = torch.from_numpy(checkpoint.corpus.block(0, 8).astype(np.int64))
     logits = []
 
-    def watched(model, *rest):
+    def watched(model, *rest, watch):
         details = fit(model, *rest)
         with torch.no_grad():
             logits.append(model(input_ids=tokens).logits)
@@ -77,7 +77,7 @@ def test_merged_model_answers_as_the_adapted_one(checkpoint, edit_set, monkeypat
 
 @pytest.mark.parametrize(("rank", "alpha", "scale"), [(4, 6, 6 / 4), (1, None, 2), (4, None, 2), (10_000, None, 2)])
 def test_change_is_scaled_by_alpha_over_rank(checkpoint, edit_set, monkeypatch, rank, alpha, scale):
-    def constant(model, parameters, *_):
+    def constant(model, parameters, *_, **__):
         for parameter in parameters:
             parameter.data.fill_(0.01)
         return {}
