@@ -35,7 +35,7 @@ class Fade:
             with torch.no_grad(), torch.random.fork_rng():
                 torch.manual_seed(0)
                 weight = faded.gpt_neox.final_layer_norm.weight
-                weight += torch.randn(weight.shape) * weight.abs().mean() * step / 4
+                weight += torch.randn(weight.shape) * weight.abs().mean() * step / 2
             yield step, faded
 
     def __call__(self, model, task, shared=None):

@@ -599,7 +599,9 @@ def test_forgetting_is_counted_where_a_relation_is_forgotten(checkpoint, tmp_pat
     assert row["scores"]["forgetting"]["edited"]["accuracy_left"]["value"] == 1.0
     assert row["scores"]["forgetting"]["edited"]["refused"]["value"] == 0.0
     assert row["scores"]["edit_success"]["value"] == 0.0
-    assert row["scores"]["ripple"]["implicit"]["kept"]["value"] == 1.0
+    assert row["scores"]["by_kind"]["implicit"]["value"] == 1.0
+    assert row["retained"][0].keys() == {"same_subject", "unrelated", "implicit"}
+    assert row["looks"] == []
     assert ("new" in row["scores"]["measures"]) == (scenario == "forget")
 
 
