@@ -250,14 +250,14 @@ def _divided(around: Surroundings) -> tuple[dict[str, _Pairs], _Asked]:
                 by_edit += rows
             else:
                 asked += capped(rows, lambda row: row[1], most)
-    _check_mixture(around, taught)
+    _check_mixture(around, taught, {kind.name for kind, _, _ in asked})
     by_edit.sort(key=lambda row: row[1])
     once = {(kind.name, fact): (kind, i, fact) for kind, i, fact in reversed(by_edit)}
     return taught, asked + capped(reversed(once.values()), lambda row: (row[0].name, row[1]), most)
 
 
-def _check_mixture(around: Surroundings, taught: Mapping[str, _Pairs]) -> None:
-    """Raises: ValueError for a kind of which there are too few facts to train on.
+def _check_mixture(around: Surroundings, taught: Mapping[str, _Pairs], asked: Collection[str]) -> None:
+    """Raises: ValueError for a kind with too few facts to train on, where it is asked or all that there is to keep.
 
     Other heads of an old object there may be none, by chance, and a subject's other facts are as many as asked for.
     """
@@ -265,7 +265,7 @@ def _check_mixture(around: Surroundings, taught: Mapping[str, _Pairs]) -> None:
     by_chance = ("same_old_object",) if config.whole else ("same_old_object", "same_subject")
     for kind, pairs in taught.items():
         check(
-            kind in by_chance or len(pairs) >= config.least_rows,
+            kind in by_chance or (kind not in asked and not config.whole) or len(pairs) >= config.least_rows,
             f"least_rows must be at most {len(pairs)}, the facts of kind {kind} that methods may train on when "
             f"{len(around.edits)} edits of {config.edge}, {config.scenario}, are made in a world of structure "
             f"{world.structure}, num_subjects = {world.num_subjects} and num_relations = {world.num_relations}, got "

@@ -68,7 +68,7 @@ def _same_subject(around: Surroundings) -> Iterator[Pool]:
         order = [relations[place] for place in around.order(f"same_subject/{i}", len(relations)).tolist()]
         pairs.append([(i, Fact(around.edge, head, r, tails[r][i])) for r in order])
     if config.whole:
-        rows = int(SURE * max(1, num_relations - 2) * (around.num_chosen // 2))
+        rows = max(1, int(SURE * max(1, num_relations - 2) * (around.num_chosen // 2)))
         yield around.sided([pair for turn in zip(*pairs, strict=True) for pair in turn], min(rows, around.num_chosen))
         return
     for of_head in pairs:

@@ -52,7 +52,7 @@ class EditConfig:
     same_relation_rows: int = setting(500, "mixture: at most this many facts of the relation, per edit")
     same_subject_rows: int = setting(0, "mixture: so many other facts of each edited subject, then not asked")
     retain_relation: bool = setting(True, "mixture: if a share is forgotten, also facts of the relation that must stay")
-    least_rows: int = setting(3, "a draw is refused if it has fewer facts of a kind to train on")
+    least_rows: int = setting(1, "a draw is refused that asks a kind of fact and has fewer of it to train on")
     probes_per_edit: int = setting(100, "at most this many probes of each kind, per edit")
     look_every: int = setting(0, "forget, refuse: so many steps of training until old answers are asked for; 0: never")
 

@@ -156,7 +156,7 @@ class Surroundings:
         known = {tail for tail in tails if tail is not None}
         facts = self._facts(order[self._untouched[order] & ~np.isin(self._tails[order], list(known))])
         share = 1 - len(known) / self.world.num_tails(self.edge, self.relation)
-        most = int(SURE * share * (self.num_untouched // 2))
+        most = max(1, int(SURE * share * (self.num_untouched // 2)))
         return self._shared(facts, None if rows is None else min(rows, most))
 
     def unrelated(self, edge: Edge, rows: int | None, asked: int, *, untouched: bool = True) -> Pool:

@@ -148,7 +148,9 @@ def _draw(name: str, scenario: str, edge: str) -> tuple[EditSet, ...]:
     corpus = build(_corpus(name, "natural").world.config, natural)
     if edge not in [known.label for known in corpus.world.edges]:
         return ()
-    config = EditConfig(scenario=scenario, edge=edge, num_edits=2, forget_fraction=0.25, probes_per_edit=5)
+    config = EditConfig(
+        scenario=scenario, edge=edge, num_edits=2, forget_fraction=0.25, probes_per_edit=5, least_rows=0
+    )
     return draw_edits(corpus, config)
 
 

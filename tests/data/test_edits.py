@@ -269,12 +269,15 @@ def test_mixture_holds_as_many_facts_of_each_kind_in_every_structure(scenario, r
 
 
 def test_draw_with_too_little_to_train_on_is_refused_with_the_kind():
-    config = EditConfig(scenario="different", num_edits=6)  # old and new objects are all that there are
-    message = "least_rows must be at most 0, the facts of kind same_relation that methods may train on when 6 edits"
+    config = EditConfig(scenario="different", num_edits=4, least_rows=30)
+    message = "least_rows must be at most 10, the facts of kind same_relation that methods may train on when 4 edits"
     with pytest.raises(ValueError, match=message):
         draw_edits(corpus_of("independent"), config)
-    assert draw_edits(corpus_of("independent"), dataclasses.replace(config, least_rows=0))
-    assert draw_edits(corpus_of("independent"), dataclasses.replace(config, same_relation_rows=0))
+    for enough in ({"least_rows": 10}, {"same_relation_rows": 0}):
+        assert draw_edits(corpus_of("independent"), dataclasses.replace(config, **enough))
+    # With six edits, old and new objects are all that there are: what nobody asks, nobody need train on.
+    (all_objects,) = draw_edits(corpus_of("independent"), dataclasses.replace(config, num_edits=6))
+    assert all_objects.retain["same_relation"] == ()
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)

@@ -98,7 +98,7 @@ def test_subject_that_a_prompt_does_not_hold_is_missed_only_where_it_is_needed(p
         METHODS["rome"](layer=1, steps=1, site="subject_last")(plain, task)
     METHODS["rome"](layer=1, steps=1, site="subject_last", kl_weight=0.0)(plain, task)
     METHODS["rome"](layer=1, steps=1, site="prompt_last")(plain, task)
-    METHODS["memit"](layers=(1,), steps=1, site="subject_last")(plain, task)  # which does not ask it
+    METHODS["memit"](layers=(1,), steps=1, site="subject_last", kl_weight=0.0)(plain, task)
 
 
 @pytest.mark.parametrize("name", ["rome", "r_rome", "memit", "emmet", "alphaedit"])

@@ -53,7 +53,8 @@ def test_model_of_ones_own_answers_as_the_example_says():
 
 
 def test_every_method_and_scenario_is_in_a_table():
-    assert re.findall(r"^\| `(\w+)` \|", README, flags=re.MULTILINE) == [*SCENARIOS, *METHODS]
+    named = re.findall(r"^\| `(\w+)` \|", README, flags=re.MULTILINE)
+    assert list(dict.fromkeys(named)) == [*SCENARIOS, *METHODS]  # some again, where they differ from their sources
     row = r"^\| `(\w+)` \| (edit|forget|refuse) \| [^|]+ \| ([^|]+) \|"
     said = {name: (goal, reads) for name, goal, reads in re.findall(row, README, flags=re.MULTILINE)}
     assert said == {name: (method.goal, ", ".join(method.reads)) for name, method in METHODS.items()}
