@@ -19,6 +19,8 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 
+from behemoth_cli.edit import chosen, options
+from behemoth_cli.settings import parse
 from behemoth_data import EditConfig
 from behemoth_editing import METHODS
 
@@ -87,7 +89,6 @@ def test_edit_runs_every_method_and_prints_the_table_and_where_the_results_are(t
         "--model",
         str(trained),
         "--scenarios",
-        "single",
         "different",
         "--sweep.num_edits",
         "2",
@@ -95,15 +96,13 @@ def test_edit_runs_every_method_and_prints_the_table_and_where_the_results_are(t
     ]
     done = process([*words, "--methods", *METHODS, "--output_dir", "results/demo"], tmp_path)
     assert done.returncode == 0, done.stderr
-    cells = 2 * len(METHODS)
+    cells = len(METHODS)
     *table, last = done.stdout.splitlines()
     assert last == f"results/demo/results.jsonl holds {cells} cells, 0 of them failed, 0 from an earlier run"
     for name in METHODS:
         assert any(name in line for line in table)
     rows = rows_in(tmp_path / "results" / "demo")
-    assert sorted((row["method"], row["scenario"]) for row in rows) == sorted(
-        (name, scenario) for name in METHODS for scenario in ("single", "different")
-    )
+    assert [row["method"] for row in rows] == list(METHODS)
     assert all(row["error"] is None for row in rows)
     assert os.listdir(tmp_path) == ["results"]
     assert "Traceback" not in done.stderr
@@ -136,28 +135,25 @@ def test_recipe_section_of_a_method_reaches_the_row(script, trained, tmp_path):
     assert (lora["rank"], lora["max_steps"]) == (2, 2)
 
 
-def test_every_list_of_a_recipe_or_an_option_is_swept(script, trained, tmp_path):
+def test_every_list_of_a_recipe_or_an_option_is_swept(tmp_path):
     recipe = """
     sweep: {methods: [lora, rome], scenarios: [single, different], seeds: [0, 1], num_edits: [1, 2]}
     lora: {rank: [1, 2], layers: [[2, 3], [1], null], max_steps: 1}
     rome: {steps: 1}
     """
-    Path("my.yaml").write_text(recipe, encoding="utf-8")
-    words = (
-        f"my.yaml --model {trained} --sweep.probes_per_edit 2 --rome.layer 1 2 --rome.site prompt_last --output_dir out"
+    (tmp_path / "my.yaml").write_text(recipe, encoding="utf-8")
+    _, grid, *parsed = parse(
+        options(), [str(tmp_path / "my.yaml"), *"--rome.layer 1 2 --rome.site prompt_last".split()]
     )
-    script("edit").main(words.split())
-    rows = rows_in(tmp_path / "out")
-    draws = list(itertools.product(["single", "different"], [0, 1], [1, 2]))
-    found = [(row["scenario"], row["seed"], row["num_edits"], row["method"], row["settings"]) for row in rows]
-    lora = [(*d[:3], s["rank"], s["layers"]) for *d, method, s in found if method == "lora"]
-    rome = [(*d[:3], s["layer"]) for *d, method, s in found if method == "rome"]
-    assert sorted(rome) == sorted((*draw, layer) for draw in draws for layer in (1, 2))
-    layers = ([2, 3], [1], None)
-    assert sorted(map(str, lora)) == sorted(
-        str((*draw, *s)) for draw in draws for s in itertools.product((1, 2), layers)
+    methods, draws = chosen(grid, *parsed)
+    assert sorted((draw.scenario, draw.edit_seed, draw.num_edits) for draw in draws) == sorted(
+        itertools.product(["single", "different"], [0, 1], [1, 2])
     )
-    assert len(rows) == len(lora) + len(rome)
+    lora = [(method.rank, method.layers, method.max_steps) for method in methods if method.name == "lora"]
+    assert sorted(map(str, lora)) == sorted(map(str, itertools.product((1, 2), ((2, 3), (1,), None), (1,))))
+    rome = [(method.layer, method.site, method.steps) for method in methods if method.name == "rome"]
+    assert sorted(rome) == [(1, "prompt_last", 1), (2, "prompt_last", 1)]
+    assert len(methods) == len(lora) + len(rome)
 
 
 def test_dry_run_shows_cells_and_their_time_and_writes_nothing(script, trained, tmp_path, capsys):
