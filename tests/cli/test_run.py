@@ -142,9 +142,8 @@ def test_every_list_of_a_recipe_or_an_option_is_swept(tmp_path):
     rome: {steps: 1}
     """
     (tmp_path / "my.yaml").write_text(recipe, encoding="utf-8")
-    _, grid, *parsed = parse(
-        options(), [str(tmp_path / "my.yaml"), *"--rome.layer 1 2 --rome.site prompt_last".split()]
-    )
+    words = f"{tmp_path / 'my.yaml'} --rome.layer 1 2 --rome.site prompt_last"
+    _, grid, *parsed = parse(options(), words.split())
     methods, draws = chosen(grid, *parsed)
     assert sorted((draw.scenario, draw.edit_seed, draw.num_edits) for draw in draws) == sorted(
         itertools.product(["single", "different"], [0, 1], [1, 2])
