@@ -34,8 +34,8 @@ TIE = 0.01  # a score that is no more than this below the best is as good, and t
 
 SCORE = (
     "different: edit success x collateral accuracy; forget: the mean of collateral accuracy and of what is kept of the "
-    f"relation's rest, or 0 where more than {LEFT} of the old answers are left; mean over models and draws. The default "
-    f"stays if it is no more than {TIE} below the best."
+    f"relation's rest, or 0 where more than {LEFT} of the old answers are left; mean over models and draws. "
+    f"The default stays if it is no more than {TIE} below the best."
 )
 
 
