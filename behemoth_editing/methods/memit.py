@@ -59,7 +59,7 @@ class BatchSettings:
     steps: int = setting(30, "Adam steps at most to find each value")
     learning_rate: float = setting(0.5, "Adam's learning rate for the values")
     stop_loss: float = setting(0.02, "a search ends when its new object's negative log-likelihood is below this")
-    max_norm: float = setting(4.0, "largest norm of a value's change, in norms of the hidden state that it changes")
+    max_norm: float = setting(0.75, "largest norm of a value's change, in norms of the hidden state that it changes")
     kl_weight: float = setting(0.0625, KL_HELP)
     decay: float = setting(1e-3, "weight of the change's norm over the squared norm of the hidden state")
     ridge: float = setting(1e-4, "added to C's diagonal, in units of its mean")

@@ -381,7 +381,8 @@ def test_what_must_be_positive_is_refused_otherwise(name, field, wrong):
 
 
 @pytest.mark.parametrize(
-    ("name", "field"), with_field("kl_weight", "decay", "stop_loss", "num_contexts", "retain_weight", "gamma", "left")
+    ("name", "field"),
+    with_field("kl_weight", "decay", "stop_loss", "num_contexts", "retain_weight", "gamma", "left", "rank_power"),
 )
 def test_what_cannot_be_negative_is_refused(name, field):
     with pytest.raises(ValueError, match=f"{field} must be at least 0, got -1"):

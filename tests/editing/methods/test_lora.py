@@ -91,6 +91,15 @@ def test_change_is_scaled_by_alpha_over_rank(checkpoint, edit_set, monkeypatch, 
         np.testing.assert_allclose(change, scale * min(rank, 128) * 1e-4, atol=1e-7)
 
 
+def test_learning_rate_falls_with_the_rank_unless_its_power_is_none(checkpoint, edit_set, monkeypatch):
+    rates = []
+    monkeypatch.setattr(module, "fit", lambda *parts: rates.append(parts[3].learning_rate) or {})
+    ranks = [(1, 0.5), (8, 0.5), (32, 0.5), (32, 0.0)]
+    found = [adapted(checkpoint, edit_set, rank=r, rank_power=p, learning_rate=1e-3).details for r, p in ranks]
+    assert rates == pytest.approx([8**0.5 * 1e-3, 1e-3, 5e-4, 1e-3])
+    assert [details["learning_rate"] for details in found] == rates
+
+
 def test_nothing_of_peft_is_left(checkpoint, edit_set):
     edited = adapted(checkpoint, edit_set).model
     assert not [part for part in edited.modules() if type(part).__module__.startswith("peft")]
