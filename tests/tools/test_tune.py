@@ -61,6 +61,16 @@ def test_default_stays_unless_another_is_clearly_better(script: ModuleType) -> N
     assert [script.chosen_of(trials, {"beta": beta}) for beta in (1, 3, 10)] == [{"beta": 1}, {"beta": 3}, {"beta": 1}]
 
 
+def test_groups_that_are_not_tried_again_stay_if_they_are_of_the_same_draws(script: ModuleType) -> None:
+    def made(seed: int, **groups: int) -> dict[str, object]:
+        return {"score": "", "worlds": [], "recall": [], "edit_seeds": [seed], "groups": groups}
+
+    assert script.joined(made(100, rome=1, npo=2), made(100, npo=3)) == made(100, rome=1, npo=3)
+    assert script.joined(made(100, npo=2), made(101, npo=3)) == made(101, npo=3)
+    with pytest.raises(ValueError, match=r"output must be of the same edit_seeds where rome stay .*, got \[100\]"):
+        script.joined(made(100, rome=1), made(101, npo=3))
+
+
 def test_defaults_are_what_was_chosen_of_all_trials_on_worlds_and_draws_of_no_table(script: ModuleType) -> None:
     found = json.loads((TOOLS / "tuned.json").read_text(encoding="utf-8"))
     assert min(world["seed"] for world in found["worlds"]) >= 1000
