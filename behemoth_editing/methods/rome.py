@@ -53,7 +53,7 @@ class Rome:
     goal: ClassVar[str] = "edit"
     reads: ClassVar[tuple[str, ...]] = ("requests", "statistics", "same_subject", "contexts")
 
-    layer: int = setting(2, "layer whose MLP output matrix is edited")
+    layer: int = setting(3, "layer whose MLP output matrix is edited")
     site: str = setting("prompt_last", "token whose key and value are edited: subject_last, prompt_last")
     steps: int = setting(30, "Adam steps at most to find the value")
     learning_rate: float = setting(0.5, "Adam's learning rate for the value")

@@ -150,6 +150,7 @@ class GradDiff(Unlearning):
 
     name: ClassVar[str] = "grad_diff"
 
+    learning_rate: float = setting(3e-3, "AdamW's learning rate at the first step")
     max_loss: float = setting(3.0, "negative log-likelihood per token at which a row is unlearned and left alone")
 
     def __post_init__(self) -> None:
@@ -171,6 +172,7 @@ class GradientAscent(GradDiff):
 
     name: ClassVar[str] = "gradient_ascent"
 
+    learning_rate: float = setting(1e-3, "AdamW's learning rate at the first step")
     retain: str = setting("none", "mixture: train on the retain facts too; none: on the edited facts only")
 
 
@@ -187,7 +189,7 @@ class Npo(Unlearning):
 
     name: ClassVar[str] = "npo"
 
-    beta: float = setting(3.0, "how soon the loss lets go of a row that has become less likely; near 0, hardly ever")
+    beta: float = setting(10.0, "how soon the loss lets go of a row that has become less likely; near 0, hardly ever")
 
     def __post_init__(self) -> None:
         """Raises: ValueError that names the field, the bound and the value."""

@@ -42,7 +42,7 @@ def row(
     scores = {
         "edit_success": {"value": made},
         "collateral_accuracy": {"value": kept},
-        "ripple": {} if rest is None else {"implicit": {"kept": {"value": rest}}},
+        "by_kind": {} if rest is None else {"implicit": {"value": rest}},
         "forgetting": {"edited": {"accuracy_left": {"value": left}}},
     }
     return {"scenario": "different" if left is None else "forget", "error": error, "scores": scores}
@@ -59,6 +59,16 @@ def test_score_is_what_is_made_times_what_is_kept_and_nothing_for_what_is_not_fo
 def test_default_stays_unless_another_is_clearly_better(script: ModuleType) -> None:
     trials = [{"settings": {"beta": beta}, "score": score} for beta, score in ((1, 0.9), (3, 0.895), (10, 0.8))]
     assert [script.chosen_of(trials, {"beta": beta}) for beta in (1, 3, 10)] == [{"beta": 1}, {"beta": 3}, {"beta": 1}]
+
+
+def test_groups_that_are_not_tried_again_stay_if_they_are_of_the_same_draws(script: ModuleType) -> None:
+    def made(seed: int, **groups: int) -> dict[str, object]:
+        return {"score": "", "worlds": [], "recall": [], "edit_seeds": [seed], "groups": groups}
+
+    assert script.joined(made(100, rome=1, npo=2), made(100, npo=3)) == made(100, rome=1, npo=3)
+    assert script.joined(made(100, npo=2), made(101, npo=3)) == made(101, npo=3)
+    with pytest.raises(ValueError, match=r"output must be of the same edit_seeds where rome stay .*, got \[100\]"):
+        script.joined(made(100, rome=1), made(101, npo=3))
 
 
 def test_defaults_are_what_was_chosen_of_all_trials_on_worlds_and_draws_of_no_table(script: ModuleType) -> None:

@@ -352,7 +352,8 @@ def test_divergence_weight_keeps_the_subjects_other_facts_closer(checkpoint, sev
     unread = dataclasses.replace(offered, same_subject=((), (), ()))
 
     def moved(task, **settings):
-        edited = Memit(layers=(2,), steps=15, stop_loss=0.0, ridge=1e6, **settings)(checkpoint.model, task, shared)
+        free = {"layers": (2,), "steps": 15, "stop_loss": 0.0, "ridge": 1e6, "key_ridge": 1e-12, "max_norm": 4.0}
+        edited = Emmet(**free, **settings)(checkpoint.model, task, shared)
         total = 0.0
         for query in (query for queries in offered.same_subject for query in queries):
             with torch.no_grad():
@@ -392,7 +393,7 @@ def test_values_of_many_requests_are_those_of_each_alone(checkpoint, several, sh
 
 
 def test_value_found_gives_the_new_object_the_loss_that_is_reported(checkpoint, several, shared, solved):
-    edited = Emmet(layers=(2,), steps=30)(checkpoint.model, several, shared)
+    edited = Emmet(layers=(2,), steps=30, max_norm=4.0)(checkpoint.model, several, shared)
     ((missing, *_),) = solved
     losses = []
     for query, change in zip(several.requests, missing.float(), strict=True):
