@@ -72,7 +72,7 @@ class Tuning(FitSettings):
             parameter.requires_grad_(True)
         before = [parameter.detach().clone() for parameter in parameters]
         details = self._train(edited, parameters, before, task, objective, shared or Shared())
-        if self.rank is not None:
+        if self.rank is not None and self.rank_mode == "truncated":
             limit_rank(parameters, before, self.rank)
         edited.requires_grad_(False)
         return Edited(stored_like(model, edited), details)

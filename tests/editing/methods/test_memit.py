@@ -349,7 +349,8 @@ def test_alphaedit_has_the_keys_of_earlier_edits_in_its_system(checkpoint, share
 
 def test_divergence_weight_keeps_the_subjects_other_facts_closer(checkpoint, several, shared):
     def moved(**settings):
-        edited = Memit(layers=(2,), steps=15, stop_loss=0.0, ridge=1e6, **settings)(checkpoint.model, several, shared)
+        free = {"layers": (2,), "steps": 15, "stop_loss": 0.0, "ridge": 1e6, "key_ridge": 1e-12, "max_norm": 4.0}
+        edited = Emmet(**free, **settings)(checkpoint.model, several, shared)
         total = 0.0
         for query in (query for queries in several.same_subject for query in queries):
             with torch.no_grad():
@@ -361,8 +362,9 @@ def test_divergence_weight_keeps_the_subjects_other_facts_closer(checkpoint, sev
         return total
 
     unread = moved(kl_weight=100.0)
-    assert moved(kl_weight=0.0, same_subject=True) == unread
-    assert moved(kl_weight=100.0, same_subject=True) < 0.8 * unread
+    assert moved(kl_weight=0.0, same_subject=True) == unread > 1e-3
+    held = moved(kl_weight=100.0, same_subject=True)
+    assert held < 0.5 * unread
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -389,7 +391,7 @@ def test_values_of_many_requests_are_those_of_each_alone(checkpoint, several, sh
 
 
 def test_value_found_gives_the_new_object_the_loss_that_is_reported(checkpoint, several, shared, solved):
-    edited = Emmet(layers=(2,), steps=30)(checkpoint.model, several, shared)
+    edited = Emmet(layers=(2,), steps=30, max_norm=4.0)(checkpoint.model, several, shared)
     ((missing, *_),) = solved
     losses = []
     for query, change in zip(several.requests, missing.float(), strict=True):
