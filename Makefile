@@ -37,7 +37,7 @@ study: | $(STAMP)  ## put the paper's findings to the test: 70 models, 1,550 cel
 	@echo "The study is complete: open $(STUDY)/report/index.html; the verdicts are in $(STUDY)/verdicts.md"
 
 test: $(STAMP)  ## run the tests, on all cores
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
 
 lint: $(STAMP)  ## ruff: rules and layout
 	$(BIN)/ruff check .

@@ -93,7 +93,7 @@ def test_change_is_scaled_by_alpha_over_rank(checkpoint, edit_set, monkeypatch, 
 
 def test_learning_rate_falls_with_the_rank_unless_its_power_is_none(checkpoint, edit_set, monkeypatch):
     rates = []
-    monkeypatch.setattr(module, "fit", lambda *parts: rates.append(parts[3].learning_rate) or {})
+    monkeypatch.setattr(module, "fit", lambda *parts, watch: rates.append(parts[3].learning_rate) or {})
     ranks = [(1, 0.5), (8, 0.5), (32, 0.5), (32, 0.0)]
     found = [adapted(checkpoint, edit_set, rank=r, rank_power=p, learning_rate=1e-3).details for r, p in ranks]
     assert rates == pytest.approx([8**0.5 * 1e-3, 1e-3, 5e-4, 1e-3])

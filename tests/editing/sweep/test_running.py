@@ -226,7 +226,7 @@ def test_cells_differ_in_name_wherever_their_results_could(checkpoint):
         Cell(checkpoint, FineTune(learning_rate=2e-3), EDITS),
         Cell(checkpoint, FineTune(fit_seed=1), EDITS),
         Cell(checkpoint, Rome(), EDITS),
-        Cell(checkpoint, Rome(layer=3), EDITS),
+        Cell(checkpoint, Rome(layer=4), EDITS),
         *(
             Cell(checkpoint, Rome(), dataclasses.replace(EDITS, **{name: 1}))
             for name in ("edit_seed", "relation", "num_edits")
