@@ -216,7 +216,9 @@ def draw_forgetting(figure: Figure, axes: Axes, chosen: Sequence[tuple[str, Summ
     lines: dict[str, Points] = {}
     for label, summary in chosen:
         if any(row.get("looks") for row in summary.rows):
-            lines[label] = [(left, kept, float(kept["value"])) for left, kept in kept_against_left(summary)]
+            points = kept_against_left(summary)
+            several = summary.num_models > 1  # a look at one model says nothing of how others differ
+            lines[label] = [(left, kept if several else None, float(kept["value"])) for left, kept in points]
     lines = {label: points for label, points in lines.items() if points}
     if not lines:
         return ""
@@ -227,7 +229,7 @@ def draw_forgetting(figure: Figure, axes: Axes, chosen: Sequence[tuple[str, Summ
     axes.set_xlabel("old answers left")
     axes.set_ylabel("facts kept")
     legend(figure, axes)
-    return "Lines with 95% intervals. " + "; ".join(words) + "."
+    return "Lines, with 95% intervals over models where there are several. " + "; ".join(words) + "."
 
 
 def draw_recall(figure: Figure, axes: Axes, here: Sequence[Summary]) -> str:
