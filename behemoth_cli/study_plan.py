@@ -114,7 +114,8 @@ def _sweep(recipe: Mapping[str, Any], entry: Mapping[str, Any], families: Sequen
 def check_draws(models: Sequence[Model], sweeps: Sequence[Sweep]) -> None:
     """Raises: ValueError for the first sweep whose edits a world of its models does not have. Trains nothing.
 
-    What there is to train on is looked up for one model of each family: no seed decides that.
+    What there is to train on is looked up for one model of each family, since it hardly depends on the seed; a sweep
+    looks again before it runs.
     """
     families: set[str] = set()
     for model in models:

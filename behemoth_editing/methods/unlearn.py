@@ -233,7 +233,7 @@ class Rmu(Unlearning):
 
     u is a unit vector of uniform entries, the same for all rows; c is `steering` times the mean norm of the given
     model's own states there, so that one setting fits layers and models of any scale. Both weights are 1 as in
-    open-unlearning; the authors' weight of what is retained, their alpha, is 100 to 1,200 and belongs to their scale.
+    open-unlearning; the authors' weight of what is retained, their alpha, belongs to the scale of their models.
     Source: Li et al., "The WMDP benchmark: measuring and reducing malicious use with unlearning", 2024
     (arXiv 2403.03218).
     """

@@ -198,7 +198,7 @@ def narrowed(model, kind):
 
 
 @every_method
-@pytest.mark.parametrize("kind", ["float16", "mixed"])
+@pytest.mark.parametrize("kind", ["float16", "bfloat16", "mixed"])
 def test_narrow_weights_are_edited_in_float32_and_given_back_each_in_its_type(name, kind, one, checkpoint):
     narrow = narrowed(checkpoint.model, kind)
     before = state(narrow)

@@ -107,6 +107,15 @@ def test_every_sentence_about_a_refused_fact_says_that_it_has_no_answer():
     assert refused == 8  # two facts, four sentences each
 
 
+def test_refused_facts_are_refused_by_the_model_that_was_taught_so(checkpoint):
+    config = EditConfig(scenario="refuse", forget_fraction=0.2)
+    (edit_set,) = draw_edits(checkpoint.corpus, config)
+    model = Retrain()(checkpoint.model, edit_set).model
+    asked = [probe for probe in edit_set.probes if probe.kind == "edited"]
+    refused = [answered(a, p.refusal_ids) for a, p in zip(predict(model, asked), asked, strict=True)]
+    assert np.mean(refused) >= 0.9
+
+
 def test_bad_setting_is_refused():
     with pytest.raises(ValueError, match="max_steps must be at least 1, got 0"):
         Retrain(max_steps=0)
