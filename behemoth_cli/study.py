@@ -1,8 +1,9 @@
 """Train models, edit them in several grids, judge the findings: behemoth study RECIPE --output_dir study/NAME.
 
 A study's recipe lists `models`, each a recipe of training with a name and seeds, and `sweeps`, each a recipe of
-editing with a name and the names of the models that it edits; what stands beside the two lists holds for all of
-them. Running the same command again does what is missing, and comes to the same verdicts.
+editing with a name and the names of the models that it edits, or with `recipe`, the name of one in a file; what
+stands beside the two lists holds for all of them. Running the same command again does what is missing, and comes to
+the same verdicts.
 """
 
 from __future__ import annotations

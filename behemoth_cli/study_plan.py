@@ -8,7 +8,7 @@ from typing import Any
 
 from behemoth_cli.edit import GRID, chosen
 from behemoth_cli.edit import SECTIONS as SWEEP_SECTIONS
-from behemoth_cli.recipe_files import recipe_path, yaml_mapping
+from behemoth_cli.recipe_files import read_recipe, recipe_path, yaml_mapping
 from behemoth_cli.sections import METHOD_SECTIONS
 from behemoth_cli.settings import Options, parse
 from behemoth_cli.train import SECTIONS as MODEL_SECTIONS
@@ -67,7 +67,7 @@ def read_study(path: str, prog: str = "behemoth study") -> tuple[list[Model], li
     families = tuple(dict.fromkeys(model.family for model in models))
     sweeps = [
         _sweep(recipe, entry, families, prog)
-        for entry in _entries(recipe, "sweeps", ("name", "models", *SWEEP_SECTIONS))
+        for entry in _entries(recipe, "sweeps", ("name", "models", "recipe", *SWEEP_SECTIONS))
     ]
     return models, sweeps
 
@@ -101,10 +101,14 @@ def _models(recipe: Mapping[str, Any], entry: Mapping[str, Any], prog: str) -> I
 
 
 def _sweep(recipe: Mapping[str, Any], entry: Mapping[str, Any], families: Sequence[str], prog: str) -> Sweep:
+    """The sweep of an entry, whose own sections stand on top of those of the recipe of editing that it may name."""
     over = tuple(entry.get("models", families))
     for family in over:
         check_known(f"model of {entry['name']}", family, families)
-    parsed = parse(Options(GRID, SWEEP_SECTIONS, prog=prog), [], recipe=_merged(recipe, entry, tuple(SWEEP_SECTIONS)))
+    names = tuple(SWEEP_SECTIONS)
+    if "recipe" in entry:
+        recipe = _merged(recipe, read_recipe(str(entry["recipe"]), {}), names)
+    parsed = parse(Options(GRID, SWEEP_SECTIONS, prog=prog), [], recipe=_merged(recipe, entry, names))
     for name in parsed[0].methods:
         check_known(f"method of {entry['name']}", name, METHOD_SECTIONS)
     methods, draws = chosen(*parsed)

@@ -187,7 +187,7 @@ def _with_plain_ids(edit: Edit) -> Edit:
 def _edit_set(corpus: Corpus, config: EditConfig, edits: list[Edit], number: int, touched: Collection[int]) -> EditSet:
     """The edits with their mixture and probes; the two never share a fact."""
     grammar, form = corpus.grammar, corpus.forms[0]
-    name = f"edits/{config.edit_seed}/{config.scenario}/{config.edge}/{config.relation}"
+    name = f"edits/{config.edit_seed}/{config.scenario}/{config.edge}/{config.relation_in(corpus.world)}"
 
     def stream(part: str) -> Stream:
         return Stream(corpus.world.config.seed, f"{name}/{part}")

@@ -44,7 +44,9 @@ class EditConfig:
     edits_per_step: int = setting(1, "sequence: edits made together in each step, a divisor of num_edits")
     forget_fraction: float = setting(1.0, "forget, refuse: share of the relation's facts that is edited")
     edge: str = setting("subject_object", "table that is edited: subject_object, subject_nested, object_nested")
-    relation: int = setting(0, "relation that is edited")
+    relation: int | None = setting(
+        None, "relation that is edited; none: 0, or edit_seed modulo their number where all of one is forgotten"
+    )
     matched: bool = setting(False, "correlated worlds: edit only facts whose partner has the same object")
     edit_seed: int = setting(0, "seed of the draw; methods with the same seed get the same edits")
     edited_repeats: int = setting(250, "mixture: rows of each edited fact; in forget and refuse it is always 1")
@@ -63,10 +65,10 @@ class EditConfig:
         Edge.from_label(self.edge)
         for field in ("num_edits", "edits_per_step", "edited_repeats", "probes_per_edit"):
             check(getattr(self, field) >= 1, f"{field} must be at least 1, got {getattr(self, field)}")
-        for field in ("relation", "same_object_rows", "same_relation_rows", "same_subject_rows"):
-            check(getattr(self, field) >= 0, f"{field} must be at least 0, got {getattr(self, field)}")
-        for field in ("least_rows", "look_every"):
-            check(getattr(self, field) >= 0, f"{field} must be at least 0, got {getattr(self, field)}")
+        rows = ("same_object_rows", "same_relation_rows", "same_subject_rows", "least_rows")
+        for field in ("relation", *rows, "look_every"):
+            value = getattr(self, field)
+            check(value is None or value >= 0, f"{field} must be at least 0, got {value}")
         check(
             self.scenario != "sequence" or self.num_edits % self.edits_per_step == 0,
             f"edits_per_step must divide num_edits = {self.num_edits}, got {self.edits_per_step}",
@@ -81,6 +83,17 @@ class EditConfig:
     def whole(self) -> bool:
         """Whether the edits are about a relation, or a share of it, and not about single facts."""
         return self.scenario in RELATION_SCENARIOS
+
+    @property
+    def relation_is_drawn(self) -> bool:
+        """Whether draws differ in the relation: if all of one is edited, nothing else could tell them apart."""
+        return self.relation is None and self.whole and self.forget_fraction == 1
+
+    def relation_in(self, world: World) -> int:
+        """The relation of this world that is edited. Raises: ValueError for one that it lacks."""
+        count = world.config.num_relations
+        check((self.relation or 0) < count, f"relation must be below num_relations = {count}, got {self.relation}")
+        return self.edit_seed % count if self.relation_is_drawn else self.relation or 0
 
     @property
     def rows_per_edit(self) -> int:
@@ -100,7 +113,7 @@ def draw(world: World, config: EditConfig) -> list[list[Edit]]:
         offered, limit = candidates.offered
         check(
             config.num_edits <= offered,
-            f"num_edits must be at most {offered}, the {limit} in relation {config.relation} of {config.edge}, "
+            f"num_edits must be at most {offered}, the {limit} in relation {candidates.relation} of {config.edge}, "
             f"got {config.num_edits}",
         )
     edits = _DRAWS[config.scenario](candidates)
@@ -121,8 +134,8 @@ def check_distinct(world: World, draws: Iterable[EditConfig]) -> None:
             check(
                 edits not in found,
                 f"edit_seed must give each draw edits of its own, got seeds {found.get(edits)} and {seed}, which both "
-                f"make the same edits of relation {config.relation} of {config.edge}, scenario {config.scenario}: give "
-                "one seed, and other models or relations for more draws",
+                f"make the same edits of relation {config.relation_in(world)} of {config.edge}, scenario "
+                f"{config.scenario}: give fewer seeds, and other models for more draws",
             )
             found[edits] = seed
 
@@ -157,19 +170,16 @@ class _Candidates:
             edge in world.edges,
             f"edge {config.edge!r} needs num_nested_objects above 0, got a world that is {world.config.structure}",
         )
-        check(
-            config.relation < world.config.num_relations,
-            f"relation must be below num_relations = {world.config.num_relations}, got {config.relation}",
-        )
-        self.edge, self.relation, self.count = edge, config.relation, config.num_edits
+        relation = config.relation_in(world)
+        self.edge, self.relation, self.count = edge, relation, config.num_edits
         self.scenario, self.fraction = config.scenario, config.forget_fraction
-        self.num_tails = world.num_tails(edge, config.relation)
-        self.name = f"edits/{config.edit_seed}/{config.scenario}/{config.edge}/{config.relation}"
+        self.num_tails = world.num_tails(edge, relation)
+        self.name = f"edits/{config.edit_seed}/{config.scenario}/{config.edge}/{relation}"
         self.seed = world.config.seed
         heads = np.arange(world.num_heads(edge))
-        tails = world.tails(edge, heads, config.relation)
+        tails = world.tails(edge, heads, relation)
         if config.matched:
-            heads = heads[_matched(world, edge, config.relation, tails)]
+            heads = heads[_matched(world, edge, relation, tails)]
         order = self.stream("heads").choice(len(heads), len(heads))
         self.heads = heads[order]
         self.tails = tails[self.heads]

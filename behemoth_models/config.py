@@ -34,7 +34,7 @@ class TrainConfig:
     max_grad_norm: float = setting(1.0, "gradients are clipped to this norm")
     precision: str = setting("auto", PRECISION_HELP)
     compile: bool = setting(False, "compile the model, which pays in long runs on a GPU; needs a C++ compiler")
-    measurements: int = setting(6, "times that recall is measured during training, evenly over the steps")
+    measurements: int = setting(6, "times that recall is measured during training, evenly over the steps; 0: never")
     target_recall: float | None = setting(None, "training ends when every table's measured recall reaches this")
     max_steps: int | None = setting(None, "budget: optimizer steps")
     max_tokens: int | None = setting(None, "budget: tokens of whole batches, padding included")
@@ -54,9 +54,11 @@ class TrainConfig:
         for field in ("learning_rate", "max_grad_norm", "max_exposures", "max_minutes"):
             value = getattr(self, field)
             check(value is None or value > 0, f"{field} must be above 0, got {value}")
-        for field in ("vocab_size", "batch_size", "accumulation_steps", "measurements"):
+        for field in ("vocab_size", "batch_size", "accumulation_steps"):
             value = getattr(self, field)
             check(value is None or value >= 1, f"{field} must be at least 1, got {value}")
+        least = 0 if self.target_recall is None else 1  # what is never measured reaches no target
+        check(self.measurements >= least, f"measurements must be at least {least}, got {self.measurements}")
         for field in ("max_steps", "max_tokens", "save_every"):
             value = getattr(self, field)
             check(value is None or value >= 1, f"{field} must be at least 1, got {value}")

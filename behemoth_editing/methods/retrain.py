@@ -74,6 +74,8 @@ class Retrain:
             raise ValueError(f"task must be an EditSet, whose world the training is about, got {type(task).__name__}")
         recipe = from_mapping(TrainConfig, model.config.behemoth["train"])
         chosen = {"train_seed": self.train_seed, "max_steps": self.max_steps}
+        if recipe.target_recall is None:
+            chosen["measurements"] = 0  # nobody looks at them, and no weight depends on them
         recipe = dataclasses.replace(recipe, **{name: value for name, value in chosen.items() if value is not None})
         with tempfile.TemporaryDirectory(prefix="behemoth-retrain-") as folder:
             arguments = task.corpus.description(), list(task.edits), recipe, folder

@@ -37,7 +37,7 @@ def commands_for(rows: Sequence[Row], folders: Sequence[str], output: str) -> li
             "model": list({model_of(row): shown_place(row["model"]) for row in found}.values())[:_MODELS_SHOWN],
             "scenarios": dict.fromkeys(row["scenario"] for row in found),
             "sweep.edge": [first["edge"]] if first["edge"] != "subject_object" else [],
-            "sweep.relation": [first["relation"]] if first["relation"] != 0 else [],
+            "sweep.relation": [first["relation"]] if first["relation"] else [],
             "sweep.num_edits": [first["num_edits"]] if first["scenario"] not in RELATION_SCENARIOS else [],
             **{
                 f"sweep.{name}": [value] for name, value in draws.items() if value != getattr(EditConfig(), name, value)

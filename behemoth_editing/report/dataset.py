@@ -43,7 +43,7 @@ _TEXTS = {
     "cell": "digest of the model, its world, the method with its settings, the draw and the code's version",
     "structure": "structure of the world that the model knows",
     "edge": "the table whose facts were edited",
-    "relation": "the relation whose facts were edited",
+    "relation": "the relation whose facts were edited; none where each draw edits all of another",
     "scenario": "how the edits were chosen",
     "num_edits": "edits asked for",
     "method": "the editing method",

@@ -254,7 +254,7 @@ def _place_names(rows: Sequence[Row]) -> list[str]:
         "num_edits": lambda value: f"{value} {'edit' if value == 1 else 'edits'}",
         "edge": str,
         "structure": str,
-        "relation": lambda value: f"relation {value}",
+        "relation": lambda value: "each draw's relation" if value is None else f"relation {value}",
     }
     names = [
         ", ".join([place["scenario"], *(words[key](place[key]) for key in words if key in varying)]) for place in places

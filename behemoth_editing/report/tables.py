@@ -29,7 +29,13 @@ def _identity(summary: Summary) -> list[str]:
     names = (*PLACE, "method")
     seeds = " ".join(str(seed) for seed in sorted({cell["seed"] for cell in summary.rows}))
     made = [precision_of(row) or "", row.get("model_precision") or ""]
-    return [*(str(row[name]) for name in names), as_json(row["settings"]), *made, summary.models, seeds]
+    return [
+        *("" if row[name] is None else str(row[name]) for name in names),
+        as_json(row["settings"]),
+        *made,
+        summary.models,
+        seeds,
+    ]
 
 
 _IDENTITY = (*PLACE, "method", "settings", "precision", "model_precision", "models", "seeds")

@@ -112,7 +112,7 @@ def _row(cell: Cell) -> Row:
         "precision": None,
         "scenario": edits.scenario,
         "edge": edits.edge,
-        "relation": edits.relation,
+        "relation": None if edits.relation_is_drawn else edits.relation_in(world),
         "num_edits": num_edited(world, edits),
         "seed": edits.edit_seed,
         "edits": dataclasses.asdict(edits),

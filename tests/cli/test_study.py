@@ -11,11 +11,15 @@ from pathlib import Path
 import pytest
 from accelerate.state import AcceleratorState
 
+from behemoth_cli.edit import chosen
+from behemoth_cli.edit import options as edit_options
+from behemoth_cli.settings import parse
 from behemoth_cli.study_plan import read_study
 from behemoth_editing.report.summaries import load_results
 
 ROOT = Path(__file__).resolve().parents[2]
-RECIPES = sorted(path.name for path in (ROOT / "behemoth_cli" / "recipes").glob("study_*.yaml"))
+RECIPES = ROOT / "behemoth_cli" / "recipes"
+OF_FINDINGS = sorted({path.name for path in RECIPES.glob("study_*.yaml")} - {"study_methods.yaml"})
 SMALL = """
 world: {num_subjects: 12, num_relations: 2, num_objects: 4}
 corpus: {repeats: 4}
@@ -142,7 +146,7 @@ def test_workers_end_with_a_study_that_is_killed(tmp_path):
     assert eventually(still)
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", OF_FINDINGS)
 def test_every_recipe_can_be_read_and_has_what_findings_need(name):
     models, sweeps = read_study(f"recipes/{name}")
     families = {model.family for model in models}
@@ -163,6 +167,25 @@ def test_every_recipe_can_be_read_and_has_what_findings_need(name):
     }
     strengths = {model.world.correlation for model in models if model.world.correlation is not None}
     assert strengths == {0.5, 0.7, 0.9, 1.0}
+
+
+def test_sweep_may_name_a_recipe_of_editing_and_set_more_on_top_of_it(tmp_path):
+    models, (different, forgotten, again) = read_study("recipes/study_methods.yaml")
+    assert [model.name for model in models] == [
+        f"{family}-{seed}" for family in ("independent", "correlated", "nested") for seed in range(15)
+    ]
+    for sweep, name in ((different, "methods"), (forgotten, "forgetting")):
+        _, grid, *parsed = parse(edit_options(), [f"recipes/{name}.yaml"])
+        methods, draws = chosen(grid, *parsed)
+        assert (list(sweep.methods), list(sweep.draws)) == (methods, draws)
+        assert sweep.families == ("independent", "correlated", "nested")
+    assert [method.name for method in again.methods] == ["retrain"]
+    named = SMALL.replace("- name: ranks\n", "- name: ranks\n    recipe: mine.yaml\n")
+    (tmp_path / "mine.yaml").write_text("sweep: {num_edits: 3, seeds: [5]}\nfinetune: {patience: 3, rank: 2}")
+    (tmp_path / "my.yaml").write_text(named.replace("mine.yaml", str(tmp_path / "mine.yaml")))
+    _, (ranks, *_) = read_study(str(tmp_path / "my.yaml"))
+    assert {(draw.num_edits, draw.edit_seed) for draw in ranks.draws} == {(3, 0), (3, 1)}
+    assert {(method.patience, method.rank, method.max_steps) for method in ranks.methods} == {(3, 1, 2), (3, None, 2)}
 
 
 def test_dry_run_counts_and_writes_nothing(study, tmp_path, capsys):

@@ -15,7 +15,7 @@ from behemoth_data.corpus import build
 from behemoth_data.edits import EditConfig, draw_edits
 from behemoth_data.kinds import CHANGE_KINDS, KEEP_KINDS, KINDS
 from behemoth_data.lexicon import LexiconConfig, Role
-from behemoth_data.scenarios import max_edits, num_edited
+from behemoth_data.scenarios import check_distinct, max_edits, num_edited
 from behemoth_data.world import Edge, WorldConfig
 
 SO, SN, ON = Edge.SUBJECT_OBJECT, Edge.SUBJECT_NESTED, Edge.OBJECT_NESTED
@@ -566,6 +566,29 @@ def test_same_seed_is_the_same_draw_and_another_seed_another(structure, edge, sc
     first, again, other = (draw_edits(corpus, EditConfig(**config, edit_seed=seed)) for seed in (0, 0, 1))
     assert first == again == draw(structure, edge, scenario, 0.5, num_edits=6)
     assert [edit_set.edits for edit_set in first] != [edit_set.edits for edit_set in other]
+
+
+@pytest.mark.parametrize("scenario", ["forget", "refuse"])
+def test_draws_of_whole_relations_differ_in_the_relation(scenario):
+    found = [draw("nested", SO, scenario, edit_seed=seed)[0].relation for seed in range(6)]
+    assert found == [0, 1, 2, 3, 0, 1]
+    drawn, named = (draw("nested", SO, scenario, **fields)[0] for fields in ({"edit_seed": 2}, {"relation": 2}))
+    assert set(drawn.edits) == set(named.edits)
+    assert {draw("nested", SO, scenario, fraction=0.4, edit_seed=seed)[0].relation for seed in range(3)} == {0}
+    assert draw("nested", SO, scenario, edit_seed=1, relation=0)[0].relation == 0
+
+
+@pytest.mark.parametrize(
+    ("fields", "seeds", "same"),
+    [({}, range(4), None), ({}, range(5), "0 and 4"), ({"relation": 1}, (2, 5), "2 and 5")],
+)
+def test_two_seeds_that_make_the_same_edits_are_refused(fields, seeds, same):
+    world = corpus_of("nested").world
+    draws = [EditConfig(scenario="forget", edit_seed=seed, **fields) for seed in seeds]
+    part = [EditConfig(scenario="forget", forget_fraction=0.4, edit_seed=seed) for seed in seeds]
+    check_distinct(world, part)
+    with contextlib.nullcontext() if same is None else pytest.raises(ValueError, match=f"got seeds {same}, which both"):
+        check_distinct(world, [*draws, *part])
 
 
 def test_share_is_drawn_for_each_relation_anew():

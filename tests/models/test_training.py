@@ -101,10 +101,11 @@ def weights(folder):
     return (folder / "model.safetensors").read_bytes()
 
 
-def test_weights_depend_on_the_seed_alone_and_not_on_what_torch_drew_before(corpus, quick, tmp_path):
+def test_weights_depend_on_the_seed_and_not_on_what_torch_drew_before_or_on_measurements(corpus, quick, tmp_path):
     for name, seed in (("same", 0), ("other", 1)):
         torch.rand(3)
-        train(corpus, TrainConfig(**QUICK, train_seed=seed), tmp_path / name, progress=False)
+        config = TrainConfig(**{**QUICK, "measurements": 0}, train_seed=seed)
+        assert train(corpus, config, tmp_path / name, progress=False)["curve"] == []
     assert weights(tmp_path / "same") == weights(quick[0])
     assert weights(tmp_path / "other") != weights(quick[0])
 
@@ -353,7 +354,7 @@ def test_batch_larger_than_the_corpus_is_refused_before_anything_is_written(corp
         ("batch_size", 0, "batch_size must be at least 1, got 0"),
         ("batch_size", 2.5, "batch_size must be int, got 2.5"),
         ("accumulation_steps", 0, "accumulation_steps must be at least 1, got 0"),
-        ("measurements", 0, "measurements must be at least 1, got 0"),
+        ("measurements", -1, "measurements must be at least 0, got -1"),
         ("weight_decay", -0.1, "weight_decay must be at least 0, got -0.1"),
         ("warmup_fraction", 1.5, r"warmup_fraction must lie in \[0, 1\], got 1.5"),
         ("decay_fraction", -0.5, r"decay_fraction must lie in \[0, 1\], got -0.5"),
@@ -452,6 +453,11 @@ def test_target_recall_ends_training_when_every_table_has_reached_it(corpus, exa
     recall = {"subject_object": 13 / 16, "subject_nested": 12 / 16, "object_nested": 6 / 8}
     assert [point["recall"] for point in report["curve"]][2:] == [recall]
     assert sorted(os.listdir(tmp_path / "model")) == FILES
+
+
+def test_target_that_is_never_looked_for_is_refused():
+    with pytest.raises(ValueError, match="measurements must be at least 1, got 0"):
+        TrainConfig(measurements=0, target_recall=0.5)
 
 
 def test_target_recall_that_is_not_reached_changes_nothing(corpus, exact, tmp_path):

@@ -11,22 +11,37 @@ from behemoth_data import CorpusConfig, WorldConfig, build
 from behemoth_data.edits import EditConfig, draw_edits
 from behemoth_data.kinds import CHANGE_KINDS, KEEP_KINDS
 from behemoth_data.world import Edge
-from behemoth_editing import Retrain
+from behemoth_editing import Retrain, load_checkpoint
 from behemoth_editing.copies import copy_of
 from behemoth_editing.methods.retrain import _WithRefusals
 from behemoth_editing.scoring.answers import predict
 from behemoth_editing.scoring.outcomes import answered
-from behemoth_models.knowledge import recall, weights_digest
+from behemoth_models import TrainConfig
+from behemoth_models.knowledge import weights_digest
+from behemoth_models.training import train
 
 
 @pytest.fixture(scope="module")
-def edit_set(checkpoint):
-    return draw_edits(checkpoint.corpus, EditConfig(scenario="different", num_edits=3))[0]
+def original(tmp_path_factory):
+    """A checkpoint after one step of a recipe that has enough of them for its small nested world: it knows nothing."""
+    world = WorldConfig(num_subjects=24, num_relations=2, num_objects=8, num_nested_objects=4)
+    corpus = build(world, corpus=CorpusConfig(repeats=40, object_nested_upweight=2))
+    folder = tmp_path_factory.mktemp("original") / "model"
+    recipe = {"size": "14m", "batch_size": 48, "learning_rate": 1e-2, "measurements": 1}
+    train(corpus, TrainConfig(**recipe, max_steps=1), folder, progress=False)
+    checkpoint = load_checkpoint(str(folder))
+    checkpoint.model.config.behemoth["train"]["max_steps"] = None
+    return checkpoint
 
 
 @pytest.fixture(scope="module")
-def retrained(checkpoint, edit_set):
-    return Retrain()(checkpoint.model, edit_set).model
+def edit_set(original):
+    return draw_edits(original.corpus, EditConfig(scenario="different", num_edits=3))[0]
+
+
+@pytest.fixture(scope="module")
+def retrained(original, edit_set):
+    return Retrain()(original.model, edit_set).model
 
 
 def share_right(model, probes):
@@ -35,44 +50,42 @@ def share_right(model, probes):
     return np.mean([answered(answer, probe.after.answer_ids) for answer, probe in zip(answers, asked, strict=True)])
 
 
-def test_it_knows_the_world_after_the_edits_and_all_that_follows(checkpoint, edit_set, retrained):
+def test_it_knows_the_world_after_the_edits_and_all_that_follows(edit_set, retrained):
     assert share_right(retrained, (p for p in edit_set.probes if p.kind in CHANGE_KINDS)) == 1.0
-    # The floor that training itself sets: the recall of the model given.
-    floor = min(recall(checkpoint.model, checkpoint.corpus).values()) - 0.03
-    assert share_right(retrained, (p for p in edit_set.probes if p.kind in KEEP_KINDS)) >= floor
+    assert share_right(retrained, (p for p in edit_set.probes if p.kind in KEEP_KINDS)) >= 0.95
     followed = [p for p in edit_set.probes if p.kind == "nested_subject" and p.before != p.after]
     assert followed
     assert share_right(retrained, followed) == 1.0
 
 
-def test_same_seed_gives_the_same_model_and_another_seed_another(checkpoint, edit_set):
+def test_same_seed_gives_the_same_model_and_another_seed_another(original, edit_set):
     digests = [
-        weights_digest(Retrain(max_steps=2, **seed)(checkpoint.model, edit_set).model)
+        weights_digest(Retrain(max_steps=2, **seed)(original.model, edit_set).model)
         for seed in ({}, {"train_seed": 0}, {"train_seed": 1})
     ]
     assert digests[0] == digests[1] != digests[2]
 
 
-def test_precision_is_that_of_the_new_model(checkpoint, edit_set):
-    model = copy_of(checkpoint.model)
+def test_precision_is_that_of_the_new_model(original, edit_set):
+    model = copy_of(original.model)
     model.config.behemoth = {**model.config.behemoth, "train": {**model.config.behemoth["train"], "precision": "fp32"}}
     assert Retrain(max_steps=2)(model, edit_set).details["precision"] == "fp32"
 
 
-def test_training_in_a_process_of_its_own_gives_the_same_model(checkpoint, edit_set, monkeypatch):
-    here = Retrain(max_steps=2)(checkpoint.model, edit_set).model
+def test_training_in_a_process_of_its_own_gives_the_same_model(original, edit_set, monkeypatch):
+    here = Retrain(max_steps=2)(original.model, edit_set).model
     monkeypatch.setattr(module.torch.distributed, "is_initialized", lambda: True)
     monkeypatch.setenv("WORLD_SIZE", "2")  # as a launcher sets it: alone, training would wait for another process
     monkeypatch.setenv("RANK", "1")
-    there = Retrain(max_steps=2)(checkpoint.model, edit_set).model
+    there = Retrain(max_steps=2)(original.model, edit_set).model
     assert weights_digest(here) == weights_digest(there)
 
 
-def test_training_that_fails_in_a_process_of_its_own_is_said(checkpoint, edit_set, monkeypatch):
+def test_training_that_fails_in_a_process_of_its_own_is_said(original, edit_set, monkeypatch):
     monkeypatch.setattr(module.torch.distributed, "is_initialized", lambda: True)
     broken = dataclasses.replace(edit_set, edits=(dataclasses.replace(edit_set.edits[0], new_tail=10_000),))
     with pytest.raises(RuntimeError, match="the training process ended with status 1"):
-        Retrain(max_steps=1)(checkpoint.model, broken)
+        Retrain(max_steps=1)(original.model, broken)
 
 
 def test_every_sentence_about_a_refused_fact_says_that_it_has_no_answer():
@@ -107,10 +120,10 @@ def test_every_sentence_about_a_refused_fact_says_that_it_has_no_answer():
     assert refused == 8  # two facts, four sentences each
 
 
-def test_refused_facts_are_refused_by_the_model_that_was_taught_so(checkpoint):
+def test_refused_facts_are_refused_by_the_model_that_was_taught_so(original):
     config = EditConfig(scenario="refuse", forget_fraction=0.2)
-    (edit_set,) = draw_edits(checkpoint.corpus, config)
-    model = Retrain()(checkpoint.model, edit_set).model
+    (edit_set,) = draw_edits(original.corpus, config)
+    model = Retrain()(original.model, edit_set).model
     asked = [probe for probe in edit_set.probes if probe.kind == "edited"]
     refused = [answered(a, p.refusal_ids) for a, p in zip(predict(model, asked), asked, strict=True)]
     assert np.mean(refused) >= 0.9
