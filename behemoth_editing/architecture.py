@@ -222,7 +222,7 @@ class _Above(nn.Module):
         layers = layers_of(model)
         self.entered = _Entered(layers[first])
         left = nn.ModuleList([self.entered, *layers[first + 1 :]])
-        base = _with(model.base_model, {architecture_of(model).layers: left})
+        base: Any = _with(model.base_model, {architecture_of(model).layers: left})
         if getattr(base.config, "layer_types", None):  # by a layer's place, which is another one here
             base.config = copy.copy(base.config)
             base.config.layer_types = base.config.layer_types[first:]
