@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,10 +95,9 @@ def _ids(tokenizer: PreTrainedTokenizerBase, name: str, text: str) -> tuple[int,
 
 def _text_ids(tokenizer: PreTrainedTokenizerBase, name: str, text: str) -> tuple[int, ...]:
     """The ids of a text behind what the tokenizer puts before every text, and without what it puts after it."""
-    own = _ids(tokenizer, name, text)
-    found: Any = tokenizer(text, return_special_tokens_mask=True)
-    before = found["special_tokens_mask"].index(0)
-    return (*found["input_ids"][:before], *own)
+    own, whole = _ids(tokenizer, name, text), tuple(tokenizer(text)["input_ids"])
+    before = (place for place in range(len(whole)) if whole[place : place + len(own)] == own)
+    return (*whole[: next(before, 0)], *own)
 
 
 def _answer_ids(

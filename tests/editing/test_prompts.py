@@ -176,6 +176,13 @@ def test_tokens_of_a_fact_are_those_of_its_text(any_tokenizer):
     assert upto == "The capital of France"
 
 
+def test_token_that_a_prompt_brings_itself_is_not_put_before_it_again(tokenizer):
+    opened = dataclasses.replace(PEOPLE, prompt=f"<|endoftext|>{PEOPLE.prompt}")
+    (request,), (plain,) = (task_of(tokenizer, [each]).requests for each in (opened, PEOPLE))
+    assert request.prompt_ids == (tokenizer.eos_token_id, *plain.prompt_ids)
+    assert (request.answer_ids, request.subject_end) == (plain.answer_ids, plain.subject_end + 1)
+
+
 def test_sentences_are_texts_that_end_where_texts_can_end(any_tokenizer):
     task = task_of(any_tokenizer, [PEOPLE], sentences=SENTENCES)
     texts, end = any_tokenizer(SENTENCES)["input_ids"], any_tokenizer.eos_token_id
