@@ -26,27 +26,60 @@ class Architecture:
 
     layers: str  # the list of layers, in the base model
     attention: tuple[str, ...]  # matrices of a layer's attention
-    mlp_input: str  # the matrix from the hidden width to the MLP's inner width
+    mlp_input: tuple[str, ...]  # matrices from the hidden width to the MLP's inner width, of which a gated MLP has two
     mlp_output: str  # the matrix back, whose inputs are the keys of rome, memit and their kin
     final_norm: str  # what the last layer's output goes through, in the base model
-    transposed: bool  # whether a matrix is stored as [inputs, outputs], as by transformers' Conv1D
+    transposed: bool = False  # whether a matrix is stored as [inputs, outputs], as by transformers' Conv1D
+    normed: bool = False  # whether an MLP's output goes through a norm before it is added to the hidden states
 
     def matrices(self, modules: str) -> tuple[str, ...]:
         """The matrices of a layer that these modules, one of MODULES, name."""
         check_modules(modules)
-        mlp = (self.mlp_input, self.mlp_output)
+        mlp = (*self.mlp_input, self.mlp_output)
         return {"mlp": mlp, "attention": self.attention, "both": self.attention + mlp}[modules]
 
+
+_LLAMA = Architecture(
+    layers="layers",
+    attention=("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj"),
+    mlp_input=("mlp.gate_proj", "mlp.up_proj"),
+    mlp_output="mlp.down_proj",
+    final_norm="norm",
+)
+_NORMED = dataclasses.replace(_LLAMA, normed=True)
 
 ARCHITECTURES: dict[str, Architecture] = {
     "gpt_neox": Architecture(
         layers="layers",
         attention=("attention.query_key_value", "attention.dense"),
-        mlp_input="mlp.dense_h_to_4h",
+        mlp_input=("mlp.dense_h_to_4h",),
         mlp_output="mlp.dense_4h_to_h",
         final_norm="final_layer_norm",
-        transposed=False,
     ),
+    "gpt2": Architecture(
+        layers="h",
+        attention=("attn.c_attn", "attn.c_proj"),
+        mlp_input=("mlp.c_fc",),
+        mlp_output="mlp.c_proj",
+        final_norm="ln_f",
+        transposed=True,
+    ),
+    "gptj": Architecture(
+        layers="h",
+        attention=("attn.q_proj", "attn.k_proj", "attn.v_proj", "attn.out_proj"),
+        mlp_input=("mlp.fc_in",),
+        mlp_output="mlp.fc_out",
+        final_norm="ln_f",
+    ),
+    "llama": _LLAMA,
+    "mistral": _LLAMA,
+    "qwen2": _LLAMA,
+    "qwen3": _LLAMA,
+    "olmo": _LLAMA,
+    "olmo2": _NORMED,
+    "gemma": _LLAMA,
+    "gemma2": _NORMED,
+    "gemma3_text": _NORMED,
 }
 
 
@@ -55,8 +88,7 @@ def architecture_of(model: PreTrainedModel) -> Architecture:
     known, found = ", ".join(ARCHITECTURES), model.config.model_type
     check(
         found in ARCHITECTURES,
-        f"model_type must be {known}, the architecture{'s' if len(ARCHITECTURES) > 1 else ''} whose weights this "
-        f"method knows, got {found}",
+        f"model_type must be one of {known}, the architectures whose weights this method knows, got {found}",
     )
     return ARCHITECTURES[found]
 
@@ -109,6 +141,16 @@ def check_layers(model: PreTrainedModel, layers: Sequence[int]) -> None:
         check(0 <= layer < count, f"layer must lie in [0, {count}), the model's layers, got {layer}")
 
 
+def check_adds(model: PreTrainedModel) -> None:
+    """Raises: ValueError for a model that normalises what its MLPs put out, by which no chosen change can be added."""
+    plain = ", ".join(name for name, architecture in ARCHITECTURES.items() if not architecture.normed)
+    found = model.config.model_type
+    check(
+        not architecture_of(model).normed,
+        f"model_type must be one of {plain}, which add what an MLP puts out as it is to the hidden states, got {found}",
+    )
+
+
 def check_layer_choice(layers: Sequence[int] | None) -> None:
     """Raises: ValueError for an empty choice, which libraries read as all layers."""
     check(layers is None or len(layers) > 0, f"layers must name at least 1 layer, or be none for all, got {layers}")
@@ -131,11 +173,10 @@ def halves(model: PreTrainedModel, parameters: Sequence[nn.Parameter]) -> tuple[
     def has_trained(module: nn.Module) -> bool:
         return any(id(parameter) in trained for parameter in module.parameters())
 
-    first = next((number for number, layer in enumerate(layers) if has_trained(layer)), len(layers))
-    if first == 0 or has_trained(model.get_input_embeddings()):
+    first = next((number for number, layer in enumerate(layers) if has_trained(layer)), len(layers) - 1)
+    if first == 0 or trained & set(map(id, embeddings_of(model))):
         return None, model
-    above = _with(model.base_model, {architecture_of(model).layers: layers[first:]})
-    return first_layers(model, first), _with(model, {model.base_model_prefix: above})
+    return first_layers(model, first), _Above(model, first)
 
 
 def first_layers(model: PreTrainedModel, count: int) -> nn.Module:
@@ -143,6 +184,53 @@ def first_layers(model: PreTrainedModel, count: int) -> nn.Module:
     architecture = architecture_of(model)
     children = {architecture.layers: layers_of(model)[:count], architecture.final_norm: nn.Identity()}
     return _with(model.base_model, children)
+
+
+def embeddings_of(model: PreTrainedModel) -> list[nn.Parameter]:
+    """The parameters of all that comes before the first layer: of tokens, and of places where they have some."""
+    base, architecture = model.base_model, architecture_of(model)
+    later = {
+        id(parameter)
+        for name in (architecture.layers, architecture.final_norm)
+        for parameter in base.get_submodule(name).parameters()
+    }
+    return [parameter for parameter in base.parameters() if id(parameter) not in later]
+
+
+class _Entered(nn.Module):
+    """A layer that is given the states it was told, whatever the model made before it."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer, self.states = layer, torch.empty(0)
+
+    def forward(self, hidden_states: torch.Tensor, *arguments: Any, **settings: Any) -> Any:
+        return self.layer(self.states, *arguments, **settings)
+
+    def __getattr__(self, name: str) -> Any:  # some versions of transformers ask a layer what attention it has
+        return super().__getattr__(name) if name == "layer" else getattr(self.layer, name)
+
+
+class _Above(nn.Module):
+    """A model from a layer on: what it is given for embeddings enters that layer as it is.
+
+    So nothing is added to it and nothing scales it, as GPT-2 adds places and older versions of Gemma scale.
+    """
+
+    def __init__(self, model: PreTrainedModel, first: int) -> None:
+        super().__init__()
+        layers = layers_of(model)
+        self.entered = _Entered(layers[first])
+        left = nn.ModuleList([self.entered, *layers[first + 1 :]])
+        base: Any = _with(model.base_model, {architecture_of(model).layers: left})
+        if getattr(base.config, "layer_types", None):  # by a layer's place, which is another one here
+            base.config = copy.copy(base.config)
+            base.config.layer_types = base.config.layer_types[first:]
+        self.model = _with(model, {model.base_model_prefix: base})
+
+    def forward(self, inputs_embeds: torch.Tensor, use_cache: bool) -> Any:
+        self.entered.states = inputs_embeds
+        return self.model(inputs_embeds=inputs_embeds, use_cache=use_cache)
 
 
 def _with(module: nn.Module, children: dict[str, nn.Module]) -> nn.Module:

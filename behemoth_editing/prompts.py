@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +41,9 @@ def task_of(
 ) -> EditTask:
     """What any editing method needs to know of these edits.
 
+    Prompts and sentences begin with what the tokenizer puts before every text, such as Llama's <s>; an answer's tokens
+    are those that it has behind its prompt.
+
     Args:
         tokenizer: the model's own; a fast one, so that a subject's place in its prompt can be found.
         requests: the edits, made together.
@@ -54,11 +56,14 @@ def task_of(
     """
     check(len(requests) > 0, "requests must hold at least 1 edit, got 0")
     check(edited_repeats >= 1, f"edited_repeats must be at least 1, got {edited_repeats}")
-    known = [_ids(tokenizer, "sentences", text) + _end(tokenizer) for text in sentences]
+    known = [_text_ids(tokenizer, "sentences", text) for text in sentences]
+    end = tokenizer.eos_token_id
+    closed = [(*ids, 0 if end is None else end) for ids in known]  # the last token is no key's
 
     def query(prompt: str, answer: str, subject: str = "") -> Query:
-        ids = _ids(tokenizer, "prompt", prompt), _ids(tokenizer, "answer", answer)
-        return Query(prompt, answer, *ids, _subject_end(tokenizer, prompt, subject))
+        asked = _text_ids(tokenizer, "prompt", prompt)
+        answered = _answer_ids(tokenizer, prompt, asked, answer)
+        return Query(prompt, answer, asked, answered, _subject_end(tokenizer, prompt, subject))
 
     def asked(request: Request, answer: str) -> Query:
         found = query(request.prompt, answer, request.subject)
@@ -76,8 +81,8 @@ def task_of(
         same_subject=tuple(
             tuple(query(*pair, request.subject) for pair in request.same_subject) for request in requests
         ),
-        contexts=tuple(known[:_CONTEXTS]),
-        background=Background(digest(known) if known else "", lambda: _blocks(known)),
+        contexts=tuple((known if end is None else closed)[:_CONTEXTS]),
+        background=Background(digest(closed) if closed else "", lambda: _blocks(closed)),
         edited_repeats=edited_repeats,
     )
 
@@ -88,10 +93,23 @@ def _ids(tokenizer: PreTrainedTokenizerBase, name: str, text: str) -> tuple[int,
     return tuple(ids)
 
 
-def _end(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
-    """The end-of-text token that closes a sentence, which is no key's token; the first id where there is none."""
-    end: Any = tokenizer.eos_token_id
-    return (0 if end is None else int(end),)
+def _text_ids(tokenizer: PreTrainedTokenizerBase, name: str, text: str) -> tuple[int, ...]:
+    """The ids of a text behind what the tokenizer puts before every text, and without what it puts after it."""
+    own, whole = _ids(tokenizer, name, text), tuple(tokenizer(text)["input_ids"])
+    before = (place for place in range(len(whole)) if whole[place : place + len(own)] == own)
+    return (*whole[: next(before, 0)], *own)
+
+
+def _answer_ids(
+    tokenizer: PreTrainedTokenizerBase, prompt: str, prompt_ids: tuple[int, ...], answer: str
+) -> tuple[int, ...]:
+    """The ids by which prompt and answer together are longer than the prompt, or the answer's own where it is changed.
+
+    Some tokenizers, such as Llama's, give the start of any text a space, which an answer has not.
+    """
+    whole = _text_ids(tokenizer, "prompt", prompt + answer)
+    grown = len(whole) > len(prompt_ids) and whole[: len(prompt_ids)] == prompt_ids
+    return whole[len(prompt_ids) :] if grown else _ids(tokenizer, "answer", answer)
 
 
 def _subject_end(tokenizer: PreTrainedTokenizerBase, prompt: str, subject: str) -> int | None:
@@ -103,7 +121,7 @@ def _subject_end(tokenizer: PreTrainedTokenizerBase, prompt: str, subject: str) 
         return None
     words = [found.start() for found in re.finditer(rf"(?<!\w){re.escape(subject)}(?!\w)", prompt)]
     last = (words[-1] if words else prompt.rfind(subject)) + len(subject) - 1
-    places = tokenizer(prompt, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+    places = tokenizer(prompt, return_offsets_mapping=True)["offset_mapping"]  # a token put before it touches nothing
     return max((place for place, (first, stop) in enumerate(places) if first <= last < stop), default=None)
 
 

@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 
 from behemoth_data.edits import Background
 from behemoth_data.settings import check
-from behemoth_editing.architecture import layers_of, mlp_output, weight_of
+from behemoth_editing.architecture import embeddings_of, layers_of, mlp_output, weight_of
 from behemoth_editing.methods.contract import KeyStatistics, Shared
 from behemoth_models.knowledge import evaluation_mode, weights_digest, widened
 
@@ -104,13 +104,12 @@ def without_asked(
 
 
 def _source_digest(model: PreTrainedModel, layer: int) -> str:
-    """The digest of the weights that a layer's keys depend on: embedding, layers below, its own but the matrix."""
+    """The digest of the weights that a layer's keys depend on: embeddings, layers below, its own but the matrix."""
     layers = list(layers_of(model))
     above = [mlp_output(model, layer), *layers[layer + 1 :]]
     later = {id(parameter) for module in above for parameter in module.parameters()}
     stack = {id(parameter) for part in layers for parameter in part.parameters()}
-    embedding = {id(parameter) for parameter in model.get_input_embeddings().parameters()}
-    return weights_digest(model, only=(stack - later) | embedding)
+    return weights_digest(model, only=(stack - later) | set(map(id, embeddings_of(model))))
 
 
 def key_statistics(

@@ -72,8 +72,9 @@ class Lora(FitSettings):
         config = LoraConfig(
             r=rank,
             lora_alpha=2 * rank if self.alpha is None else self.alpha,
-            target_modules=[name.rpartition(".")[2] for name in names],
+            target_modules=list(names),
             layers_to_transform=self._layers(model),
+            fan_in_fan_out=architecture_of(edited).transposed,
         )
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(self.fit_seed)  # and not those of GPUs, which peft does not draw from

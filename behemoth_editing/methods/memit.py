@@ -23,7 +23,15 @@ from transformers import PreTrainedModel
 from behemoth_data.edits import EditTask
 from behemoth_data.grammar import Query
 from behemoth_data.settings import check, check_known, conform, setting
-from behemoth_editing.architecture import check_layers, hidden_of, layers_of, mlp_output, recorded, weight_of
+from behemoth_editing.architecture import (
+    check_adds,
+    check_layers,
+    hidden_of,
+    layers_of,
+    mlp_output,
+    recorded,
+    weight_of,
+)
 from behemoth_editing.copies import check_types, copy_of, stored_like
 from behemoth_editing.methods.contract import Edited, KeyStatistics, Shared
 from behemoth_editing.methods.keys import (
@@ -81,9 +89,10 @@ class BatchSettings:
             check(getattr(self, field) >= 0, f"{field} must be at least 0, got {getattr(self, field)}")
 
     def check(self, model: PreTrainedModel) -> None:
-        """Raises: ValueError for a layer that the model does not have, or weights of odd types."""
+        """Raises: ValueError for a layer that the model does not have, weights of odd types, or MLPs behind a norm."""
         check_types(model)
         check_layers(model, self.layers)
+        check_adds(model)  # since what a matrix is to put out is what its layer is to add
 
     def __call__(self, model: PreTrainedModel, task: EditTask, shared: Shared | None = None) -> Edited:
         """The edited copy; one matrix of each layer differs.

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, PreTrainedTokenizerFast
 
 from behemoth_editing import METHODS
@@ -142,6 +142,60 @@ def test_rome_writes_the_answer_it_is_given(plain, tokenizer):
     with torch.no_grad():
         assert int(edited(ids).logits[0, -1].argmax()) == task.requests[0].answer_ids[0]
         assert int(plain(ids).logits[0, -1].argmax()) != task.requests[0].answer_ids[0]
+
+
+def llama_like(**tokens):
+    """Pieces of words behind a mark for the space, which any text gets at its start, and a token before every text."""
+    core = Tokenizer(models.BPE(unk_token="<unk>"))
+    core.pre_tokenizer = pre_tokenizers.Metaspace()
+    specials = ["<unk>", "<s>", "</s>"]
+    core.train_from_iterator(SENTENCES, trainers.BpeTrainer(vocab_size=90, special_tokens=specials))
+    core.pre_tokenizer = None
+    core.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
+    core.decoder = decoders.Sequence([decoders.Replace("\u2581", " "), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
+    core.post_processor = processors.TemplateProcessing("<s> $A", special_tokens=[("<s>", 1)])
+    return PreTrainedTokenizerFast(tokenizer_object=core, bos_token="<s>", unk_token="<unk>", **tokens)
+
+
+@pytest.fixture(scope="module", params=["bytes", "pieces", "no end"])
+def any_tokenizer(request, tokenizer):
+    """Byte pairs as of GPT-2, pieces as of Llama, and these without a token that ends a text."""
+    return {"bytes": tokenizer, "pieces": llama_like(eos_token="</s>"), "no end": llama_like()}[request.param]
+
+
+def test_tokens_of_a_fact_are_those_of_its_text(any_tokenizer):
+    task = task_of(any_tokenizer, [PEOPLE], retain=RETAIN)
+    queries = (*task.requests, *task.originals, *task.retain["given"], *task.same_subject[0])
+    for query in queries:
+        assert [*query.prompt_ids, *query.answer_ids] == any_tokenizer(query.prompt + query.answer)["input_ids"]
+        assert any_tokenizer.decode(query.answer_ids).strip() == query.answer.strip()
+    first = any_tokenizer.bos_token_id
+    assert [query.prompt_ids.count(first) for query in queries] == [int(first is not None)] * len(queries)
+    (request,) = task.requests
+    upto = any_tokenizer.decode(request.prompt_ids[: request.subject_end + 1], skip_special_tokens=True)
+    assert upto == "The capital of France"
+
+
+def test_token_that_a_prompt_brings_itself_is_not_put_before_it_again(tokenizer):
+    opened = dataclasses.replace(PEOPLE, prompt=f"<|endoftext|>{PEOPLE.prompt}")
+    (request,), (plain,) = (task_of(tokenizer, [each]).requests for each in (opened, PEOPLE))
+    assert request.prompt_ids == (tokenizer.eos_token_id, *plain.prompt_ids)
+    assert (request.answer_ids, request.subject_end) == (plain.answer_ids, plain.subject_end + 1)
+
+
+def test_sentences_are_texts_that_end_where_texts_can_end(any_tokenizer):
+    task = task_of(any_tokenizer, [PEOPLE], sentences=SENTENCES)
+    texts, end = any_tokenizer(SENTENCES)["input_ids"], any_tokenizer.eos_token_id
+    assert [[*context] for context in task.contexts] == [ids + ([] if end is None else [end]) for ids in texts]
+    rows = [row.tolist() for block in task.background.blocks() for row in block]
+    assert sorted(row[:-1] for row in rows) == sorted(texts)  # the last token is no key's
+
+
+def test_answer_that_would_change_its_prompt_has_tokens_of_its_own(any_tokenizer):
+    joined = dataclasses.replace(PEOPLE, prompt="The capital of France is Rom", new="e")
+    (request,) = task_of(any_tokenizer, [joined]).requests
+    assert list(request.prompt_ids) == any_tokenizer("The capital of France is Rom")["input_ids"]
+    assert any_tokenizer.decode(request.answer_ids).strip() == "e"
 
 
 def test_retraining_is_refused_without_a_world(plain, task):

@@ -13,6 +13,7 @@ import torch
 import behemoth_editing
 from behemoth_data.edits import SCENARIOS, EditConfig, draw_edits
 from behemoth_editing import METHODS
+from behemoth_editing.architecture import ARCHITECTURES
 from behemoth_editing.scoring.answers import predict
 from behemoth_editing.scoring.outcomes import answered
 from behemoth_editing.sweep.cells import grid
@@ -49,7 +50,7 @@ def test_model_of_ones_own_answers_as_the_example_says():
         exec("\n".join(code), names)
         expression, expected = last.split("  # ")
         assert eval(expression, names) == expected
-    assert names["tokenizer"].decode(names["task"].originals[0].answer_ids) == "Paris"
+    assert names["tokenizer"].decode(names["task"].originals[0].answer_ids) == " Paris"
 
 
 def test_every_method_and_scenario_is_in_a_table():
@@ -60,6 +61,13 @@ def test_every_method_and_scenario_is_in_a_table():
     row = r"^\| `(\w+)` \| (edit|forget|refuse) \| [^|]+ \| ([^|]+) \|"
     said = {name: (goal, reads) for name, goal, reads in re.findall(row, README, flags=re.MULTILINE)}
     assert said == {name: (method.goal, ", ".join(method.reads)) for name, method in METHODS.items()}
+
+
+def test_architectures_are_those_of_the_table():
+    table = README.split("### Architectures")[1].split("To add one")[0]
+    _, *rows = re.findall(r"^\| (`.+?) \|(.*)", table, flags=re.MULTILINE)
+    said = {name: "memit" not in says for names, says in rows for name in re.findall(r"`(\w+)`", names)}
+    assert said == {name: not known.normed for name, known in ARCHITECTURES.items()}
 
 
 def test_own_method_makes_its_edits_on_a_copy_and_leaves_the_model_alone(method, checkpoint, edit_set):

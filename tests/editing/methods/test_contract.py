@@ -8,7 +8,7 @@ from copy import deepcopy
 import numpy as np
 import pytest
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import BloomConfig, BloomForCausalLM
 
 from behemoth_data.edits import EditConfig, draw_edits
 from behemoth_editing import METHODS, FineTune, Shared
@@ -75,7 +75,7 @@ def foreign(checkpoint):
     words = checkpoint.model.config.vocab_size
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return GPT2LMHeadModel(GPT2Config(vocab_size=words, n_embd=16, n_layer=6, n_head=2, n_positions=32))
+        return BloomForCausalLM(BloomConfig(vocab_size=words, hidden_size=16, n_layer=6, n_head=2))
 
 
 def state(model):
@@ -397,7 +397,7 @@ def test_value_of_another_type_is_refused(name, field):
 
 @every_method
 def test_foreign_architecture_is_refused_by_its_name(name, one, foreign):
-    message = "model_type must be gpt_neox, the architecture whose weights this method knows, got gpt2"
+    message = "model_type must be one of gpt_neox, gpt2, .*, the architectures whose weights this .* knows, got bloom"
     before = state(foreign)
     with pytest.raises(ValueError, match=message):
         METHODS[name]().check(foreign)

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import BloomConfig, BloomForCausalLM
 
 import behemoth_editing.methods.unlearn as module
 from behemoth_data.edits import EditConfig, draw_edits
@@ -273,8 +273,8 @@ def test_target_has_steering_times_the_norm_of_the_states_it_replaces(checkpoint
 
 
 def test_rmu_needs_to_know_the_layers_even_when_all_weights_are_trained(checkpoint, edit_set):
-    small = GPT2LMHeadModel(GPT2Config(vocab_size=8, n_embd=8, n_layer=1, n_head=1, n_positions=4))
-    with pytest.raises(ValueError, match="model_type must be gpt_neox"):
+    small = BloomForCausalLM(BloomConfig(vocab_size=8, hidden_size=8, n_layer=1, n_head=1))
+    with pytest.raises(ValueError, match="model_type must be one of gpt_neox"):
         Rmu(modules="all", layers=None).check(small)
     edited = Rmu(modules="all", layers=None, max_steps=2)(checkpoint.model, edit_set).model
     assert weights_digest(edited) != checkpoint.weights
