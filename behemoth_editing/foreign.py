@@ -102,7 +102,7 @@ def _check_config(place: str, config: PretrainedConfig, original: Checkpoint) ->
     there = (found.get("behemoth") or {}).get("digests")
     known = own["behemoth"]["digests"]
     parts = [part for part in known if there is not None and there.get(part) != known[part]]
-    check(not parts, f"edited must be of the world of {original.name}, got {place} with another {', '.join(parts)}")
+    check(not parts, f"edited must be of the world of {original.name}, got {place} with other {', '.join(parts)}")
 
 
 def _check_tokenizer(place: str, original: Checkpoint) -> None:
