@@ -28,7 +28,7 @@ from behemoth_editing.sweep.rows import Row
 from behemoth_editing.sweep.running import results
 from behemoth_editing.sweep.seen import drawn, scored, seen, versions
 
-TOLERANCE = 1e-4  # relative, of numbers that are no counts
+TOLERANCE = 1e-4, 1e-6  # relative and absolute, of numbers that are no counts
 _SHOWN = 5  # differences of one row that are told one by one
 
 
@@ -135,7 +135,7 @@ def _counts(value: list[Any]) -> bool:
 
 def _same(was: Any, now: Any) -> bool:
     if isinstance(was, float) and isinstance(now, int | float):
-        return math.isclose(was, now, rel_tol=TOLERANCE, abs_tol=1e-9)
+        return math.isclose(was, now, rel_tol=TOLERANCE[0], abs_tol=TOLERANCE[1])
     return bool(was == now)
 
 
