@@ -35,7 +35,7 @@ class RunArguments:
     save_models: bool = setting(
         False, "keep every edited model in output_dir/models/CELL; of `single` one for each edit, of a sequence its end"
     )
-    overwrite: bool = setting(False, "remove the results that output_dir holds before starting")
+    overwrite: bool = setting(False, "remove the results and models that output_dir holds before starting")
     require_recall: float | None = setting(
         None,
         "stop before editing a model that knows less than this share of the edited table; none: warn below "
