@@ -15,7 +15,7 @@ from behemoth_editing.given import listed_set
 from behemoth_editing.report.dataset import write_results_dataset
 from behemoth_editing.report.summaries import load_results
 from behemoth_editing.report.text import table
-from behemoth_editing.sweep.elsewhere import Said, planned, score_outside, unscored
+from behemoth_editing.sweep.plans import Said, planned, score_outside, unscored
 from behemoth_editing.sweep.rows import RESULTS
 
 

@@ -42,7 +42,6 @@ _SHOWN = 3  # differences that a message names
 class Foreign:
     """An edited model, and what its folder says was done to the original."""
 
-    place: str
     model: PreTrainedModel
     weights: str  # digest
     steps: tuple[Mapping[str, Any], ...]  # since the original, as save_edited() writes them; empty if it says nothing
@@ -70,11 +69,14 @@ def load_edited(place: str, original: Checkpoint) -> Foreign:
         model, steps = _whole(str(path) if path.is_dir() else place, original)
     model.requires_grad_(False)
     model.train(False)
-    return Foreign(place, model, weights_digest(model), steps)
+    return Foreign(model, weights_digest(model), steps)
 
 
 def _whole(place: str, original: Checkpoint) -> tuple[PreTrainedModel, tuple[Mapping[str, Any], ...]]:
-    config = AutoConfig.from_pretrained(place, trust_remote_code=False)
+    try:
+        config = AutoConfig.from_pretrained(place, trust_remote_code=False)
+    except OSError as error:
+        raise OSError(f"edited {place!r} is no folder or file, nor a Hub id that can be reached: {error}") from error
     _check_config(place, config, original)
     description: dict[str, Any] = getattr(config, "behemoth", None) or {}
     _check_tokenizer(place, original)

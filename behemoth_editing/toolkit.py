@@ -22,7 +22,8 @@ from behemoth_editing.report.text import share
 from behemoth_editing.saving import check_world, write_edited
 from behemoth_editing.scoring.counts import Said, said_by, units_after
 from behemoth_editing.scoring.scores import HEADLINES, MEASURED, MEASURES, Scores, by_kind, score_units
-from behemoth_editing.sweep.elsewhere import Maker, Outside, save_rows
+from behemoth_editing.sweep.elsewhere import Maker, Outside
+from behemoth_editing.sweep.plans import save_rows
 from behemoth_editing.sweep.rows import Row
 from behemoth_models.knowledge import weights_digest
 

@@ -66,13 +66,16 @@ def _scored(row: Row, folders: Sequence[str]) -> str:
     draws |= {f"sweep.{name}": row[name] for name in ("edge", "relation", "num_edits")}
     draws |= {f"sweep.{name}": value for name, value in draw_settings(row).items() if name != "given"}
     plain = {"seed": 0, **{f"sweep.{name}": value for name, value in dataclasses.asdict(EditConfig()).items()}}
+    # A part of the edits of a draw is what the models say themselves that they hold.
+    whole = told["edits"] is None and (row["scenario"] != "single" or len(told["models"]) == row["num_edits"])
     options: dict[str, Iterable[object]] = {
         "original": [shown_place(row["model"])],
         "edited": [shown_place(place) for place in told["models"]],
         "method": [told["method"]],
         "settings": [as_json(row["settings"])],
         "source": [told["source"]],
-        **{name: [value] for name, value in draws.items() if told["edits"] is None and value != plain.get(name)},
+        "edits": ["EDITS.json"] if told["edits"] else [],  # which the row has
+        **{name: [value] for name, value in draws.items() if whole and value != plain.get(name)},
         "output_dir": folders if len(folders) == 1 else [],
     }
     return _command("behemoth score", options)

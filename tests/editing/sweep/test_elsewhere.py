@@ -19,8 +19,9 @@ from behemoth_editing.report.pooling import paired_difference
 from behemoth_editing.report.summaries import load_results, summaries
 from behemoth_editing.report.text import table
 from behemoth_editing.sweep.cells import Cell
-from behemoth_editing.sweep.elsewhere import Maker, planned, score_outside, unscored
+from behemoth_editing.sweep.elsewhere import Maker
 from behemoth_editing.sweep.kept import kept_models
+from behemoth_editing.sweep.plans import planned, score_outside, unscored
 from behemoth_editing.sweep.running import run
 from behemoth_editing.sweep.verifying import differences
 
@@ -84,6 +85,8 @@ def test_drawn_sets_take_one_model_for_all_or_of_single_one_for_each(checkpoint,
     assert one.numbers == [[0], [1]]
     with pytest.raises(ValueError, match="edited must name a model for each of the 2 sets of the draw, got 1"):
         planned(checkpoint, places[1][:1], [MADE], sets, progress=False)
+    with pytest.raises(ValueError, match="by one method with one settings and source, got"):
+        planned(checkpoint, places[1], [MADE, NOTHING], sets, progress=False)
     both = planned(checkpoint, places[1], [MADE] * 2, draw_edits(checkpoint.corpus, DIFFERENT), progress=False)
     assert [one.numbers for one in both] == [[[0]], [[0]]]
 
@@ -94,7 +97,9 @@ def test_one_of_several_single_edits_keeps_its_number(checkpoint, ours, places):
     assert [second[part] for part in ("edit", "change", "keep")] == [
         expected[part] for part in ("edit", "change", "keep")
     ]
-    with pytest.raises(ValueError, match="edited must each hold another set of one draw, got the same in"):
+    with pytest.raises(
+        ValueError, match="edited must each hold another edit of one draw, by one method .*, got .*-1 and .*-1"
+    ):
         planned(checkpoint, places[1][1:] * 2, [NOTHING] * 2, progress=False)
 
 
@@ -159,6 +164,13 @@ def test_edits_of_a_file_are_a_question_of_their_own(checkpoint, places, tmp_pat
     (row,) = score_outside([one], tmp_path, progress=False)
     assert [unit["edit"] for unit in row["units"]] == [0, 1]
     assert load_results([tmp_path])[0]["relation"] == 1
+
+
+def test_more_edits_may_be_listed_than_a_draw_offers(checkpoint, places):
+    objects = checkpoint.corpus.world.objects(range(12), 0).tolist()
+    listed = [{"subject": s, "relation": 0, "new_object": (o + 1) % 20} for s, o in enumerate(objects)]
+    (one,) = planned(checkpoint, places[0], [MADE], (listed_set(checkpoint, listed),), progress=False)
+    assert (one.config.num_edits, one.numbers) == (12, None)  # of distinct objects there are 10 at most
 
 
 def test_model_that_does_not_say_what_it_holds_is_refused_unless_somebody_does(checkpoint, tmp_path):

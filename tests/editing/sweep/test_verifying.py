@@ -9,8 +9,8 @@ import pytest
 from behemoth_data.edits import EditConfig
 from behemoth_editing import Shared
 from behemoth_editing.sweep.cells import Cell
-from behemoth_editing.sweep.elsewhere import planned, score_outside
 from behemoth_editing.sweep.kept import kept_models
+from behemoth_editing.sweep.plans import planned, score_outside
 from behemoth_editing.sweep.running import run
 from behemoth_editing.sweep.verifying import differences, in_words, sample, verify
 
