@@ -54,7 +54,7 @@ def run_grid(
         missing = (
             cells
             if arguments.dry_run and arguments.overwrite
-            else unfinished(cells, output, save_models=arguments.save_models)
+            else unfinished(cells, output, save_models=arguments.save_models, dry_run=arguments.dry_run)
         )
     state.wait_for_everyone()  # no row is added before every process has read what there is
     if arguments.dry_run:

@@ -63,7 +63,7 @@ def commands_for(rows: Sequence[Row], folders: Sequence[str], output: str) -> li
 def _scored(row: Row, folders: Sequence[str]) -> str:
     """The command that scores models again that were edited elsewhere, on the edits that they are said to hold."""
     told, draws = row["elsewhere"], {"scenario": row["scenario"], "seed": row["seed"]}
-    draws |= {f"sweep.{name}": row[name] for name in ("edge", "relation", "num_edits")}
+    draws |= {f"sweep.{name}": row["edits"][name] for name in ("edge", "relation", "num_edits")}
     draws |= {f"sweep.{name}": value for name, value in draw_settings(row).items() if name != "given"}
     plain = {"seed": 0, **{f"sweep.{name}": value for name, value in dataclasses.asdict(EditConfig()).items()}}
     # A part of the edits of a draw is what the models say themselves that they hold.
@@ -73,7 +73,7 @@ def _scored(row: Row, folders: Sequence[str]) -> str:
         "edited": [shown_place(place) for place in told["models"]],
         "method": [told["method"]],
         "settings": [as_json(row["settings"])],
-        "source": [told["source"]],
+        "source": [told["source"]] if told["source"] else [],
         "edits": ["EDITS.json"] if told["edits"] else [],  # which the row has
         **{name: [value] for name, value in draws.items() if whole and value != plain.get(name)},
         "output_dir": folders if len(folders) == 1 else [],

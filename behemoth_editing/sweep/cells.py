@@ -65,11 +65,11 @@ def check_cells(cells: Sequence[Cell]) -> None:
             draw_edits(checkpoint.corpus, edits)
 
 
-def unfinished(cells: Sequence[Cell], output: Path, *, save_models: bool = False) -> list[Cell]:
+def unfinished(cells: Sequence[Cell], output: Path, *, save_models: bool = False, dry_run: bool = False) -> list[Cell]:
     """The cells that `output` has no good row for, or with `save_models` not all the edited models that it tells of.
 
     Its file then has one row for each cell that is done: no line that a kill cut short, no second copy of a cell, and
-    no failure that is to be tried again.
+    no failure that is to be tried again. In a dry run scored rows stay, also those whose models are missing.
     Raises: ValueError if the rows there are of other models or another version of this code.
     """
     output = local_path("output_dir", output)
@@ -91,10 +91,12 @@ def unfinished(cells: Sequence[Cell], output: Path, *, save_models: bool = False
                 f"output_dir must be new or hold results of the same models and code {sorted(wanted)}, got {found} in "
                 f"{path}; choose another folder, or --overwrite",
             )
-        return [row for row in settled(rows) if row["cell"] not in wanted_cells or done(row)]
+        return [
+            row for row in settled(rows) if row["cell"] not in wanted_cells or done(row, save_models and not dry_run)
+        ]
 
-    def done(row: Row) -> bool:
-        return row["error"] is None and (not save_models or kept_models(output, row) is not None)
+    def done(row: Row, kept: bool) -> bool:
+        return row["error"] is None and (not kept or kept_models(output, row) is not None)
 
-    left = {row["cell"] for row in mend(path, choose) if row["error"] is None}
+    left = {row["cell"] for row in mend(path, choose) if done(row, save_models)}
     return [cell for cell in cells if cell_id(cell) not in left]

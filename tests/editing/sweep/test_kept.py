@@ -89,6 +89,9 @@ def test_cell_whose_model_is_missing_or_another_is_made_again_where_models_are_w
     single = results / "models" / f"{cell_id(cells[0])}-1"
     kept = single.rename(results / "aside")
     assert unfinished(cells, results) == []
+    before = (results / "results.jsonl").read_bytes()
+    assert unfinished(cells, results, save_models=True, dry_run=True) == cells[:1]
+    assert (results / "results.jsonl").read_bytes() == before
     assert unfinished(cells, results, save_models=True) == cells[:1]
     # its row is gone with it, so that none stands for a model that is not there
     (line,) = (results / "results.jsonl").read_text(encoding="utf-8").splitlines()
