@@ -65,7 +65,6 @@ def load_edited(place: str, original: Checkpoint) -> Foreign:
         refuse_pickles("edited", path, repo_type="model")
         model = _with_weights(original, sorted(path.glob("*.safetensors")))
     else:
-        refuse_pickles("edited", path if path.is_dir() else place, repo_type="model")
         model, steps = _whole(str(path) if path.is_dir() else place, original)
     model.requires_grad_(False)
     model.train(False)
@@ -77,6 +76,7 @@ def _whole(place: str, original: Checkpoint) -> tuple[PreTrainedModel, tuple[Map
         config = AutoConfig.from_pretrained(place, trust_remote_code=False)
     except OSError as error:
         raise OSError(f"edited {place!r} is no folder or file, nor a Hub id that can be reached: {error}") from error
+    refuse_pickles("edited", place, repo_type="model")
     _check_config(place, config, original)
     description: dict[str, Any] = getattr(config, "behemoth", None) or {}
     _check_tokenizer(place, original)
@@ -120,7 +120,7 @@ def _check_tokenizer(place: str, original: Checkpoint) -> None:
     odd = sorted(word for word in words.keys() | others.keys() if words.get(word) != others.get(word))
     pairs = [f"{word!r} has id {others.get(word)} and not {words.get(word)}" for word in odd[:_SHOWN]]
     check(not odd, f"edited must have the tokenizer of {original.name}, got {place}, where {', '.join(pairs)}")
-    text = " ".join(word for word, _ in zip(words, range(8), strict=False))
+    text = " ".join(sorted(words)[:8])
     read, wanted = (list(one(text)["input_ids"]) for one in (found, own))
     check(
         read == wanted,

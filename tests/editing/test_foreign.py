@@ -175,6 +175,8 @@ def test_weights_that_the_original_does_not_have_are_refused(weights, message, c
 
 
 def test_what_is_no_edit_at_all_is_refused(edited, checkpoint, tmp_path):
+    with pytest.raises(OSError, match="edited 'runs/nothing' is no folder or file, nor a Hub id that can be reached"):
+        load_edited("runs/nothing", checkpoint)
     (tmp_path / "a.txt").write_text("", encoding="utf-8")
     refused(tmp_path / "a.txt", checkpoint, "must be a .safetensors file or a folder")
     refused(tmp_path, checkpoint, "got a folder with none")
