@@ -15,12 +15,12 @@ from behemoth_editing.given import listed_set
 from behemoth_editing.report.dataset import write_results_dataset
 from behemoth_editing.report.summaries import load_results
 from behemoth_editing.report.text import table
-from behemoth_editing.sweep.plans import Said, planned, score_outside, unscored
+from behemoth_editing.sweep.plans import Told, planned, score_outside, unscored
 from behemoth_editing.sweep.rows import RESULTS
 
 
 def run_scores(
-    arguments: ScoreArguments, draw: EditConfig | None, said: Sequence[Said], command: str | None = None
+    arguments: ScoreArguments, draw: EditConfig | None, said: Sequence[Told], command: str | None = None
 ) -> None:
     """Every edited model has its row; the table of all rows there and where they are is printed.
 

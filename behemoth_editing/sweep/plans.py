@@ -20,13 +20,13 @@ from behemoth_editing.sweep.plain import plain
 from behemoth_editing.sweep.rows import RESULTS, Row, append_row, read_rows
 from behemoth_editing.sweep.seen import Draw
 
-Said = tuple[str | None, Mapping[str, Any] | None, str | None]  # of a Maker, as far as somebody says it
+Told = tuple[str | None, Mapping[str, Any] | None, str | None]  # of a Maker, as far as somebody says it
 
 
 def planned(
     original: Checkpoint,
     places: Sequence[str],
-    said: Sequence[Said],
+    said: Sequence[Told],
     sets: tuple[EditSet, ...] | None = None,
     *,
     progress: bool = True,
@@ -65,7 +65,7 @@ def _same_draw(one: Outside, number: int) -> object:
     return digest(plain([one.maker.label, one.maker.settings, one.edits])) if apart else number
 
 
-def _maker(place: str, said: Said, step: Mapping[str, Any]) -> Maker:
+def _maker(place: str, said: Told, step: Mapping[str, Any]) -> Maker:
     """Who made it, by what was said or else by what the model says itself."""
     method, settings, source = said
     method = method or step.get("method")
