@@ -84,7 +84,7 @@ def _verified(arguments: VerifyArguments) -> int:
             verdict = verify(row, output, held[1], outside, held[2])
             differ += bool(verdict.differences)
             line = in_words(verdict)
-        except (ValueError, OSError) as error:
+        except Exception as error:  # a method may fail in any way, and the others are to be told of all the same
             differ += 1
             line = f"{row['cell']} {row['method']} {row['scenario']} seed {row['seed']}: cannot be made again: "
             line += " ".join(words_of(error).split())

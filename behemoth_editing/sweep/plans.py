@@ -96,8 +96,8 @@ def _together(group: Sequence[Outside]) -> Outside:
 
 def unscored(rows: Sequence[Outside], output: Path) -> list[Outside]:
     """Those that `output` has no row for. Raises: ValueError as check_apart() does."""
-    left = set(check_apart([one.row() for one in rows], output))
-    return [one for one in rows if one.cell in left]
+    by_cell = {one.cell: one for one in rows}
+    return [by_cell[cell] for cell in check_apart([one.row() for one in rows], output)]
 
 
 def check_apart(rows: Sequence[Row], output: Path) -> list[str]:

@@ -146,7 +146,7 @@ def test_scored_models_are_not_scored_again_and_two_that_nothing_tells_apart_are
     done = planned(checkpoint, places[0], [MADE], progress=False)
     assert unscored(done, theirs[0]) == []
     other = planned(checkpoint, places[0], [("rome", {"layer": 4}, "a tool 1.0")], progress=False)
-    assert unscored(other, theirs[0]) == other
+    assert unscored([*other, *other], theirs[0]) == other
     sets = draw_edits(checkpoint.corpus, DIFFERENT)
     with pytest.raises(ValueError, match="settings must tell models of one method, source and draw apart"):
         unscored(planned(checkpoint, places[1][:1], [MADE], sets, progress=False), theirs[0])
