@@ -42,7 +42,7 @@ def commands() -> argparse.ArgumentParser:
             kind = "study_*.yaml" if name == "study" else "*.yaml"
             names = sorted(path.stem for path in RECIPES.glob(kind))
             one.add_argument("recipe", nargs="?", choices=names)
-        elif name == "report":
+        elif name in ("report", "verify"):
             one.add_argument("folder", nargs="*").complete = shtab.DIRECTORY
         elif name == "benchmark":
             one.add_argument("part", nargs="?", choices=["data", "train", "edit"])

@@ -25,6 +25,8 @@ COMMANDS = {
     "train": Command("teach a model a world", "models"),
     "pretrain": Command("teach one model each structure of a recipe", "models"),
     "edit": Command("edit trained models and measure what changed", "editing"),
+    "score": Command("score models that were edited elsewhere, by whatever tool", "editing"),
+    "verify": Command("make a sample of result rows again and say which differ", "editing"),
     "report": Command("make one page, figures and tables of results", "editing"),
     "study": Command("put findings to the test: many models, many edits, verdicts", "editing"),
     "publish": Command("put dataset, models, metrics and results on the Hugging Face Hub", "hub"),

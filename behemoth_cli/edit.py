@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import os
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -31,7 +32,10 @@ class RunArguments:
 
     model: list[str] = place(["runs/tiny-nested"], "folders or Hub ids of models that `behemoth train` made")
     output_dir: str = place("results/edit", "folder for results.jsonl: one row per cell")
-    overwrite: bool = setting(False, "remove the results that output_dir holds before starting")
+    save_models: bool = setting(
+        False, "keep every edited model in output_dir/models/CELL; of `single` one for each edit, of a sequence its end"
+    )
+    overwrite: bool = setting(False, "remove the results and models that output_dir holds before starting")
     require_recall: float | None = setting(
         None,
         "stop before editing a model that knows less than this share of the edited table; none: warn below "
@@ -80,7 +84,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth edit") -> None
 
     with one_line_errors(prog):
         cells_of, draws = chosen(grid, *parsed, known=methods)
-        run_grid(arguments, cells_of, draws)
+        run_grid(arguments, cells_of, draws, shlex.join([*prog.split(), *words]))
 
 
 def asked_methods(words: Sequence[str]) -> list[str]:

@@ -21,12 +21,17 @@ from behemoth_editing.report.dataset import CARD, PICTURE, TABLE, write_results_
 from behemoth_editing.report.summaries import load_results
 from behemoth_editing.report.text import table
 from behemoth_editing.sweep.cells import Cell, check_cells, grid, unfinished
+from behemoth_editing.sweep.kept import remove_models
 from behemoth_editing.sweep.rows import RESULTS
 from behemoth_editing.sweep.running import cell_seconds, run
 
 
-def run_grid(arguments: RunArguments, methods: Sequence[EditMethod], draws: Sequence[EditConfig]) -> None:
-    """Every cell of every model, method and draw has its row; the table of all and where they are is printed.
+def run_grid(
+    arguments: RunArguments, methods: Sequence[EditMethod], draws: Sequence[EditConfig], command: str | None = None
+) -> None:
+    """Every cell of every model, method and draw has its row, which names the command that asked for it.
+
+    The table of all and where they are is printed.
 
     Raises: ValueError for cells that cannot be, a model that knows too little, or results of other models or code;
     OSError for a disk that fails; SystemExit with status 1 for cells that failed.
@@ -44,8 +49,13 @@ def run_grid(arguments: RunArguments, methods: Sequence[EditMethod], draws: Sequ
     if state.is_main_process and arguments.overwrite and not arguments.dry_run:
         for name in (RESULTS, TABLE, CARD, PICTURE):
             (output / name).unlink(missing_ok=True)
+        remove_models(output)
     with state.main_process_first():
-        missing = cells if arguments.dry_run and arguments.overwrite else unfinished(cells, output)
+        missing = (
+            cells
+            if arguments.dry_run and arguments.overwrite
+            else unfinished(cells, output, save_models=arguments.save_models, dry_run=arguments.dry_run)
+        )
     state.wait_for_everyone()  # no row is added before every process has read what there is
     if arguments.dry_run:
         if state.is_main_process:
@@ -53,7 +63,7 @@ def run_grid(arguments: RunArguments, methods: Sequence[EditMethod], draws: Sequ
         return
     announce(state)
     with state.split_between_processes(missing) as share:
-        run(share, output, progress=state.is_main_process)
+        run(share, output, progress=state.is_main_process, save_models=arguments.save_models, command=command)
     state.wait_for_everyone()
     if state.is_main_process:
         _conclude(load_results([output]), output, len(cells) - len(missing))

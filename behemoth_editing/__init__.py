@@ -16,7 +16,8 @@ from behemoth_editing.methods.outside import check_method, method_named
 from behemoth_editing.methods.retrain import Retrain
 from behemoth_editing.methods.rome import Rome, RRome
 from behemoth_editing.methods.unlearn import GradDiff, GradientAscent, Npo, Refusal, Rmu, SimNpo
-from behemoth_editing.toolkit import Scored, draw, edit_fact, save_edited, score
+from behemoth_editing.sweep.elsewhere import Maker
+from behemoth_editing.toolkit import Scored, draw, edit_fact, report_on, save_edited, score
 
 __all__ = [
     "METHODS",
@@ -30,6 +31,7 @@ __all__ = [
     "GradDiff",
     "GradientAscent",
     "Lora",
+    "Maker",
     "Memit",
     "Npo",
     "RRome",
@@ -45,6 +47,7 @@ __all__ = [
     "edit_fact",
     "load_checkpoint",
     "method_named",
+    "report_on",
     "save_edited",
     "score",
 ]

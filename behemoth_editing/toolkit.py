@@ -1,8 +1,7 @@
-"""What a notebook needs: draw edits, score a model that was edited, and keep it. The methods are in METHODS."""
+"""What a notebook needs: draw edits, score a model that was edited, report, keep it. The methods are in METHODS."""
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import os
 from collections.abc import Sequence
@@ -11,20 +10,22 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from behemoth_data.edits import Edit, EditConfig, EditSet, draw_edits, edit_set_of
-from behemoth_data.lexicon import EDGE_ROLES, Role
-from behemoth_data.places import local_path, whole_folder
-from behemoth_data.readable import make_readable
-from behemoth_data.settings import check, whole
-from behemoth_data.tokenizer import build_tokenizer
+from behemoth_data.edits import EditConfig, EditSet, draw_edits, edit_set_of
+from behemoth_data.places import local_path
+from behemoth_data.settings import check
 from behemoth_data.world import Edge
 from behemoth_editing.checkpoint import Checkpoint
+from behemoth_editing.given import edit_of
 from behemoth_editing.methods.contract import EditMethod
+from behemoth_editing.report.page import write_report
 from behemoth_editing.report.text import share
+from behemoth_editing.saving import check_world, write_edited
 from behemoth_editing.scoring.counts import Said, said_by, units_after
 from behemoth_editing.scoring.scores import HEADLINES, MEASURED, MEASURES, Scores, by_kind, score_units
-from behemoth_editing.sweep.plain import plain
-from behemoth_models.knowledge import recall, weights_digest
+from behemoth_editing.sweep.elsewhere import Maker, Outside
+from behemoth_editing.sweep.plans import save_rows
+from behemoth_editing.sweep.rows import Row
+from behemoth_models.knowledge import weights_digest
 
 
 def draw(checkpoint: Checkpoint, config: EditConfig | None = None) -> tuple[EditSet, ...]:
@@ -51,17 +52,7 @@ def edit_fact(
     Raises: ValueError for a table, a word or an id that the world does not have, or a new object that the fact has
     already.
     """
-    corpus, table = checkpoint.corpus, Edge.from_label(edge) if isinstance(edge, str) else edge
-    corpus.world.num_heads(table)  # refuses a table that the world lacks
-    lexicon, (head_role, relation_role, tail_role) = corpus.grammar.lexicon, EDGE_ROLES[table]
-
-    def found(field: str, role: Role, given: str | int, group: int = 0) -> int:
-        return lexicon.id_of(role, given, group) if isinstance(given, str) else whole(field, given)
-
-    place = found("relation", relation_role, relation)
-    head = found("subject", head_role, subject, place if head_role is Role.OBJECT else 0)
-    fact = corpus.world.fact(table, head, place)
-    return edit_set_of(corpus, [Edit(fact, found("new_object", tail_role, new_object, place))], config)
+    return edit_set_of(checkpoint.corpus, [edit_of(checkpoint, subject, relation, new_object, edge)], config)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +61,7 @@ class Scored:
 
     units: list[dict[str, Any]]
     scores: Scores
+    row: Row | None = None  # the result row, if it was said who made the edit
 
     def __str__(self) -> str:
         """Every score in a line of its own, with its 95% interval, which speaks of other edits of the same model."""
@@ -83,23 +75,38 @@ class Scored:
         return "\n".join(f"{label:<{width}}  {share(number, 3)}" for label, number in lines)
 
 
-def score(before: Checkpoint | Said, after: PreTrainedModel, edit_set: EditSet) -> Scored:
+def score(before: Checkpoint | Said, after: PreTrainedModel, edit_set: EditSet, made: Maker | None = None) -> Scored:
     """How the edited model answers the set's probes, beside the checkpoint it was made from.
 
-    `before` may be what said_by() has of the checkpoint's model, so that several methods share its answers.
-    Raises: ValueError for edits of another world than the checkpoint's.
+    `before` may be what said_by() has of the checkpoint's model, so that several methods share its answers. With
+    `made`, which says by what the edit was made, the result row comes along, which report_on() takes.
+    Raises: ValueError for edits of another world than the checkpoint's, or `made` without a checkpoint.
     """
     if isinstance(before, Checkpoint):
-        _check_world(before, edit_set)
+        check_world(before, edit_set)
+    if made is not None:
+        if not isinstance(before, Checkpoint):
+            raise ValueError(f"before must be a checkpoint where made is given, got {type(before).__name__}")
+        one = Outside(before, made, edit_set.config, ((edit_set,),), (weights_digest(after),))
+        row = one.row() | one.results([after])
+        return Scored(row["units"], row["scores"], row)
     said = said_by(before.model, edit_set) if isinstance(before, Checkpoint) else before
     units = units_after(edit_set, said, after)
     return Scored(units, score_units(units))
 
 
-def _check_world(checkpoint: Checkpoint, edit_set: EditSet) -> None:
-    """Raises: ValueError for edits of another world, or of one in other words."""
-    own, found = checkpoint.corpus.digest, edit_set.corpus.digest
-    check(own == found, f"edit_set must be of the corpus {own}, which {checkpoint.name} was taught, got {found}")
+def report_on(found: Sequence[Scored], folder: str | os.PathLike[str]) -> Path:
+    """The page `folder`/report/index.html shows these scores and all others of `folder`/results.jsonl, which has them.
+
+    Raises: ValueError for scores without a row, which score() gives where it is said who made the edit, or for two that
+    nothing tells apart.
+    """
+    place = local_path("folder", folder)
+    rows = [one.row for one in found if one.row is not None]
+    check(len(rows) == len(found), f"found must be scores with a row, got {len(found) - len(rows)} without")
+    save_rows(rows, place)
+    write_report([place], place / "report")
+    return place / "report" / "index.html"
 
 
 def save_edited(
@@ -119,39 +126,7 @@ def save_edited(
     """
     place = local_path("folder", folder)
     check(not os.path.lexists(place), f"folder must be new, so that no model is lost, got {place}")
-    shapes, found = (
-        {name: tuple(weight.shape) for name, weight in model.named_parameters()} for model in (checkpoint.model, edited)
-    )
-    check(shapes == found, f"edited must have the parameters of {checkpoint.name}, got a model of another shape")
-    types = sorted({str(weight.dtype) for weight in edited.parameters()})
-    check(len(types) == 1, f"edited must have weights of one type, got {', '.join(types)}")
     sets = (edit_sets,) if isinstance(edit_sets, EditSet) else tuple(edit_sets)
     check(len(sets) > 0, "edit_sets must hold at least 1 edit set, got 0")
-    for edit_set in sets:
-        _check_world(checkpoint, edit_set)
-    step = {
-        "parent": checkpoint.weights,
-        "method": method.name,
-        "settings": plain(method),
-        "draw": plain(sets[0].config),
-        "edits": [plain(edit) for edit_set in sets for edit in edit_set.edits],
-    }
-    own = edited.config
-    carried = checkpoint.model.config.behemoth
-    description = {
-        **carried,
-        "recall": {form: recall(edited, checkpoint.corpus, form) for form in carried["recall"]},
-        "weights": weights_digest(edited),
-        "edited": [*checkpoint.lineage, step],
-    }
-    with whole_folder(place) as partial:
-        edited.config = copy.deepcopy(own)
-        edited.config.behemoth = description
-        edited.config.use_cache = True
-        try:
-            edited.save_pretrained(partial)
-        finally:
-            edited.config = own
-        build_tokenizer(checkpoint.corpus.grammar.lexicon).save_pretrained(partial)
-        make_readable(partial)
+    write_edited(edited, checkpoint, sets, method, place)
     return place

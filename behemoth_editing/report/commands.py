@@ -22,8 +22,11 @@ def commands_for(rows: Sequence[Row], folders: Sequence[str], output: str) -> li
     """The shell commands that make the results of each kind of edit again, and then this report.
 
     Settings that were swept have all their values: a command makes every combination, and so at least what is shown.
+    Models that were edited elsewhere are scored again where they lie; those that lay in memory only are left out.
     Folders that are not below the one where commands are given go by their names.
     """
+    elsewhere = [row for row in rows if row.get("elsewhere")]
+    rows = [row for row in rows if not row.get("elsewhere")]
     folders = [shown_place(folder) for folder in folders]
     groups: dict[str, list[Row]] = {}
     for row in rows:
@@ -53,7 +56,29 @@ def commands_for(rows: Sequence[Row], folders: Sequence[str], output: str) -> li
         folder = {"output_dir": folders if len(folders) == 1 else []}
         ordered = {"model": options.pop("model"), "methods": options.pop("methods"), **options, **folder}
         edits.append(_command("behemoth edit", ordered))
+    edits += [_scored(row, folders) for row in elsewhere if row["elsewhere"]["models"]]
     return [*edits, _command(report, {"output_dir": [shown_place(output)]})]
+
+
+def _scored(row: Row, folders: Sequence[str]) -> str:
+    """The command that scores models again that were edited elsewhere, on the edits that they are said to hold."""
+    told, draws = row["elsewhere"], {"scenario": row["scenario"], "seed": row["seed"]}
+    draws |= {f"sweep.{name}": row["edits"][name] for name in ("edge", "relation", "num_edits")}
+    draws |= {f"sweep.{name}": value for name, value in draw_settings(row).items() if name != "given"}
+    plain = {"seed": 0, **{f"sweep.{name}": value for name, value in dataclasses.asdict(EditConfig()).items()}}
+    # A part of the edits of a draw is what the models say themselves that they hold.
+    whole = told["edits"] is None and (row["scenario"] != "single" or len(told["models"]) == row["num_edits"])
+    options: dict[str, Iterable[object]] = {
+        "original": [shown_place(row["model"])],
+        "edited": [shown_place(place) for place in told["models"]],
+        "method": [told["method"]],
+        "settings": [as_json(row["settings"])],
+        "source": [told["source"]] if told["source"] else [],
+        "edits": ["EDITS.json"] if told["edits"] else [],  # which the row has
+        **{name: [value] for name, value in draws.items() if whole and value != plain.get(name)},
+        "output_dir": folders if len(folders) == 1 else [],
+    }
+    return _command("behemoth score", options)
 
 
 def _swept(rows: Sequence[Row]) -> dict[str, list[object]]:

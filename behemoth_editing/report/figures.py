@@ -292,9 +292,11 @@ def draw_cost(
 ) -> str:
     """Seconds per edit against quality: a point for each method."""
     labels = {id(summary): label for label, summary in chosen}
-    words = []
+    words: list[str] = []
     for summary in here:
-        cost, good, label = summary.seconds or {}, quality(summary), labels.get(id(summary))
+        cost, good, label = summary.seconds, quality(summary), labels.get(id(summary))
+        if cost is None:
+            continue
         if label is None:
             colour, marker = look.get(summary.family, (INK, "."))
             axes.plot(cost["value"], good, marker=marker, markersize=3.2, color=colour, alpha=0.45, linestyle="")
@@ -311,6 +313,8 @@ def draw_cost(
             label=label,
         )
         words.append(f"{summary.method} {duration(cost['value'])} seconds per edit, quality {good:.3f}")
+    if not words:
+        return ""
     everyone = [spent for summary in everywhere if (spent := summary.seconds) is not None]
     top, bottom = max(spent["high"] for spent in everyone), min(spent["low"] for spent in everyone)
     if bottom > 0 and top > 20 * bottom:

@@ -106,8 +106,11 @@ class Summary:
 
     @property
     def seconds(self) -> dict[str, float] | None:
-        """Mean seconds per edit; low and high are the quickest and slowest cell, no confidence interval."""
-        if not self.rows:
+        """Mean seconds per edit; low and high are the quickest and slowest cell, no confidence interval.
+
+        None where no cell ended, or one was edited elsewhere, where nobody knows.
+        """
+        if not self.rows or any(row["seconds"]["edit"] is None for row in self.rows):
             return None
         each = [row["seconds"]["edit"] / len(row["units"]) for row in self.rows]
         count = sum(len(row["units"]) for row in self.rows)

@@ -15,6 +15,7 @@ from behemoth_data.scenarios import check_distinct
 from behemoth_data.settings import check, digest
 from behemoth_editing.checkpoint import Checkpoint
 from behemoth_editing.methods.contract import EditMethod
+from behemoth_editing.sweep.kept import MODELS, kept_models
 from behemoth_editing.sweep.plain import plain
 from behemoth_editing.sweep.rows import RESULTS, Placed, Row, mend, settled
 
@@ -64,18 +65,18 @@ def check_cells(cells: Sequence[Cell]) -> None:
             draw_edits(checkpoint.corpus, edits)
 
 
-def unfinished(cells: Sequence[Cell], output: Path) -> list[Cell]:
-    """The cells that `output` has no good row for.
+def unfinished(cells: Sequence[Cell], output: Path, *, save_models: bool = False, dry_run: bool = False) -> list[Cell]:
+    """The cells that `output` has no good row for, or with `save_models` not all the edited models that it tells of.
 
     Its file then has one row for each cell that is done: no line that a kill cut short, no second copy of a cell, and
-    no failure that is to be tried again.
+    no failure that is to be tried again. In a dry run scored rows stay, also those whose models are missing.
     Raises: ValueError if the rows there are of other models or another version of this code.
     """
     output = local_path("output_dir", output)
     path = output / RESULTS
     if not path.exists():
         check(
-            not output.exists() or (output.is_dir() and not any(output.iterdir())),
+            not output.exists() or (output.is_dir() and {file.name for file in output.iterdir()} <= {MODELS}),
             f"output_dir must be new, empty or hold a {RESULTS}, got {output}, which holds something else",
         )
         return list(cells)
@@ -90,7 +91,12 @@ def unfinished(cells: Sequence[Cell], output: Path) -> list[Cell]:
                 f"output_dir must be new or hold results of the same models and code {sorted(wanted)}, got {found} in "
                 f"{path}; choose another folder, or --overwrite",
             )
-        return [row for row in settled(rows) if row["error"] is None or row["cell"] not in wanted_cells]
+        return [
+            row for row in settled(rows) if row["cell"] not in wanted_cells or done(row, save_models and not dry_run)
+        ]
 
-    done = {row["cell"] for row in mend(path, choose) if row["error"] is None}
-    return [cell for cell in cells if cell_id(cell) not in done]
+    def done(row: Row, kept: bool) -> bool:
+        return row["error"] is None and (not kept or kept_models(output, row) is not None)
+
+    left = {row["cell"] for row in mend(path, choose) if done(row, save_models)}
+    return [cell for cell in cells if cell_id(cell) not in left]

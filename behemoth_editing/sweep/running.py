@@ -6,38 +6,46 @@ A cell is one method with its settings on one seeded draw of edits of one model;
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import itertools
 import time
-from collections.abc import Sequence
-from importlib.metadata import version
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
+from transformers import PreTrainedModel
 
-from behemoth_data.edits import EditConfig, EditSet, draw_edits
+from behemoth_data.edits import EditSet
 from behemoth_data.places import local_path
-from behemoth_data.scenarios import num_edited
-from behemoth_editing.checkpoint import Checkpoint
 from behemoth_editing.methods.contract import Shared
+from behemoth_editing.saving import write_edited
 from behemoth_editing.scoring.answers import predict
-from behemoth_editing.scoring.counts import Said, count_units, said_by, units_after
-from behemoth_editing.scoring.scores import score_units
-from behemoth_editing.scoring.weights import weight_change
+from behemoth_editing.scoring.counts import count_units
 from behemoth_editing.sweep.cells import Cell, cell_id
 from behemoth_editing.sweep.identity import precision_in
+from behemoth_editing.sweep.kept import keep_model, model_folders
 from behemoth_editing.sweep.looks import Look, Watch
 from behemoth_editing.sweep.plain import plain, words_of
 from behemoth_editing.sweep.rows import RESULTS, Row, append_row
-from behemoth_models.knowledge import weights_digest
+from behemoth_editing.sweep.seen import Draw, Seen, drawn, row_before, scored, seen
+
+Keep = Callable[[PreTrainedModel, Sequence[EditSet]], None]  # told of every edited model and the sets that it holds
 
 
-def run(cells: Sequence[Cell], output: Path, *, progress: bool = True) -> list[Row]:
+def run(
+    cells: Sequence[Cell],
+    output: Path,
+    *,
+    progress: bool = True,
+    save_models: bool = False,
+    command: str | None = None,
+) -> list[Row]:
     """A row for each cell, appended to `output`/results.jsonl as it ends; a cell that fails says why in its row.
 
     Edits, probes and the answers before are made once per model and draw and used by all methods. What a method says of
-    itself stands in its row as plain() has it.
+    itself stands in its row as plain() has it, and so does the `command` that asked for it. With `save_models` the
+    edited models lie below `output`/models before their row is there: of `single` one for each edit, of a sequence
+    that of its end.
     """
     output = local_path("output_dir", output)
     output.mkdir(parents=True, exist_ok=True)
@@ -47,12 +55,12 @@ def run(cells: Sequence[Cell], output: Path, *, progress: bool = True) -> list[R
         for checkpoint, of_model in itertools.groupby(cells, key=lambda cell: cell.checkpoint):
             shared = Shared(progress=progress)
             for edits, group in itertools.groupby(of_model, key=lambda cell: cell.edits):
-                draw = _drawn(checkpoint, edits)
+                draw = drawn(checkpoint, edits)
                 for cell in group:
                     bar.set_postfix(method=cell.method.name, scenario=edits.scenario, failed=failed)
-                    row = _row(cell)
+                    row = row_of(cell, command)
                     try:
-                        row.update(_results(cell, draw, shared))
+                        row.update(results(cell, draw, shared, _keeper(cell, output) if save_models else None))
                     except Exception as error:  # one bad cell must not cost the others: its row says what happened
                         row["error"] = plain(words_of(error))
                         failed += 1
@@ -76,7 +84,7 @@ def cell_seconds(cells: Sequence[Cell]) -> dict[Cell, float]:
                 extra, sort = 0.0, _sort(cell)
                 if sort not in tried:
                     started = time.perf_counter()
-                    spent = _results(cell, _drawn(checkpoint, cell.edits, most=1), shared)["seconds"]
+                    spent = results(cell, drawn(checkpoint, cell.edits, most=1), shared)["seconds"]
                     tried[sort] = spent["edit"] + spent["score"]
                     extra = time.perf_counter() - started - tried[sort]
                     bar.update()
@@ -88,67 +96,34 @@ def _sort(cell: Cell) -> tuple[str, str]:
     return cell.method.name, cell.edits.scenario
 
 
-@dataclasses.dataclass(frozen=True)
-class _Draw:
-    """Edit sets and what the model says before they are made: one entry per set."""
-
-    sets: tuple[EditSet, ...]
-    said: list[Said]
-
-
-def _drawn(checkpoint: Checkpoint, edits: EditConfig, most: int | None = None) -> _Draw:
-    sets = draw_edits(checkpoint.corpus, edits)[:most]
-    return _Draw(sets, [said_by(checkpoint.model, edit_set) for edit_set in sets])
-
-
-def _row(cell: Cell) -> Row:
+def row_of(cell: Cell, command: str | None = None) -> Row:
     """What is known of a cell before it runs."""
-    checkpoint, edits = cell.checkpoint, cell.edits
-    world = checkpoint.corpus.world
-    return {
-        "cell": cell_id(cell),
-        "method": cell.method.name,
-        "settings": plain(cell.method),
-        "precision": None,
-        "scenario": edits.scenario,
-        "edge": edits.edge,
-        "relation": None if edits.relation_is_drawn else edits.relation_in(world),
-        "num_edits": num_edited(world, edits),
-        "seed": edits.edit_seed,
-        "edits": dataclasses.asdict(edits),
-        "structure": world.config.structure,
-        "model": checkpoint.name,
-        "hub_id": checkpoint.name if checkpoint.from_hub else None,
-        "model_precision": checkpoint.precision,
-        "world": dataclasses.asdict(world.config),
-        "corpus": checkpoint.corpus.digest,
-        "recall": checkpoint.recall,
-        **({} if checkpoint.pristine else {"lineage": plain(checkpoint.lineage)}),
-        "scores": None,
-        "units": None,
-        "seconds": None,
-        "weights": {"before": checkpoint.weights, "after": None, "change": None},
-        "details": None,
-        "looks": None,
-        "retained": None,
-        "versions": {
-            "behemoth": version("behemoth-bench"),
-            **{name: version(name) for name in ("torch", "transformers", "peft", "numpy")},
-        },
-        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "error": None,
-    }
+    method = cell.method
+    return row_before(
+        cell.checkpoint, cell.edits, cell=cell_id(cell), method=method.name, settings=method, command=command
+    )
 
 
-def _results(cell: Cell, draw: _Draw, shared: Shared) -> Row:
+def _keeper(cell: Cell, output: Path) -> Keep:
+    """Writes each of the cell's models to the next of its folders."""
+    count = cell.edits.num_sets if cell.edits.scenario == "single" else 1
+    folders = iter(model_folders(output, cell_id(cell), count))
+
+    def keep(edited: PreTrainedModel, sets: Sequence[EditSet]) -> None:
+        keep_model(next(folders), lambda folder: write_edited(edited, cell.checkpoint, sets, cell.method, folder))
+
+    return keep
+
+
+def results(cell: Cell, draw: Draw, shared: Shared, keep: Keep | None = None) -> Row:
     """Makes every set of edits on a copy of its own, or in a sequence on the last one's copy; asks and counts.
 
     A sequence is counted at its end; what each set's answers were right after it was made stands in `right_after`.
     """
     original, chained = cell.checkpoint.model, cell.edits.scenario == "sequence"
-    model, units, right_after = original, list[dict[str, Any]](), list[dict[str, Any]]()
+    model, found, right_after = original, list[Seen](), list[dict[str, Any]]()
     seconds = {"edit": 0.0, "shared": 0.0, "score": 0.0}
-    weights, changes, details, looks = [], [], [], list[Look]()
+    details, looks = [], list[Look]()
     for number, edit_set in enumerate(draw.sets):
         # What a model in the middle of a sequence is good for, no other cell is.
         own = shared
@@ -169,12 +144,10 @@ def _results(cell: Cell, draw: _Draw, shared: Shared) -> Row:
             answers = predict(edited.model, edit_set.probes)
             right_after += count_units(edit_set, draw.said[number].answers, answers, first=len(right_after))
             model = edited.model
-        else:
-            units += units_after(edit_set, draw.said[number], edited.model, first=len(units))
-        if not chained or edit_set is draw.sets[-1]:
-            weights.append(weights_digest(edited.model))
-            change = weight_change(original, edited.model)
-            changes.append({"norm": change.norm, "relative": change.relative, "rank": change.rank})
+        whole = not chained or edit_set is draw.sets[-1]
+        if whole:
+            holds = draw if chained else draw.only(number)
+            found.append(seen(original, edited.model, holds, first=sum(len(one.units) for one in found)))
         details.append(edited.details)
         # Statistics of a model in the middle of a sequence are this cell's own cost, since no other can use them.
         common = own.seconds - shared_before if own is shared else 0.0
@@ -183,21 +156,16 @@ def _results(cell: Cell, draw: _Draw, shared: Shared) -> Row:
         seconds["edit"] += written - started - common - watching
         seconds["shared"] += common
         seconds["score"] += time.perf_counter() - written + watching
-    if chained:
-        started = time.perf_counter()
-        for edit_set, before in zip(draw.sets, draw.said, strict=True):
-            units += units_after(edit_set, before, model, first=len(units))
-        for unit, then in zip(units, right_after, strict=True):
-            unit["right_after"] = then
-        seconds["score"] += time.perf_counter() - started
-    found = {
-        "units": units,
-        "scores": score_units(units),
+        if whole and keep is not None:
+            keep(edited.model, holds.sets)
+    for unit, then in zip(found[0].units if chained else (), right_after, strict=True):
+        unit["right_after"] = then
+    row = scored(cell.checkpoint.weights, found)
+    row |= {
         "seconds": seconds,
-        "weights": {"before": cell.checkpoint.weights, "after": weights, "change": changes},
         "details": details,
         "precision": precision_in(details),
         "looks": looks,
         "retained": [{kind: len(facts) for kind, facts in edit_set.retain.items()} for edit_set in draw.sets],
     }
-    return dict(plain(found))  # here, where what cannot be put into words costs this cell and no other
+    return dict(plain(row))  # here, where what cannot be put into words costs this cell and no other

@@ -242,10 +242,13 @@ def test_pattern_that_a_shell_left_alone_is_what_it_finds(here):
     assert taken(["--model", "runs/*", "x*"]).model == [str(Path("runs/a")), str(Path("runs/b")), "x*"]
 
 
-@pytest.mark.parametrize("module", ["data", "train", "pretrain", "edit", "report", "study", "publish", "demo"])
+@pytest.mark.parametrize(
+    "module", ["data", "train", "pretrain", "edit", "score", "verify", "report", "study", "publish", "demo"]
+)
 def test_every_option_that_is_a_path_is_declared_as_one(module):
     options = importlib.import_module(f"behemoth_cli.{module}").options()
     paths = {"output", "output_dir", "data", "model", "readme", "dataset", "models", "results"}
+    paths |= {"original", "edited", "edits"}
     assert options.places == paths & set(options.names)
 
 

@@ -11,9 +11,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from behemoth_data import Edge, EditConfig, WorldConfig, build
 from behemoth_data.lexicon import Role
-from behemoth_editing import FineTune, Rome, draw, edit_fact, load_checkpoint, save_edited, score
+from behemoth_editing import FineTune, Maker, Rome, draw, edit_fact, load_checkpoint, report_on, save_edited, score
 from behemoth_editing.scoring.counts import said_by
 from behemoth_editing.sweep.cells import Cell
+from behemoth_editing.sweep.rows import check_row
 from behemoth_editing.sweep.running import run
 from behemoth_models.knowledge import recall, weights_digest
 
@@ -39,6 +40,17 @@ def test_score_is_that_of_a_result_row(checkpoint, edit_set, edited, tmp_path):
     assert (found.units, found.scores) == (row["units"], row["scores"])
     shared = score(said_by(checkpoint.model, edit_set), edited, edit_set)
     assert shared == found
+
+
+def test_score_has_a_row_where_it_is_said_who_made_the_edit(checkpoint, edit_set, edited, tmp_path):
+    found = score(checkpoint, edited, edit_set, Maker(method="rome", source="a test"))
+    check_row(found.row, "here")
+    assert (found.row["units"], found.row["scores"]) == (found.units, found.scores)
+    assert found.row["elsewhere"]["models"] == []
+    with pytest.raises(ValueError, match="found must be scores with a row, got 1 without"):
+        report_on([found, score(checkpoint, edited, edit_set)], tmp_path)
+    with pytest.raises(ValueError, match="before must be a checkpoint where made is given, got Said"):
+        score(said_by(checkpoint.model, edit_set), edited, edit_set, Maker(method="rome"))
 
 
 def test_scores_are_printed_line_by_line(checkpoint, edit_set, edited):

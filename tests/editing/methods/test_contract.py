@@ -8,7 +8,7 @@ from copy import deepcopy
 import numpy as np
 import pytest
 import torch
-from transformers import BloomConfig, BloomForCausalLM
+from transformers import AutoModelForCausalLM, BloomConfig, BloomForCausalLM
 
 from behemoth_data.edits import EditConfig, draw_edits
 from behemoth_editing import METHODS, FineTune, Shared
@@ -16,6 +16,7 @@ from behemoth_editing.architecture import check_layers, layers_of, matrix_of
 from behemoth_editing.copies import copy_of, stored_like
 from behemoth_editing.methods.contract import GOALS
 from behemoth_editing.methods.outside import declared
+from behemoth_editing.saving import write_edited
 from behemoth_editing.scoring.answers import answer_log_probabilities
 from behemoth_models.knowledge import greedy_answers, weights_digest
 
@@ -260,16 +261,22 @@ def test_copy_differs_and_shares_no_memory_with_the_original(name, which, checkp
 
 
 @every_method
-def test_copy_is_a_plain_model_ready_to_answer(name, checkpoint, tmp_path, edited):
+def test_copy_is_a_plain_model_ready_to_answer_that_gives_the_same_logits_once_it_is_saved_and_loaded(
+    name, one, checkpoint, tmp_path, edited, monkeypatch
+):
     found = edited(name).model
     assert type(found) is type(checkpoint.model)
     assert found.state_dict().keys() == checkpoint.model.state_dict().keys()
     assert [type(part) for part in found.modules()] == [type(part) for part in checkpoint.model.modules()]
     assert not any(parameter.requires_grad for parameter in found.parameters())
     assert not any(part.training for part in found.modules())
-    found.save_pretrained(tmp_path)
-    again = type(found).from_pretrained(tmp_path)
+    monkeypatch.setattr("behemoth_editing.saving.recall", lambda *_: {})  # which takes its time, and another test
+    write_edited(found, checkpoint, [one], METHODS[name](), tmp_path / "kept")
+    again = AutoModelForCausalLM.from_pretrained(tmp_path / "kept", attn_implementation="eager").eval()
     assert weights_digest(again) == weights_digest(found)
+    ids = torch.tensor([probe.before.prompt_ids for probe in one.probes if probe.kind == "unrelated"])
+    with torch.no_grad():
+        assert torch.equal(again(ids).logits, found(ids).logits)
 
 
 @every_method
