@@ -1,0 +1,46 @@
+"""Other people's formats: what a world and its edits are in the tools that people use. See docs/bridges.md."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+from behemoth_data.settings import check_known
+from behemoth_editing.bridges import lm_eval_tasks
+from behemoth_editing.bridges.order import Order, new_folder
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Bridge:
+    """One tool: what is written for it, and how we know that it reads it."""
+
+    name: str
+    tool: str
+    writes: str
+    needs: str  # beside what is installed here
+    tested: str
+    write: Callable[[Order, Path, Path], str]  # (order, folder to write to, its name later) -> what to do with it
+
+
+_TABLE = (
+    Bridge(
+        name="lm_eval",
+        tool="lm-evaluation-harness",
+        writes="a task for every table, or kind of probe, and form",
+        needs="lm_eval from PyPI",
+        tested="with lm_eval 0.4.13: fact by fact what our recall and our probes say",
+        write=lm_eval_tasks.write,
+    ),
+)
+BRIDGES: dict[str, Bridge] = {bridge.name: bridge for bridge in _TABLE}
+
+
+def write_bridge(name: str, order: Order, place: str | Path) -> str:
+    """The new folder holds what the bridge writes; returned is what to do with it.
+
+    Raises: ValueError for an unknown bridge, a folder that holds something, or what a world or a draw cannot give.
+    """
+    check_known("bridge", name, BRIDGES)
+    with new_folder(place) as folder:
+        return BRIDGES[name].write(order, folder, Path(place))
