@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from behemoth_data.settings import check_known
-from behemoth_editing.bridges import lm_eval_tasks
+from behemoth_editing.bridges import counterfact, easyedit, lm_eval_tasks
 from behemoth_editing.bridges.order import Order, new_folder
 
 
@@ -31,6 +31,22 @@ _TABLE = (
         needs="lm_eval from PyPI",
         tested="with lm_eval 0.4.13: fact by fact what our recall and our probes say",
         write=lm_eval_tasks.write,
+    ),
+    Bridge(
+        name="counterfact",
+        tool="memit, rome",
+        writes="multi_counterfact.json and counterfact.json, a record for each edit",
+        needs="a checkout of theirs",
+        tested="by what their readers ask of a record",
+        write=counterfact.write,
+    ),
+    Bridge(
+        name="easyedit",
+        tool="EasyEdit",
+        writes="its counterfact, zsRE and KnowEdit files, the arguments of edit(), settings, statistics of keys",
+        needs="a checkout of theirs",
+        tested="with its rome and memit at 14cea82, loaded from a checkout without the rest of EasyEdit",
+        write=easyedit.write,
     ),
 )
 BRIDGES: dict[str, Bridge] = {bridge.name: bridge for bridge in _TABLE}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -134,19 +133,3 @@ def write_yaml(path: Path, value: Mapping[str, Any]) -> None:
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8", newline="\n")
-
-
-def by_edit(edit_set: EditSet) -> list[dict[str, list[Probe]]]:
-    """For each edit its probes by kind; kinds that it has none of are missing."""
-    found: list[dict[str, list[Probe]]] = [{} for _ in edit_set.edits]
-    for probe in edit_set.probes:
-        found[probe.edit].setdefault(probe.kind, []).append(probe)
-    return found
-
-
-def relation_objects(edit_set: EditSet) -> list[str]:
-    """The words of every object that the edited relation has."""
-    corpus, relation = edit_set.corpus, edit_set.relation
-    ids = range(corpus.world.num_tails(edit_set.edge, relation))
-    tokens = corpus.grammar.answers(edit_set.edge, relation, list(ids))
-    return list(itertools.chain(corpus.grammar.text(tokens).to_pylist()))
