@@ -62,11 +62,19 @@ def edited(checkout: Path, folder: Path, name: str) -> tuple[Any, Any, list[dict
     tokenizer.padding_side = "right"  # as EasyEdit sets it for these two
     given = json.loads((folder / "arguments.json").read_text(encoding="utf-8"))
     rows = zip(given["prompts"], given["target_new"], given["subject"], strict=True)
-    requests = [{"prompt": prompt, "target_new": new, "subject": subject} for prompt, new, subject in rows]
+    requests = [request(name, *row) for row in rows]
     apply = getattr(module, f"apply_{name.lower()}_to_model")
     for together in [requests] if name == "MEMIT" else [[request] for request in requests]:
         model, _ = apply(model, tokenizer, together, hparams)
     return model, tokenizer, requests
+
+
+def request(name: str, prompt: str, new: str, subject: str) -> dict[str, str]:
+    """One edit. MEMIT knows the prompt's last token only as that of a subject, so there the last word is the subject."""
+    if name == "ROME":
+        return {"prompt": prompt, "target_new": new, "subject": subject}
+    before, _, last = prompt.rpartition(" ")
+    return {"prompt": f"{before} {{}}", "target_new": new, "subject": last}
 
 
 def holds(model: Any, tokenizer: Any, prompt: str, answer: str) -> bool:
@@ -89,7 +97,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         check(not Path(arguments.output_dir).exists(), f"output_dir must be new, got {arguments.output_dir}")
         with contextlib.redirect_stdout(sys.stderr):  # EasyEdit prints every step
             model, tokenizer, requests = edited(Path(arguments.checkout), Path(arguments.folder), arguments.method)
-        held = [holds(model, tokenizer, request["prompt"], request["target_new"]) for request in requests]
+        held = [
+            holds(model, tokenizer, edit["prompt"].format(edit["subject"]), edit["target_new"]) for edit in requests
+        ]
         with whole_folder(Path(arguments.output_dir)) as partial:
             model.save_pretrained(partial)
             tokenizer.save_pretrained(partial)

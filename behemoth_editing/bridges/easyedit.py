@@ -131,7 +131,8 @@ def _right(group: str, probe: Probe) -> str:
 def settings(model: PreTrainedModel, name: str, num_keys: int) -> dict[str, dict[str, Any]]:
     """What ROME's and MEMIT's YAML files say for this model: our settings, at the prompt's last token, no contexts.
 
-    Without statistics, num_keys 0, ROME does without its covariance; MEMIT cannot.
+    EasyEdit's MEMIT raises for the prompt's last token, so there the subject has to be the prompt's last word. Without
+    statistics, num_keys 0, ROME does without its covariance; MEMIT cannot.
     """
     rome, memit = Rome(), Memit()
     width = weight_of(model, mlp_output(model, 0)).shape[1]
@@ -139,7 +140,6 @@ def settings(model: PreTrainedModel, name: str, num_keys: int) -> dict[str, dict
         "model_name": name,
         "stats_dir": "stats",
         "device": "cpu",
-        "fact_token": "last",
         "v_loss_layer": len(layers_of(model)) - 1,
         "kl_factor": 0.0,
         "mom2_adjustment": num_keys > 0,
@@ -149,10 +149,11 @@ def settings(model: PreTrainedModel, name: str, num_keys: int) -> dict[str, dict
         "mom2_dtype": PRECISION,
     }
     own: dict[str, dict[str, Any]] = {
-        "ROME": {"layers": [rome.layer], **_search(rome), "context_template_length_params": []},
+        "ROME": {"layers": [rome.layer], "fact_token": "last", **_search(rome), "context_template_length_params": []},
         "MEMIT": {
             "layers": list(memit.layers),
             "layer_selection": "all",
+            "fact_token": "subject_last",
             **_search(memit),
             "mom2_update_weight": memit.covariance_weight * width,
         },
