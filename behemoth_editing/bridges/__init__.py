@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from behemoth_data.settings import check_known
-from behemoth_editing.bridges import counterfact, easyedit, lm_eval_tasks
+from behemoth_editing.bridges import counterfact, easyedit, generator, lm_eval_tasks
 from behemoth_editing.bridges.order import Order, new_folder
 
 
@@ -47,6 +47,14 @@ _TABLE = (
         needs="a checkout of theirs",
         tested="with its rome and memit at 14cea82, loaded from a checkout without the rest of EasyEdit",
         write=easyedit.write,
+    ),
+    Bridge(
+        name="generator",
+        tool="the paper's generator",
+        writes="texts, graph, tokenizer, validation and fine-tuning files in its layout",
+        needs="a checkout of theirs, to make data or fine-tuning files by it",
+        tested="with the generator at 4bf6d13: it reads our graph, and its graph and edits are read here",
+        write=generator.write,
     ),
 )
 BRIDGES: dict[str, Bridge] = {bridge.name: bridge for bridge in _TABLE}

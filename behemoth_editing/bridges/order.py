@@ -115,21 +115,22 @@ def new_folder(place: str | Path) -> Iterator[Path]:
 
 def write_json(path: Path, value: Any) -> None:
     """The file is this value as JSON."""
-    _write(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
 def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """The file has one JSON object a line."""
-    _write(path, "".join(f"{json.dumps(row, allow_nan=False)}\n" for row in rows))
+    write_text(path, "".join(f"{json.dumps(row, allow_nan=False)}\n" for row in rows))
 
 
 def write_yaml(path: Path, value: Mapping[str, Any]) -> None:
     """The file is this mapping as YAML, its keys in their order."""
     import yaml  # here, since other formats do without
 
-    _write(path, yaml.safe_dump(dict(value), sort_keys=False, allow_unicode=True))
+    write_text(path, yaml.safe_dump(dict(value), sort_keys=False, allow_unicode=True))
 
 
-def _write(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
+    """The file is this text, in a folder that is made for it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8", newline="\n")
