@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from behemoth_data.settings import check_known
-from behemoth_editing.bridges import counterfact, easyedit, generator, lm_eval_tasks
+from behemoth_editing.bridges import counterfact, easyedit, generator, lm_eval_tasks, open_unlearning
 from behemoth_editing.bridges.order import Order, new_folder
 
 
@@ -47,6 +47,14 @@ _TABLE = (
         needs="a checkout of theirs",
         tested="with its rome and memit at 14cea82, loaded from a checkout without the rest of EasyEdit",
         write=easyedit.write,
+    ),
+    Bridge(
+        name="open_unlearning",
+        tool="open-unlearning, TOFU",
+        writes="a data set in TOFU's configs, and the YAML files that point to it and to the model",
+        needs="a checkout of theirs with its requirements",
+        tested="by what its readers ask of a row and of a configuration",
+        write=open_unlearning.write,
     ),
     Bridge(
         name="generator",

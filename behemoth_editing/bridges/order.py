@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from behemoth_data.corpus import Corpus
 from behemoth_data.edits import EditConfig, EditSet, Probe, draw_edits
 from behemoth_data.forms import ends_in_object, form_of
@@ -125,9 +127,13 @@ def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 def write_yaml(path: Path, value: Mapping[str, Any]) -> None:
     """The file is this mapping as YAML, its keys in their order."""
-    import yaml  # here, since other formats do without
+    write_text(path, yaml_text(value))
 
-    write_text(path, yaml.safe_dump(dict(value), sort_keys=False, allow_unicode=True))
+
+def yaml_text(value: Mapping[str, Any]) -> str:
+    """The mapping as YAML, its keys in their order."""
+    text: str = yaml.safe_dump(dict(value), sort_keys=False, allow_unicode=True)
+    return text
 
 
 def write_text(path: Path, text: str) -> None:
