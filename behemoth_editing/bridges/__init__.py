@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from behemoth_data.settings import check_known
-from behemoth_editing.bridges import counterfact, easyedit, generator, lm_eval_tasks, open_unlearning
+from behemoth_editing.bridges import counterfact, easyedit, generator, inspect_tasks, lm_eval_tasks, open_unlearning
 from behemoth_editing.bridges.order import Order, new_folder
 
 
@@ -63,6 +63,14 @@ _TABLE = (
         needs="a checkout of theirs, to make data or fine-tuning files by it",
         tested="with the generator at 4bf6d13: it reads our graph, and its graph and edits are read here",
         write=generator.write,
+    ),
+    Bridge(
+        name="inspect_ai",
+        tool="inspect-ai",
+        writes="rows for every table, or kind of probe, and form, and a task over them",
+        needs="inspect_ai from PyPI",
+        tested="with inspect_ai 0.3.285: fact by fact what our recall says",
+        write=inspect_tasks.write,
     ),
 )
 BRIDGES: dict[str, Bridge] = {bridge.name: bridge for bridge in _TABLE}

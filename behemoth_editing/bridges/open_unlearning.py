@@ -23,7 +23,7 @@ from behemoth_data.world import Edge, Fact
 from behemoth_editing.bridges.order import Order, write_lines, write_text, write_yaml, yaml_text
 
 SHARES = ("01", "05", "10")  # percent of the relation that is forgotten
-NUM_WRONG = 5  # answers of a perturbed row
+NUM_WRONG = 5  # answers of a perturbed row at most; all rows have as many, since its collator takes them in columns
 DATA = "tofu"  # folder of the data set
 # Without those of other data sets, which stand for what a model of natural text knows beside what it was taught.
 METRICS = (
@@ -51,6 +51,8 @@ class Questions:
         self.corpus = corpus
         own, *others = corpus.forms
         self.asked = [self._rows(own), self._rows(next(filter(ends_in_object, others), own))]
+        tails = [corpus.world.num_tails(fact.edge, fact.relation) for fact in self.asked[0]]
+        self.num_wrong = min(NUM_WRONG, min(tails) - 1)
 
     def _rows(self, form: str) -> dict[Fact, tuple[str, str]]:
         found = {}
@@ -68,12 +70,12 @@ class Questions:
             row |= {"paraphrased_question": other, "paraphrased_answer": answer, "perturbed_answer": self.wrong(fact)}
         return row
 
-    def wrong(self, fact: Fact, count: int = NUM_WRONG) -> list[str]:
-        """Answers that are not true: other objects of the relation, seeded, as many as there are."""
+    def wrong(self, fact: Fact) -> list[str]:
+        """Answers that are not true: other objects of the relation, seeded."""
         bound = self.corpus.world.num_tails(fact.edge, fact.relation)
         stream = Stream(self.corpus.world.config.seed, f"bridges/open_unlearning/{fact.edge.label}/{fact.relation}")
         start = int(stream.integers(np.array([fact.head]), bound - 1)[0])
-        places = [(start + step) % (bound - 1) for step in range(min(count, bound - 1))]
+        places = [(start + step) % (bound - 1) for step in range(self.num_wrong)]
         objects = [place + (place >= fact.tail) for place in places]  # no place is the true one
         words = self.corpus.grammar.text(self.corpus.grammar.answers(fact.edge, fact.relation, objects)).to_pylist()
         true = self.corpus.grammar.query(fact, self.corpus.forms[0]).answer
@@ -102,7 +104,7 @@ def configs(corpus: Corpus, draw: EditConfig) -> dict[str, list[Row]]:
         found[f"forget{share}_perturbed"] = [questions.row(fact, perturbed=True) for fact in forgotten]
         found[f"retain{100 - int(share)}"] = [questions.row(fact) for fact in retained]
         found[f"holdout{share}"] = [
-            {**questions.row(fact), "answer": questions.wrong(fact, 1)[0]} for fact in others[: len(forgotten)]
+            {**questions.row(fact), "answer": questions.wrong(fact)[0]} for fact in others[: len(forgotten)]
         ]
     kept = dict.fromkeys(
         probe.fact for probe in edit_set.probes if probe.fact not in gone and probe.before.answer == probe.after.answer
