@@ -1,8 +1,8 @@
 """EasyEdit's own rome or memit on our edits: python tools/easyedit_run.py CHECKOUT FOLDER [--option value ...].
 
 FOLDER is what `behemoth bridge easyedit --statistics` wrote, CHECKOUT a checkout of EasyEdit. Of EasyEdit only these
-two methods are imported, so that nothing else of it has to be installed. The edited model is saved as an ordinary folder,
-which any tool loads and `behemoth score` scores; printed is how many of the edits hold, asked greedily.
+two methods are imported, so that nothing else of it has to be installed. The edited model is saved as an ordinary
+folder, which any tool loads and `behemoth score` scores; printed is how many of the edits hold, asked greedily.
 """
 
 from __future__ import annotations
@@ -16,9 +16,6 @@ import types
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from behemoth_cli.settings import Options, one_line_errors, parse, place
 from behemoth_data.places import whole_folder
@@ -53,6 +50,8 @@ def method_of(checkout: Path, name: str) -> types.ModuleType:
 
 def edited(checkout: Path, folder: Path, name: str) -> tuple[Any, Any, list[dict[str, Any]]]:
     """The model that this method makes of the edits, its tokenizer, and the edits."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer  # here: help does without
+
     module = method_of(checkout, name)
     module.CONTEXT_TEMPLATES_CACHE = {"ROME": ["{}"], "MEMIT": [["{}"]]}[name]  # the prompt alone, no generated text
     hparams = getattr(module, f"{name}HyperParams").from_hparams(str(folder / f"{name}.yaml"))
@@ -70,7 +69,7 @@ def edited(checkout: Path, folder: Path, name: str) -> tuple[Any, Any, list[dict
 
 
 def request(name: str, prompt: str, new: str, subject: str) -> dict[str, str]:
-    """One edit. MEMIT knows the prompt's last token only as that of a subject, so there the last word is the subject."""
+    """One edit. MEMIT knows the prompt's last token only as a subject's, so there the last word is the subject."""
     if name == "ROME":
         return {"prompt": prompt, "target_new": new, "subject": subject}
     before, _, last = prompt.rpartition(" ")
@@ -81,8 +80,7 @@ def holds(model: Any, tokenizer: Any, prompt: str, answer: str) -> bool:
     """Whether the model greedily answers the prompt with every token of the answer."""
     ids = tokenizer(prompt, return_tensors="pt")["input_ids"]
     wanted = tokenizer(answer, add_special_tokens=False)["input_ids"]
-    with torch.no_grad():
-        said = model.generate(ids, max_new_tokens=len(wanted), do_sample=False)[0, ids.shape[1] :]
+    said = model.generate(ids, max_new_tokens=len(wanted), do_sample=False)[0, ids.shape[1] :]
     return bool(said.tolist() == wanted)
 
 

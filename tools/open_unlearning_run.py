@@ -1,8 +1,8 @@
 """open-unlearning on our data: python tools/open_unlearning_run.py CHECKOUT FOLDER [--option value ...].
 
-FOLDER is what `behemoth bridge open_unlearning` wrote, CHECKOUT a checkout of open-unlearning, which stays as it is: its
-src and configs are copied, with our configs over them. Needed is what it requires (hydra, omegaconf, deepspeed and so
-on). What follows `--overrides` goes to its command line. The unlearned model is an ordinary folder, which `behemoth
+FOLDER is what `behemoth bridge open_unlearning` wrote, CHECKOUT a checkout of open-unlearning, which stays as it is:
+its src and configs are copied, with our configs over them. Needed is what it requires (hydra, omegaconf, deepspeed and
+so on). What follows `--overrides` goes to its command line. The unlearned model is an ordinary folder, which `behemoth
 score` scores.
 """
 

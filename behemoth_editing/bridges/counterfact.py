@@ -1,9 +1,8 @@
 """The records that memit and rome read: multi_counterfact.json and counterfact.json, one record for each edit.
 
 Source: kmeng01/memit at 80426fd and kmeng01/rome at 0874014: dsets/counterfact.py (a list of records in a file of this
-name), experiments/evaluate.py (case_id and requested_rewrite) and experiments/py/eval_utils_counterfact.py (the prompts of
-a record; those of the neighbourhood are scored with the record's target_true, which is why they are other heads of the
-old object).
+name), experiments/evaluate.py (case_id and requested_rewrite) and experiments/py/eval_utils_counterfact.py (a record's
+prompts; those of the neighbourhood are scored with its target_true, and so are of other heads of the old object).
 """
 
 from __future__ import annotations

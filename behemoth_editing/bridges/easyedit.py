@@ -2,8 +2,8 @@
 
 Source: zjunlp/EasyEdit at 14cea82. Data files: easyeditor/dataset/counterfact.py, zsre.py and knowedit.py. Arguments:
 BaseEditor.edit() in easyeditor/editors/editor.py and _prepare_requests() in editors/utils.py. Settings: ROMEHyperParams
-and MEMITHyperParams, of which every field is given. Statistics: layer_stats() in models/rome/layer_stats.py, which reads
-the file where it is there, as SecondMoment and CombinedStat in util/runningstats.py store it.
+and MEMITHyperParams, of which every field is given. Statistics: layer_stats() in models/rome/layer_stats.py, which
+reads the file where it is there, as SecondMoment and CombinedStat in util/runningstats.py store it.
 """
 
 from __future__ import annotations
@@ -107,11 +107,10 @@ def edit_arguments(records: list[Record]) -> dict[str, Any]:
     for group, inputs in groups.items():
         kinds = [kind for record in records for kind in record.around(group) if kind != "edited"]
         for kind in dict.fromkeys(kinds):
-            asked = [record.probes.get(kind) for record in records]
-            answered = [probes and [_right(group, probe) for probe in probes] for probes in asked]
+            asked = [record.probes.get(kind, []) for record in records]
             inputs[kind] = {
-                "prompt": [probes and [probe.prompt for probe in probes] for probes in asked],
-                "ground_truth": answered,
+                "prompt": [[probe.prompt for probe in probes] or None for probes in asked],
+                "ground_truth": [[_right(group, probe) for probe in probes] or None for probes in asked],
             }
     return {
         "prompts": [record.prompt for record in records],
@@ -198,7 +197,8 @@ def write_statistics(folder: Path, name: str, module: str, found: KeyStatistics)
     moment = found.second_moment.double()
     ridge = Rome().ridge * moment.diagonal().mean() * torch.eye(len(moment), dtype=torch.float64)
     total = (moment + ridge).numpy() * found.num_keys
-    np.savez(path, **{"mom2.count": count, "mom2.mom2": total, "sample_size": count})
+    arrays: dict[str, Any] = {"mom2.count": count, "mom2.mom2": total, "sample_size": count}
+    np.savez(path, **arrays)
 
 
 def write(order: Order, folder: Path, place: Path) -> str:

@@ -3,7 +3,8 @@
 Its words are numbers of four digits. Here they are our token ids, so that a text of this layout, read by the tokenizer
 that lies beside it, has the very ids that our models are trained on. Its pickles, copies of text files, are left out.
 Source: IST-DASLab/behemoth at 4bf6d13, the code of Iofinova and Alistarh, arXiv 2601.23153: create_data.py,
-create_finetuning_data.py, graph_utils.py, tokenization_utils.py, phrase_creation_utils.py. Reading is generator_reader's.
+create_finetuning_data.py, graph_utils.py, tokenization_utils.py, phrase_creation_utils.py. Reading is in
+generator_reading.py.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from transformers import PreTrainedTokenizerFast
 from behemoth_data.corpus import INVERTED, Corpus
 from behemoth_data.edits import EditSet
 from behemoth_data.grammar import Query
-from behemoth_data.lexicon import EDGE_ROLES, END, PADDING, UNKNOWN, Role
+from behemoth_data.lexicon import END, PADDING, UNKNOWN, Role
 from behemoth_data.settings import check
-from behemoth_data.world import Edge
+from behemoth_data.world import Edge, Fact
 from behemoth_editing.bridges.order import Order, grouped, write_json, write_lines, write_text
 
 SENTENCES = 100_000  # of a file of texts
@@ -79,8 +80,14 @@ def graph_lines(corpus: Corpus) -> list[str]:
 def remappings(corpus: Corpus) -> dict[str, Any]:
     """metadata/remappings_map.json: for every id of each role its word's tokens, relation by relation."""
     lexicon, config = corpus.grammar.lexicon, corpus.world.config
-    counts = {Role.SUBJECT: config.num_subjects, Role.OBJECT: config.num_objects, Role.NESTED: config.num_nested_objects}
-    found: dict[str, Any] = {"special_vocab": {word: lexicon.token_ids[word] for word in MARKERS if word in lexicon.token_ids}}
+    counts = {
+        Role.SUBJECT: config.num_subjects,
+        Role.OBJECT: config.num_objects,
+        Role.NESTED: config.num_nested_objects,
+    }
+    found: dict[str, Any] = {
+        "special_vocab": {word: lexicon.token_ids[word] for word in MARKERS if word in lexicon.token_ids}
+    }
     for name, role in ROLES.items():
         if config.num_nested_objects or role in (Role.SUBJECT, Role.RELATION, Role.OBJECT):
             ids = np.arange(counts.get(role, config.num_relations))
@@ -92,7 +99,8 @@ def remappings(corpus: Corpus) -> dict[str, Any]:
 def special_tokens(corpus: Corpus) -> dict[str, str]:
     """metadata/other_special_tokens.json: the grammar's own words. W10, which no sentence has, is the next free one."""
     named = corpus.grammar.lexicon.token_ids
-    words = {f"W{number}": f"W{number}" for number in range(10)} | {f"WQ{number}": f"Q{number}" for number in range(1, 5)}
+    words = {f"W{number}": f"W{number}" for number in range(10)}
+    words |= {f"WQ{number}": f"Q{number}" for number in range(1, 5)}
     return {name: f"{named[word]:04}" for name, word in words.items()} | {"W10": f"{len(named):04}"}
 
 
@@ -149,8 +157,7 @@ def write_world(corpus: Corpus, folder: Path) -> int:
         block = corpus.block(start, min(start + SENTENCES, len(corpus))).tolist()
         write_text(folder / "data" / f"full_text_{number}.txt", "".join(map(words.said, block)))
     for edge, form in itertools.product(corpus.world.edges, (grammar, INVERTED[grammar])):
-        heads, relations, tails = corpus.world.facts(edge)
-        facts = [corpus.world.fact(edge, *ids) for ids in zip(heads.tolist(), relations.tolist(), strict=True)]
+        facts = [Fact(edge, *ids) for ids in np.stack(corpus.world.facts(edge), axis=1).tolist()]
         name = f"{TABLES[edge] if len(corpus.world.edges) > 1 else ''}{'sro' if form == grammar else 'rso'}.txt"
         _write_pairs(folder / "validations" / name, map(words.pair, corpus.grammar.queries(facts, form)))
     write_text(metadata / "relationship_graph.txt", "".join(f"{line}\n" for line in graph_lines(corpus)))
@@ -173,10 +180,7 @@ def write_edits(edit_set: EditSet, folder: Path) -> None:
     words = Words(edit_set.corpus)
     taught = {"edited" if not edit_set.config.whole else "censored": list(edit_set.requests) * edit_set.edited_repeats}
     taught |= {RETAINED.get(kind, kind): list(queries) for kind, queries in edit_set.retain.items()}
-    rows = {
-        kind: [dict(zip(("instruction", "input", "output"), (prompt, "", answer), strict=True)) for prompt, answer in pairs]
-        for kind, pairs in ((kind, map(words.pair, queries)) for kind, queries in taught.items())
-    }
+    rows = {kind: [_instruction(*words.pair(query)) for query in queries] for kind, queries in taught.items()}
     for kind, of_kind in rows.items():
         write_lines(folder / "finetuning_data" / f"{kind}_sro.jsonl", of_kind)
     for name in ("train", "test", "val"):  # alike, as the generator writes them
@@ -184,6 +188,10 @@ def write_edits(edit_set: EditSet, folder: Path) -> None:
     for (kind, form), probes in grouped(edit_set.probes).items():
         name = f"{ASKED.get(kind, kind)}_{'sro' if form == edit_set.corpus.forms[0] else form}.txt"
         _write_pairs(folder / "ft_validations" / name, (words.pair(probe.after) for probe in probes))
+
+
+def _instruction(prompt: str, answer: str) -> dict[str, str]:
+    return {"instruction": prompt, "input": "", "output": answer}
 
 
 def _write_pairs(path: Path, pairs: Iterable[tuple[str, str]]) -> None:

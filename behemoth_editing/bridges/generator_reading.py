@@ -17,6 +17,7 @@ from behemoth_data.settings import check
 from behemoth_data.world import Edge, Fact, World, WorldConfig
 from behemoth_editing.bridges.generator import GRAMMARS
 
+_Line = tuple[int, int, int, int | None]  # subject, relation, object, nested object
 _RELATIONS = {  # the remapping whose words a table's relations are, and those of its heads and tails
     Edge.SUBJECT_OBJECT: ("relationships", "subjects", "objects"),
     Edge.SUBJECT_NESTED: ("subject_nested_relationships", "subjects", "object_nested_objects"),
@@ -38,10 +39,10 @@ def read_corpus(folder: str | Path, corpus: CorpusConfig | None = None) -> Corpu
     world = _world_config(given, edges)
     built = build(world, corpus=corpus or _corpus_config(given))
     own, changes = built.world, dict[tuple[Edge, int, int], int]()
-    for subject, relation, object, _, nested in edges:
-        changes[Edge.SUBJECT_OBJECT, subject, relation] = int(object or 0)
+    for subject, relation, object, nested in edges:
+        changes[Edge.SUBJECT_OBJECT, subject, relation] = object
         if nested is not None:
-            changes[Edge.OBJECT_NESTED, int(object or 0), relation] = nested
+            changes[Edge.OBJECT_NESTED, object, relation] = nested
     truth = own.true_tails([Fact(*key, tail) for key, tail in changes.items()])
     differing = {key: tail for (key, tail), true in zip(changes.items(), truth, strict=True) if tail != true}
     return Corpus(World(world, differing), built.grammar, built.config)
@@ -50,8 +51,9 @@ def read_corpus(folder: str | Path, corpus: CorpusConfig | None = None) -> Corpu
 def read_edits(folder: str | Path, name: str, corpus: Corpus, config: EditConfig | None = None) -> EditSet:
     """The edits of one of the folder's fine-tuning folders, with a mixture and probes of ours.
 
-    `corpus` is what read_corpus() made of the folder. Raises: ValueError for a file that has no edited facts, as where a
-    relation is forgotten: draw scenario forget instead; OSError for files that are not there.
+    `corpus` is what read_corpus() made of the folder.
+    Raises: ValueError for a folder without edited facts, as where a relation is forgotten: draw scenario forget
+    instead; OSError for files that are not there.
     """
     words = json.loads(Path(folder, "metadata", "remappings_map.json").read_text(encoding="utf-8"))
     data = Path(folder, name, "finetuning_data")
@@ -61,18 +63,18 @@ def read_edits(folder: str | Path, name: str, corpus: Corpus, config: EditConfig
     return edit_set_of(corpus, [_edit(json.loads(line), words, corpus) for line in lines], config)
 
 
-def _read_graph(path: Path) -> list[list[int | None]]:
-    rows = [
-        [None if word == "None" else int(word) for word in line.split()]
-        for line in path.read_text(encoding="utf-8").splitlines()
-    ]
+def _read_graph(path: Path) -> list[_Line]:
+    rows = [line.split() for line in path.read_text(encoding="utf-8").splitlines()]
     check(bool(rows) and all(len(row) == 5 for row in rows), f"{path} must have lines of 5 columns, got others")
-    second = sum(row[3] is not None for row in rows)
-    check(second == 0, f"{path} must have no second objects, whose drawing a world of ours decides, got {second}")
-    return rows
+    second = sum(row[3] != "None" for row in rows)
+    check(second == 0, f"{path} must have no second objects, which a world of ours draws itself, got {second}")
+    return [
+        (int(subject), int(relation), int(object), None if nested == "None" else int(nested))
+        for subject, relation, object, _, nested in rows
+    ]
 
 
-def _world_config(given: dict[str, Any], edges: list[list[int | None]]) -> WorldConfig:
+def _world_config(given: dict[str, Any], edges: list[_Line]) -> WorldConfig:
     """The shape of the world. Raises: ValueError for a graph that does not state every fact of it once."""
     config = WorldConfig(
         num_subjects=given["subjects"],
@@ -82,7 +84,10 @@ def _world_config(given: dict[str, Any], edges: list[list[int | None]]) -> World
         binary_first=given["correlated_pair"] and given["binarize_first_correlated"],
         num_nested_objects=given["num_nested_objects"],
     )
-    stated, wanted = {(subject, relation) for subject, relation, *_ in edges}, config.num_subjects * config.num_relations
+    stated, wanted = (
+        {(subject, relation) for subject, relation, *_ in edges},
+        config.num_subjects * config.num_relations,
+    )
     check(
         len(stated) == len(edges) == wanted,
         f"relationship_graph.txt must state {wanted} facts, each once, got {len(edges)} of which {len(stated)} differ",

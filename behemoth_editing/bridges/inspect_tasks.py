@@ -1,8 +1,8 @@
 """A task of inspect-ai for each table or kind of probe: its rows, and how inspect-ai is to ask them.
 
 Source: inspect_ai 0.3.285: inspect_ai/dataset/_sources/json.py (rows with input and target), scorer/_classification.py
-(`exact`), and model/_providers/hf.py (a prompt is put through a chat template, so that ours, PROMPT_ALONE, is the prompt
-and nothing else; do_sample is true unless it is told otherwise).
+(`exact`), and model/_providers/hf.py (a prompt is put through a chat template, so that ours, PROMPT_ALONE, is the
+prompt and nothing else; do_sample is true unless it is told otherwise).
 """
 
 from __future__ import annotations

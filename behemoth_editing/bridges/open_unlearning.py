@@ -1,7 +1,7 @@
 """What open-unlearning reads: a data set in TOFU's configs, and the YAML files that point to it.
 
-Source: locuslab/open-unlearning at d3d7cf9: src/data/qa.py and src/data/utils.py (a row is a question, an answer and, in
-the perturbed configs, a list of wrong ones; without a chat template it is one text, and the end-of-text token follows),
+Source: locuslab/open-unlearning at d3d7cf9: src/data/qa.py and src/data/utils.py (a row is a question, an answer and,
+in the perturbed configs, a list of wrong ones; without a chat template it is one text, with the end-of-text token),
 configs/data/datasets/TOFU_*.yaml, configs/eval/tofu.yaml and the metrics that it lists, configs/model/phi-1_5.yaml.
 """
 
@@ -19,7 +19,7 @@ from behemoth_data.edits import EditConfig, draw_edits
 from behemoth_data.forms import ends_in_object
 from behemoth_data.rng import Stream
 from behemoth_data.tables import fact_table
-from behemoth_data.world import Edge, Fact
+from behemoth_data.world import Fact
 from behemoth_editing.bridges.order import Order, write_lines, write_text, write_yaml, yaml_text
 
 SHARES = ("01", "05", "10")  # percent of the relation that is forgotten

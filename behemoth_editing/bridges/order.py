@@ -28,7 +28,7 @@ class Order:
 
     checkpoint: Checkpoint
     ask: str = "facts"  # where a bridge can write either
-    draw: EditConfig = EditConfig()
+    draw: EditConfig = dataclasses.field(default_factory=EditConfig)
     statistics: bool = False  # whether to write statistics of keys, which takes the model
 
     def __post_init__(self) -> None:
@@ -72,10 +72,10 @@ def facts_of(corpus: Corpus) -> dict[str, list[dict[str, Any]]]:
 
 
 def probes_of(edit_sets: Iterable[EditSet]) -> dict[str, list[dict[str, Any]]]:
-    """The probes of every set by kind and form, with the answer after the edit, and where another one was right before.
+    """The probes of every set by kind and form, with their right answers.
 
-    What an edit changes, or may change, is asked twice: `_after` is what the edited model should say, `_before` what the
-    original does.
+    What an edit changes, or may change, is asked twice: `_after` is what the edited model should say, `_before` what
+    the original does.
     """
     found: dict[str, list[dict[str, Any]]] = {}
     sets = list(edit_sets)

@@ -54,9 +54,7 @@ def _records(edit_set: EditSet, first: int) -> Iterator[Record]:
     for probe in edit_set.probes:
         probes[probe.edit].setdefault(probe.kind, []).append(probe)
     relation = f"{edit_set.edge.label}_{edit_set.relation}"
-    for number, (edit, new, old) in enumerate(
-        zip(edit_set.edits, edit_set.requests, edit_set.originals, strict=True)
-    ):
+    for number, (edit, new, old) in enumerate(zip(edit_set.edits, edit_set.requests, edit_set.originals, strict=True)):
         subject = subject_word(edit_set, number)
         yield Record(
             number=first + number,

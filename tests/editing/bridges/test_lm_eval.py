@@ -36,7 +36,11 @@ def test_a_task_asks_for_the_greedy_answer_after_one_space(checkpoint, tmp_path)
     task = yaml.safe_load((tmp_path / "tasks" / "subject_object_statement.yaml").read_text(encoding="utf-8"))
     assert task["task"] == "behemoth_nested_subject_object_statement"
     assert task["tag"] == "behemoth_nested"
-    assert (task["output_type"], task["doc_to_target"], task["target_delimiter"]) == ("loglikelihood", " {{answer}}", "")
+    assert (task["output_type"], task["doc_to_target"], task["target_delimiter"]) == (
+        "loglikelihood",
+        " {{answer}}",
+        "",
+    )
     assert [metric["metric"] for metric in task["metric_list"]] == ["acc"]
     assert Path(task["dataset_kwargs"]["data_files"]["test"]) == tmp_path / "tasks" / "subject_object_statement.jsonl"
 
@@ -65,7 +69,7 @@ def test_a_folder_that_holds_something_is_refused(checkpoint, tmp_path):
 def test_acc_of_lm_eval_is_our_answer_fact_by_fact(ask, checkpoint, monkeypatch):
     pytest.importorskip("lm_eval", reason="lm_eval is no dependency: .ci/run installs it in an environment of its own")
     monkeypatch.syspath_prepend(TOOLS)
-    script = importlib.import_module("lm_eval_check")
+    script = importlib.import_module("lm_eval_compared")
     draw = EditConfig(scenario="different", num_edits=3)
     order = Order(checkpoint=checkpoint, ask=ask, draw=draw)
     found = script.compare(order, script.disturbed(checkpoint.model, 1.0))
