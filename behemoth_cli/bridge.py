@@ -11,14 +11,17 @@ from collections.abc import Sequence
 
 from behemoth_cli.settings import Options, one_line_errors, parse, place
 from behemoth_data.scenarios import EditConfig
-from behemoth_data.settings import setting
+from behemoth_data.settings import check_known, setting
+
+# Those of the table BRIDGES, which takes torch to import.
+NAMES = ("lm_eval", "inspect_ai", "counterfact", "easyedit", "open_unlearning", "generator")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BridgeArguments:
     """Which bridge, from which model's world, to where."""
 
-    bridge: str = setting("lm_eval", "the tool; it may also come first, without --bridge")
+    bridge: str = setting(NAMES[0], f"the tool: {', '.join(NAMES)}; it may also come first, without --bridge")
     model: str = place("runs/tiny-nested", "folder or Hub id of a model that `behemoth train` made")
     output_dir: str = place("bridge", "new folder for what is written")
     ask: str = setting("facts", "where a tool can ask either: facts of the world, or probes of the edits drawn")
@@ -42,14 +45,13 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth bridge") -> No
     if words and not words[0].startswith("-"):
         words.insert(0, "--bridge")
     arguments, draw = parse(options(prog), words, recipe={})
-    from behemoth_editing.bridges import BRIDGES, write_bridge  # with torch, which help does without
+    with one_line_errors(prog):
+        check_known("bridge", arguments.bridge, NAMES)
+    from behemoth_editing.bridges import write_bridge  # with torch, which help does without
     from behemoth_editing.bridges.order import Order
     from behemoth_editing.checkpoint import load_checkpoint
 
     with one_line_errors(prog):
-        from behemoth_data.settings import check_known
-
-        check_known("bridge", arguments.bridge, BRIDGES)
         order = Order(
             checkpoint=load_checkpoint(arguments.model), ask=arguments.ask, draw=draw, statistics=arguments.statistics
         )

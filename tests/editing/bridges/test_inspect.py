@@ -23,7 +23,9 @@ def test_rows_are_facts_and_the_task_file_lies_beside_them(checkpoint, tmp_path)
 
 
 def test_score_of_inspect_is_our_answer_fact_by_fact(checkpoint, trained, tmp_path):
-    inspect_ai = pytest.importorskip("inspect_ai", reason="inspect_ai is no dependency, and needs 20 packages of its own")
+    inspect_ai = pytest.importorskip(
+        "inspect_ai", reason="inspect_ai is no dependency, and needs 20 packages of its own"
+    )
     write_bridge("inspect_ai", Order(checkpoint=checkpoint), tmp_path / "tasks")
     (log,) = inspect_ai.eval(
         task_of(tmp_path / "tasks" / "object_nested_statement.jsonl"),
