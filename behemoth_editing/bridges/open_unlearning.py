@@ -18,6 +18,7 @@ from behemoth_data.corpus import Corpus
 from behemoth_data.edits import EditConfig, draw_edits
 from behemoth_data.forms import ends_in_object
 from behemoth_data.rng import Stream
+from behemoth_data.scenarios import draw
 from behemoth_data.tables import fact_table
 from behemoth_data.world import Fact
 from behemoth_editing.bridges.order import Order, write_lines, write_text, write_yaml, yaml_text
@@ -83,7 +84,7 @@ class Questions:
         return [word + answer.removeprefix(true) for word in words]
 
 
-def configs(corpus: Corpus, draw: EditConfig) -> dict[str, list[Row]]:
+def configs(corpus: Corpus, chosen: EditConfig) -> dict[str, list[Row]]:
     """The rows of every config: full, what is forgotten and retained by share, what nobody was taught, perturbed ones.
 
     What is forgotten is that share of the draw's relation, as scenario `forget` draws it. All facts of a world are
@@ -94,18 +95,19 @@ def configs(corpus: Corpus, draw: EditConfig) -> dict[str, list[Row]]:
     facts = list(questions.asked[0])
     found = {"full": [questions.row(fact) for fact in facts]}
     for share in SHARES:
-        config = dataclasses.replace(draw, scenario="forget", forget_fraction=int(share) / 100, least_rows=0)
-        (edit_set,) = draw_edits(corpus, config)
-        forgotten = [edit.fact for edit in edit_set.edits]
+        config = dataclasses.replace(chosen, scenario="forget", forget_fraction=int(share) / 100, least_rows=0)
+        (edits,) = draw(corpus.world, config)
+        forgotten = [edit.fact for edit in edits]
         gone = set(forgotten)
         retained = [fact for fact in facts if fact not in gone]
-        others = [fact for fact in retained if (fact.edge, fact.relation) == (edit_set.edge, edit_set.relation)]
+        others = [fact for fact in retained if (fact.edge, fact.relation) == (forgotten[0].edge, forgotten[0].relation)]
         found[f"forget{share}"] = [questions.row(fact) for fact in forgotten]
         found[f"forget{share}_perturbed"] = [questions.row(fact, perturbed=True) for fact in forgotten]
         found[f"retain{100 - int(share)}"] = [questions.row(fact) for fact in retained]
         found[f"holdout{share}"] = [
             {**questions.row(fact), "answer": questions.wrong(fact)[0]} for fact in others[: len(forgotten)]
         ]
+    (edit_set,) = draw_edits(corpus, config)  # of the last share
     kept = dict.fromkeys(
         probe.fact for probe in edit_set.probes if probe.fact not in gone and probe.before.answer == probe.after.answer
     )

@@ -11,6 +11,7 @@ from datasets import load_dataset
 
 from behemoth_data.edits import EditConfig
 from behemoth_data.kinds import KINDS
+from behemoth_data.tokenizer import build_tokenizer
 from behemoth_data.world import Edge, Fact
 from behemoth_editing.bridges import BRIDGES, write_bridge
 from behemoth_editing.bridges.easyedit import modules
@@ -29,7 +30,9 @@ def read(path: Path):
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("draw", [DIFFERENT, EditConfig(num_edits=2), EditConfig(scenario="refuse")])
+@pytest.mark.parametrize(
+    "draw", [DIFFERENT, EditConfig(num_edits=2), EditConfig(scenario="refuse", forget_fraction=0.1)]
+)
 def test_every_edit_is_a_record_of_memit_and_rome(draw, checkpoint, tmp_path):
     folder, order = written("counterfact", checkpoint, tmp_path, draw)
     records = read(folder / "multi_counterfact.json")
@@ -117,11 +120,15 @@ def test_statistics_of_several_sets_are_refused(checkpoint, tmp_path):
     assert not (tmp_path / "easyedit").exists()
 
 
-def test_tofu_configs_are_a_data_set_whose_forget_and_retain_make_it_full(checkpoint, tmp_path):
-    folder, _ = written("open_unlearning", checkpoint, tmp_path)
+@pytest.fixture(scope="module")
+def tofu(checkpoint, tmp_path_factory):
+    """What is written for open-unlearning; tests leave it as it is."""
+    return written("open_unlearning", checkpoint, tmp_path_factory.mktemp("bridge"))[0]
 
+
+def test_tofu_configs_are_a_data_set_whose_forget_and_retain_make_it_full(tofu, tmp_path):
     def rows(config: str) -> list[dict]:
-        return load_dataset(str(folder / "tofu"), config, split="train", cache_dir=str(tmp_path / "cache")).to_list()
+        return load_dataset(str(tofu / "tofu"), config, split="train", cache_dir=str(tmp_path / "cache")).to_list()
 
     full = rows("full")
     assert len(full) == 80 * 3 + 80 * 3 + 20 * 3
@@ -139,12 +146,9 @@ def test_tofu_configs_are_a_data_set_whose_forget_and_retain_make_it_full(checkp
     assert lengths == {(4, 4)}  # nested tables have five tails, and all rows as many answers
 
 
-def test_a_row_of_tofu_is_a_training_sentence_in_tokens(checkpoint, tmp_path):
-    from behemoth_data.tokenizer import build_tokenizer
-
-    folder, _ = written("open_unlearning", checkpoint, tmp_path)
-    tags = yaml.safe_load((folder / "configs" / "model" / "behemoth.yaml").read_text("utf-8"))["template_args"]
-    row = json.loads((folder / "tofu" / "full.json").read_text("utf-8").splitlines()[0])
+def test_a_row_of_tofu_is_a_training_sentence_in_tokens(checkpoint, tofu):
+    tags = yaml.safe_load((tofu / "configs" / "model" / "behemoth.yaml").read_text("utf-8"))["template_args"]
+    row = json.loads((tofu / "tofu" / "full.json").read_text("utf-8").splitlines()[0])
     said = tags["user_start_tag"] + row["question"] + tags["user_end_tag"] + tags["asst_start_tag"] + row["answer"]
     corpus = checkpoint.corpus
     tokenizer = build_tokenizer(corpus.grammar.lexicon)
@@ -152,13 +156,12 @@ def test_a_row_of_tofu_is_a_training_sentence_in_tokens(checkpoint, tmp_path):
     assert [*tokenizer(said)["input_ids"], tokenizer.eos_token_id] == sentence
 
 
-def test_configs_point_to_the_data_set_and_name_its_configs(checkpoint, tmp_path):
-    folder, _ = written("open_unlearning", checkpoint, tmp_path)
-    for path in (folder / "configs" / "data" / "datasets").glob("*.yaml"):
+def test_configs_point_to_the_data_set_and_name_its_configs(tofu):
+    for path in (tofu / "configs" / "data" / "datasets").glob("*.yaml"):
         for entry in yaml.safe_load(path.read_text("utf-8")).values():
             source = entry["args"]["hf_args"]
             assert (Path(source["path"]) / f"{source['name']}.json").is_file()
-    assert (folder / "configs" / "eval" / "tofu.yaml").read_text("utf-8").startswith("# @package eval.tofu\n")
+    assert (tofu / "configs" / "eval" / "tofu.yaml").read_text("utf-8").startswith("# @package eval.tofu\n")
 
 
 def test_docs_have_a_command_and_a_row_for_every_bridge():
