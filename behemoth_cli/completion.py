@@ -13,6 +13,7 @@ from typing import Any
 
 import shtab
 
+from behemoth_cli.bridge import NAMES as BRIDGES
 from behemoth_cli.console import COMMANDS, parser
 from behemoth_cli.recipe_files import RECIPES
 from behemoth_cli.settings import Options
@@ -44,6 +45,8 @@ def commands() -> argparse.ArgumentParser:
             one.add_argument("recipe", nargs="?", choices=names)
         elif name in ("report", "verify"):
             one.add_argument("folder", nargs="*").complete = shtab.DIRECTORY
+        elif name == "bridge":
+            one.add_argument("name", nargs="?", choices=BRIDGES)
         elif name == "benchmark":
             one.add_argument("part", nargs="?", choices=["data", "train", "edit"])
         elif name == "completion":

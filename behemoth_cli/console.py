@@ -29,6 +29,7 @@ COMMANDS = {
     "verify": Command("make a sample of result rows again and say which differ", "editing"),
     "report": Command("make one page, figures and tables of results", "editing"),
     "study": Command("put findings to the test: many models, many edits, verdicts", "editing"),
+    "bridge": Command("write a world and its edits in the format of another tool", "editing"),
     "publish": Command("put dataset, models, metrics and results on the Hugging Face Hub", "hub"),
     "benchmark": Command("measure how fast data is made, models are taught and edited", "editing"),
     "completion": Command("print what completes these commands in your shell"),
