@@ -216,6 +216,18 @@ def test_output_of_an_mlp_is_added_as_it_is_unless_the_entry_says_otherwise(name
 
 
 @every
+def test_answers_are_the_likeliest_words_whatever_prompts_share(name, model):
+    prompts = [
+        (1, 2, 3, 4, 5, 6, last, 7) for last in range(8, WORDS)
+    ] * 2  # enough for their start to be computed once
+    answers = greedy_answers(model, prompts, [2] * len(prompts))
+    rows = torch.tensor(prompts)
+    for place in range(2):
+        rows = torch.cat([rows, model(input_ids=rows, use_cache=False).logits[:, -1:].argmax(-1)], dim=1)
+        assert [answer[place] for answer in answers] == rows[:, -1].tolist()
+
+
+@every
 def test_rome_writes_its_closed_form_into_the_named_matrix_alone_and_the_edit_holds(name, model, task):
     one = dataclasses.replace(first_of(task), same_subject=((),))
     edited = METHODS["rome"](layer=1, max_norm=100.0, stop_loss=0.5)(model, one).model
