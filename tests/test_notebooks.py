@@ -31,10 +31,11 @@ def test_notebook_is_stored_without_what_it_printed(path):
 
 @pytest.fixture
 def here(trained, tmp_path, monkeypatch):
-    """A working directory with the small model in place of the demo's."""
+    """A working directory with the small model in place of the demo's and of the one that a notebook trains."""
     monkeypatch.chdir(tmp_path)
     Path("runs").mkdir()
-    Path("runs/demo-nested").symlink_to(trained, target_is_directory=True)
+    for name in ("demo-nested", "traced"):
+        Path("runs", name).symlink_to(trained, target_is_directory=True)
 
 
 def test_edit_and_score(here, capsys, monkeypatch):
@@ -49,3 +50,16 @@ def test_edit_and_score(here, capsys, monkeypatch):
     assert expected[1] in Path("results/notebook/report/index.html").read_text(encoding="utf-8")
     saved, first = names["found"][0], names["score"](names["checkpoint"], names["edited"], names["edits"])
     assert [unit["keep"] for unit in saved.units] == [unit["keep"] for unit in first.units]
+
+
+def test_causal_trace(here):
+    pytest.importorskip(
+        "transformer_lens.model_bridge", reason="transformer-lens is no dependency: CI has it in a step"
+    )
+    names = run("causal_trace")
+    clean, trace = names["probability"](), names["trace"]
+    assert trace.shape == (6, len(names["query"].prompt_ids))
+    assert clean > 0.9
+    # Behind the last layer the last token decides alone, and the first token nothing.
+    assert float(trace[-1, -1]) == pytest.approx(clean, abs=1e-4)
+    assert float(trace[-1, 0]) < clean - 0.1
