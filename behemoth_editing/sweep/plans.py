@@ -51,8 +51,8 @@ def planned(
             step = edited.steps[0] if len(edited.steps) == 1 else {}
             check(
                 bool(sets or step),
-                f"edited must say which edits it holds since {original.name}, as `behemoth edit --save_models` writes it, "
-                f"got {place} with {len(edited.steps)} steps: name them by --scenario or --edits",
+                f"edited must say which edits it holds since {original.name}, as `behemoth edit --save_models` writes "
+                f"it, got {place} with {len(edited.steps)} steps: name them by --scenario or --edits",
             )
             held = apart[number % len(apart)] if sets else sets_of(original, step)
             one = Outside(original, _maker(place, words, step), held[0].config, (held,), (edited.weights,), (place,))
