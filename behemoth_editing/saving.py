@@ -49,10 +49,13 @@ def write_edited(
         edited.config = copy.deepcopy(own)
         edited.config.behemoth = _description(edited, checkpoint, edit_sets, method)
         edited.config.use_cache = True
+        # Every process saves models of its own; since version 5 transformers writes nothing on any but the first.
+        vars(edited)["should_save_on_this_rank"] = lambda is_main_process: True
         try:
             edited.save_pretrained(partial)
         finally:
             edited.config = own
+            del vars(edited)["should_save_on_this_rank"]
         build_tokenizer(checkpoint.corpus.grammar.lexicon).save_pretrained(partial)
         make_readable(partial)
 

@@ -44,18 +44,20 @@ def planned(
         f"edited must name a model for each of the {len(apart)} sets of the draw, got {len(places)}",
     )
     groups: dict[object, list[Outside]] = {}
-    read = zip(tqdm(places, "reading", unit="model", disable=not progress), said, strict=True)
-    for number, (place, words) in enumerate(read):
-        edited = load_edited(place, original)
-        step = edited.steps[0] if len(edited.steps) == 1 else {}
-        check(
-            bool(sets or step),
-            f"edited must say which edits it holds since {original.name}, as `behemoth edit --save_models` writes it, "
-            f"got {place} with {len(edited.steps)} steps: name them by --scenario or --edits",
-        )
-        held = apart[number % len(apart)] if sets else sets_of(original, step)
-        one = Outside(original, _maker(place, words, step), held[0].config, (held,), (edited.weights,), (place,))
-        groups.setdefault(number // len(apart) if sets else _same_draw(one, number), []).append(one)
+    # Closed before an error is told, so that this has a line of its own.
+    with tqdm(total=len(places), desc="reading", unit="model", disable=not progress) as bar:
+        for number, (place, words) in enumerate(zip(places, said, strict=True)):
+            edited = load_edited(place, original)
+            step = edited.steps[0] if len(edited.steps) == 1 else {}
+            check(
+                bool(sets or step),
+                f"edited must say which edits it holds since {original.name}, as `behemoth edit --save_models` writes "
+                f"it, got {place} with {len(edited.steps)} steps: name them by --scenario or --edits",
+            )
+            held = apart[number % len(apart)] if sets else sets_of(original, step)
+            one = Outside(original, _maker(place, words, step), held[0].config, (held,), (edited.weights,), (place,))
+            groups.setdefault(number // len(apart) if sets else _same_draw(one, number), []).append(one)
+            bar.update()
     return [_together(group) for group in groups.values()]
 
 

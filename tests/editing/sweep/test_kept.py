@@ -112,6 +112,14 @@ def test_sweep_killed_before_its_first_row_goes_on(cells, results):
     assert unfinished(cells, results, save_models=True) == cells
 
 
+def test_every_process_of_several_writes_its_models(cells, tmp_path, monkeypatch):
+    monkeypatch.setattr("transformers.distributed.mixin._is_torch_distributed_initialized", lambda: True, raising=False)
+    monkeypatch.setattr("transformers.distributed.mixin._get_torch_distributed_rank", lambda: 1, raising=False)
+    (row,) = run(cells[1:], tmp_path, progress=False, save_models=True)
+    assert row["error"] is None
+    assert kept_models(tmp_path, row) is not None
+
+
 def test_cell_whose_model_cannot_be_written_fails_and_leaves_nothing(cells, tmp_path, monkeypatch):
     def full(*_):
         raise OSError("No space left on device")
