@@ -24,7 +24,7 @@ from behemoth_data.grammar import Query
 from behemoth_data.lexicon import END, PADDING, UNKNOWN, Role
 from behemoth_data.settings import check
 from behemoth_data.world import Edge, Fact
-from behemoth_editing.bridges.order import Order, grouped, write_json, write_lines, write_text
+from behemoth_editing.bridges.order import Order, grouped, put_text, write_json, write_lines
 
 SENTENCES = 100_000  # of a file of texts
 MARKERS = ("SS", "RR", "OO", "QQ", "AA", ".", END, PADDING, UNKNOWN)  # the words that are no numbers
@@ -155,12 +155,12 @@ def write_world(corpus: Corpus, folder: Path) -> int:
     shards = range(0, len(corpus), SENTENCES)
     for number, start in enumerate(shards):
         block = corpus.block(start, min(start + SENTENCES, len(corpus))).tolist()
-        write_text(folder / "data" / f"full_text_{number}.txt", "".join(map(words.said, block)))
+        put_text(folder / "data" / f"full_text_{number}.txt", "".join(map(words.said, block)))
     for edge, form in itertools.product(corpus.world.edges, (grammar, INVERTED[grammar])):
         facts = [Fact(edge, *ids) for ids in np.stack(corpus.world.facts(edge), axis=1).tolist()]
         name = f"{TABLES[edge] if len(corpus.world.edges) > 1 else ''}{'sro' if form == grammar else 'rso'}.txt"
         _write_pairs(folder / "validations" / name, map(words.pair, corpus.grammar.queries(facts, form)))
-    write_text(metadata / "relationship_graph.txt", "".join(f"{line}\n" for line in graph_lines(corpus)))
+    put_text(metadata / "relationship_graph.txt", "".join(f"{line}\n" for line in graph_lines(corpus)))
     write_json(metadata / "remappings_map.json", remappings(corpus))
     write_json(metadata / "other_special_tokens.json", special_tokens(corpus))
     write_json(metadata / "args.json", arguments(corpus, len(shards)))
@@ -195,7 +195,7 @@ def _instruction(prompt: str, answer: str) -> dict[str, str]:
 
 
 def _write_pairs(path: Path, pairs: Iterable[tuple[str, str]]) -> None:
-    write_text(path, "".join(f"{prompt}\t{answer}\n" for prompt, answer in pairs))
+    put_text(path, "".join(f"{prompt}\t{answer}\n" for prompt, answer in pairs))
 
 
 def write(order: Order, folder: Path, place: Path) -> str:

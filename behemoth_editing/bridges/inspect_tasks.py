@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from behemoth_editing.bridges.order import Order, write_lines, write_text
+from behemoth_editing.bridges.order import Order, put_text, write_lines
 
 PROMPT_ALONE = "{{ messages[0]['content'] }}"
 # What makes inspect-ai's provider hf answer greedily, and the bare prompt.
@@ -67,5 +67,5 @@ def write(order: Order, folder: Path, place: Path) -> str:
             folder / f"{name}.jsonl",
             ({"id": number, "input": row["prompt"], "target": row["answer"]} for number, row in enumerate(rows)),
         )
-    write_text(folder / "tasks.py", TASKS)
+    put_text(folder / "tasks.py", TASKS)
     return f"{len(found)} files of rows: inspect eval {place / 'tasks.py'}@answers -T rows={next(iter(found))}"

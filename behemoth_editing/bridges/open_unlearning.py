@@ -21,7 +21,7 @@ from behemoth_data.rng import Stream
 from behemoth_data.scenarios import draw
 from behemoth_data.tables import fact_table
 from behemoth_data.world import Fact
-from behemoth_editing.bridges.order import Order, write_lines, write_text, write_yaml, yaml_text
+from behemoth_editing.bridges.order import Order, put_text, write_lines, write_yaml, yaml_text
 
 SHARES = ("01", "05", "10")  # percent of the relation that is forgotten
 NUM_WRONG = 5  # answers of a perturbed row at most; all rows have as many, since its collator takes them in columns
@@ -179,7 +179,7 @@ def write(order: Order, folder: Path, place: Path) -> str:
     rows, path = configs(order.corpus, order.draw), str(place.absolute() / DATA)
     for name, of_config in rows.items():
         write_lines(folder / DATA / f"{name}.json", of_config)
-    write_text(folder / DATA / "README.md", _card(rows))
+    put_text(folder / DATA / "README.md", _card(rows))
     data = folder / "configs" / "data" / "datasets"
     for name, (config, answer) in _DATASETS.items():
         write_yaml(data / f"{name}.yaml", dataset_config(name, config, answer, path))
@@ -189,6 +189,6 @@ def write(order: Order, folder: Path, place: Path) -> str:
         members | dataset_config("TOFU_QA_holdout", "holdout10", "answer", path, access_key="holdout"),
     )
     # The first line is no comment to Hydra: it says where the values belong.
-    write_text(folder / "configs" / "eval" / "tofu.yaml", f"# @package eval.tofu\n{yaml_text(eval_config())}")
+    put_text(folder / "configs" / "eval" / "tofu.yaml", f"# @package eval.tofu\n{yaml_text(eval_config())}")
     write_yaml(folder / "configs" / "model" / "behemoth.yaml", model_config(order.checkpoint.name))
     return f"{len(rows)} configs; python tools/open_unlearning_run.py CHECKOUT {place} unlearns with them"

@@ -117,17 +117,17 @@ def new_folder(place: str | Path) -> Iterator[Path]:
 
 def write_json(path: Path, value: Any) -> None:
     """The file is this value as JSON."""
-    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+    put_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
 def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """The file has one JSON object a line."""
-    write_text(path, "".join(f"{json.dumps(row, allow_nan=False)}\n" for row in rows))
+    put_text(path, "".join(f"{json.dumps(row, allow_nan=False)}\n" for row in rows))
 
 
 def write_yaml(path: Path, value: Mapping[str, Any]) -> None:
     """The file is this mapping as YAML, its keys in their order."""
-    write_text(path, yaml_text(value))
+    put_text(path, yaml_text(value))
 
 
 def yaml_text(value: Mapping[str, Any]) -> str:
@@ -136,7 +136,7 @@ def yaml_text(value: Mapping[str, Any]) -> str:
     return text
 
 
-def write_text(path: Path, text: str) -> None:
+def put_text(path: Path, text: str) -> None:
     """The file is this text, in a folder that is made for it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8", newline="\n")
