@@ -18,7 +18,7 @@ from behemoth_cli.settings import Options, one_line_errors, parse, place
 from behemoth_data import CorpusConfig, EditConfig, WorldConfig, build
 from behemoth_data.settings import check, conform, setting
 from behemoth_data.world import PRESETS
-from behemoth_editing import METHODS
+from behemoth_editing import METHODS, EditMethod
 from behemoth_editing.checkpoint import load_checkpoint
 from behemoth_editing.sweep.cells import Cell, cell_id, grid, unfinished
 from behemoth_editing.sweep.plain import plain
@@ -71,7 +71,7 @@ class Group:
     method: str
     scenario: str
     tried: Mapping[str, Sequence[Any]]
-    fixed: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    fixed: Sequence[Mapping[str, Any]] = ({},)  # a trial is the mean over these
     is_default: bool = True  # whether the code's default is what is chosen; else it is for recipes to set
 
     @property
@@ -82,11 +82,16 @@ class Group:
     @property
     def default(self) -> dict[str, Any]:
         """What the code has now for what is tried."""
-        return {name: getattr(METHODS[self.method](**self.fixed), name) for name in self.tried}
+        return {name: getattr(METHODS[self.method](**self.fixed[0]), name) for name in self.tried}
+
+    def methods(self, chosen: Mapping[str, Any]) -> list[EditMethod]:
+        """The methods of one trial."""
+        return [METHODS[self.method](**{**fixed, **chosen}) for fixed in self.fixed]
 
     def draws(self, seeds: Sequence[int]) -> list[EditConfig]:
         """The draws: ten different edits, or a tenth of a relation that is forgotten."""
-        shared = {"scenario": self.scenario, "num_edits": 10, "forget_fraction": 0.1, "probes_per_edit": 15}
+        shared = {"scenario": self.scenario, "relation": 0, "num_edits": 10}
+        shared |= {"forget_fraction": 0.1, "probes_per_edit": 15}
         return [EditConfig(**shared, edit_seed=seed) for seed in seeds]
 
 
@@ -102,26 +107,32 @@ GROUPS = {
         for name in ("memit", "emmet", "alphaedit")
     },
     "clamp of memit in one layer": Group(
-        "memit", "different", {"max_norm": (0.75, 4.0)}, {"layers": (3,)}, is_default=False
+        "memit", "different", {"max_norm": (0.75, 4.0)}, [{"layers": (3,)}], is_default=False
     ),
-    "finetune": Group("finetune", "different", {"learning_rate": (3e-4, 1e-3, 3e-3)}),
+    "finetune": Group("finetune", "different", {"learning_rate": (3e-4, 1e-3, 3e-3, 1e-2)}),
+    "finetune_constrained": Group("finetune_constrained", "different", _RATES),
     **{
         f"finetune of trained rank {rank}": Group(
-            "finetune", "different", _RATES, {"rank": rank, "rank_mode": "trained", "layers": (2, 3)}, is_default=False
+            "finetune",
+            "different",
+            _RATES,
+            [{"rank": rank, "rank_mode": "trained", "layers": (2, 3)}],
+            is_default=False,
         )
         for rank in (1, 16)
     },
-    "lora of rank 1": Group(
-        "lora", "different", {"learning_rate": (2e-3, 5e-3), "rank_power": (0.0, 0.4)}, {"rank": 1}
+    "lora": Group(
+        "lora",
+        "different",
+        {"learning_rate": (2e-3, 5e-3), "rank_power": (0.4, 0.6)},
+        [{"rank": 1}, {"rank": 8}, {"rank": 64}],
     ),
-    "lora of rank 8": Group("lora", "different", {"learning_rate": (1e-3, 2e-3, 5e-3)}, {"rank": 8}),
-    "lora of rank 64": Group(
-        "lora", "different", {"learning_rate": (1e-3, 2e-3), "rank_power": (0.0, 0.4)}, {"rank": 64}
-    ),
+    "gradient_ascent": Group("gradient_ascent", "forget", _RATES),
     "grad_diff": Group("grad_diff", "forget", _RATES),
-    "npo": Group("npo", "forget", {"beta": (0.1, 1.0, 3.0, 10.0)}),
-    "simnpo": Group("simnpo", "forget", _RATES),
+    "npo": Group("npo", "forget", {"beta": (1.0, 3.0, 10.0), "learning_rate": (3e-3, 1e-2)}),
+    "simnpo": Group("simnpo", "forget", {"beta": (1.0, 2.0, 4.5), "learning_rate": (3e-3, 1e-2)}),
     "rmu": Group("rmu", "forget", _RATES),
+    "refusal": Group("refusal", "forget", _RATES),
 }
 
 
@@ -163,8 +174,7 @@ def tuned(arguments: TuneArguments, groups: Mapping[str, Group]) -> dict[str, An
     cells: dict[tuple[str, int], list[Cell]] = {}
     for name, group in groups.items():
         for number, chosen in enumerate(group.settings):
-            method = METHODS[group.method](**{**group.fixed, **chosen})
-            cells[name, number] = grid(models, [method], group.draws(arguments.edit_seeds))
+            cells[name, number] = grid(models, group.methods(chosen), group.draws(arguments.edit_seeds))
     # Those of one model and draw one after the other, which share statistics of keys and answers before.
     order = {cell: (models.index(cell.checkpoint), cell.edits.scenario, cell.edits.edit_seed) for cell in _all(cells)}
     run(unfinished(sorted(order, key=lambda cell: order[cell]), work / "trials"), work / "trials")

@@ -38,8 +38,8 @@ class Lora(FitSettings):
     goal: ClassVar[str] = "edit"
     reads: ClassVar[tuple[str, ...]] = ("requests", "retain", "same_subject")
 
-    learning_rate: float = setting(2e-3, "AdamW's learning rate at the first step, for rank 8")
-    rank_power: float = setting(0.4, "at another rank the rate is times (8 / rank) to this power; 0: the same at all")
+    learning_rate: float = setting(5e-3, "AdamW's learning rate at the first step, for rank 8")
+    rank_power: float = setting(0.6, "at another rank the rate is times (8 / rank) to this power; 0: the same at all")
     rank: int = setting(8, "rank of the change of each matrix by itself, at most its smaller side")
     alpha: int | None = setting(None, "scale of the change, divided by rank; none: twice the rank, a scale of 2 at any")
     layers: tuple[int, ...] | None = setting((2, 3), "layers to adapt; none: all of them")

@@ -34,7 +34,7 @@ _AHEAD = 10  # steps whose rows pass the frozen layers together
 class FitSettings:
     """Settings of every method that trains on the mixture."""
 
-    learning_rate: float = setting(1e-3, "AdamW's learning rate at the first step")
+    learning_rate: float = setting(3e-3, "AdamW's learning rate at the first step")
     max_steps: int = setting(100, "optimizer steps at most, over which the learning rate decays linearly to zero")
     edited_rows: int = setting(64, "edited facts in each step at most")
     retain_rows: int = setting(48, "retain facts of the mixture in each step, as many of each kind")

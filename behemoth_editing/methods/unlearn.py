@@ -150,7 +150,6 @@ class GradDiff(Unlearning):
 
     name: ClassVar[str] = "grad_diff"
 
-    learning_rate: float = setting(3e-3, "AdamW's learning rate at the first step")
     max_loss: float = setting(3.0, "negative log-likelihood per token at which a row is unlearned and left alone")
 
     def __post_init__(self) -> None:
@@ -172,7 +171,6 @@ class GradientAscent(GradDiff):
 
     name: ClassVar[str] = "gradient_ascent"
 
-    learning_rate: float = setting(1e-3, "AdamW's learning rate at the first step")
     retain: str = setting("none", "mixture: train on the retain facts too; none: on the edited facts only")
 
 
@@ -182,14 +180,15 @@ class Npo(Unlearning):
 
     The reference is the model given, and an answer's log-likelihood is the sum over its tokens. The authors' beta of
     0.1 is for answers of dozens of tokens, whose sums fall by dozens of nats; one or two tokens fall by a few, at which
-    the loss would not let go of a row. Both weights are 1 as theirs (npo_coeff, grad_diff_coeff).
+    the loss would not let go of a row. The larger it is, the larger steps it takes to be rid of an answer before that. Both weights are 1 as theirs (npo_coeff, grad_diff_coeff).
     Source: Zhang et al., "Negative preference optimization: from catastrophic collapse to effective unlearning", 2024
     (arXiv 2404.05868), and their TOFU/config/forget.yaml.
     """
 
     name: ClassVar[str] = "npo"
 
-    beta: float = setting(10.0, "how soon the loss lets go of a row that has become less likely; near 0, hardly ever")
+    learning_rate: float = setting(1e-2, "AdamW's learning rate at the first step")
+    beta: float = setting(3.0, "how soon the loss lets go of a row that has become less likely; near 0, hardly ever")
 
     def __post_init__(self) -> None:
         """Raises: ValueError that names the field, the bound and the value."""
@@ -240,7 +239,6 @@ class Rmu(Unlearning):
 
     name: ClassVar[str] = "rmu"
 
-    learning_rate: float = setting(3e-3, "AdamW's learning rate at the first step")
     layers: tuple[int, ...] | None = setting((2, 3), "layers to train, of which the last is steered; none: all of them")
     steering: float = setting(2.0, "norm of the state steered to, in mean norms of the states that it replaces")
     tokens: str = setting("answer", "tokens whose states are steered or kept: answer: those that give it; all")
