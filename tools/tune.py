@@ -130,7 +130,11 @@ GROUPS = {
     "gradient_ascent": Group("gradient_ascent", "forget", _RATES),
     "grad_diff": Group("grad_diff", "forget", _RATES),
     "npo": Group("npo", "forget", {"beta": (1.0, 3.0, 10.0), "learning_rate": (3e-3, 1e-2)}),
-    "simnpo": Group("simnpo", "forget", {"beta": (1.0, 2.0, 4.5), "learning_rate": (3e-3, 1e-2)}),
+    "simnpo": Group(
+        "simnpo",
+        "forget",
+        {"beta": (1.0, 4.5), "forget_weight": (0.125, 1.0), "learning_rate": (3e-3, 1e-2)},
+    ),
     "rmu": Group("rmu", "forget", _RATES),
     "refusal": Group("refusal", "forget", _RATES),
 }
