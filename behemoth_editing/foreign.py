@@ -59,10 +59,10 @@ def load_edited(place: str, original: Checkpoint) -> Foreign:
         check(path.suffix == ".safetensors", f"edited must be a .safetensors file or a folder, got {place}")
         model = _with_weights(original, [path])
     elif path.is_dir() and (path / ADAPTER).is_file():
-        refuse_pickles("edited", path, repo_type="model")
+        _refuse_pickled(path)
         model = _with_adapter(original, path)
     elif path.is_dir() and not (path / "config.json").is_file():
-        refuse_pickles("edited", path, repo_type="model")
+        _refuse_pickled(path)
         model = _with_weights(original, sorted(path.glob("*.safetensors")))
     else:
         model, steps = _whole(str(path) if path.is_dir() else place, original)
@@ -71,12 +71,18 @@ def load_edited(place: str, original: Checkpoint) -> Foreign:
     return Foreign(model, weights_digest(model), steps)
 
 
+def _refuse_pickled(place: str | Path) -> None:
+    """Raises: ValueError for weights in pickles. What trainers leave beside safetensors in a folder is never read."""
+    if not (Path(place).is_dir() and any(Path(place).glob("*.safetensors"))):
+        refuse_pickles("edited", place, repo_type="model")
+
+
 def _whole(place: str, original: Checkpoint) -> tuple[PreTrainedModel, tuple[Mapping[str, Any], ...]]:
     try:
         config = AutoConfig.from_pretrained(place, trust_remote_code=False)
     except OSError as error:
         raise OSError(f"edited {place!r} is no folder or file, nor a Hub id that can be reached: {error}") from error
-    refuse_pickles("edited", place, repo_type="model")
+    _refuse_pickled(place)
     _check_config(place, config, original)
     description: dict[str, Any] = getattr(config, "behemoth", None) or {}
     _check_tokenizer(place, original)

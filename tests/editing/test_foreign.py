@@ -151,14 +151,19 @@ def test_missing_weights_are_not_made_up(folder, checkpoint):
     refused(folder, checkpoint, f"must have the weights of .* with missing keys {MATRIX}")
 
 
-def test_pickles_are_refused_in_every_form(folder, adapter, checkpoint, tmp_path):
-    (folder / "pytorch_model.bin").write_bytes(b"")
+def test_weights_in_pickles_are_refused_in_every_form(folder, adapter, checkpoint, tmp_path):
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     refused(folder, checkpoint, "edited must hold no pickle")
     (folder / "config.json").unlink()
     refused(folder, checkpoint, "edited must hold no pickle")
     shutil.copytree(adapter[0], tmp_path / "adapter")
-    (tmp_path / "adapter" / "adapter_model.bin").write_bytes(b"")
+    (tmp_path / "adapter" / "adapter_model.safetensors").rename(tmp_path / "adapter" / "adapter_model.bin")
     refused(tmp_path / "adapter", checkpoint, "edited must hold no pickle")
+
+
+def test_what_a_trainer_leaves_beside_safetensors_is_not_read(folder, checkpoint):
+    (folder / "training_args.bin").write_bytes(b"no pickle either")
+    assert load_edited(str(folder), checkpoint).model.config.model_type == "gpt_neox"
 
 
 @pytest.mark.parametrize(
