@@ -133,7 +133,7 @@ GROUPS = {
     "simnpo": Group(
         "simnpo",
         "forget",
-        {"beta": (1.0, 4.5), "forget_weight": (0.125, 1.0), "learning_rate": (3e-3, 1e-2)},
+        {"beta": (1.0, 2.0, 4.5), "forget_weight": (0.125, 1.0), "learning_rate": (3e-3, 1e-2)},
     ),
     "rmu": Group("rmu", "forget", _RATES),
     "refusal": Group("refusal", "forget", _RATES),

@@ -180,7 +180,8 @@ class Npo(Unlearning):
 
     The reference is the model given, and an answer's log-likelihood is the sum over its tokens. The authors' beta of
     0.1 is for answers of dozens of tokens, whose sums fall by dozens of nats; one or two tokens fall by a few, at which
-    the loss would not let go of a row. The larger it is, the larger steps it takes to be rid of an answer before that. Both weights are 1 as theirs (npo_coeff, grad_diff_coeff).
+    the loss would not let go of a row; the larger beta is, the larger steps it takes to be rid of an answer before it
+    does. Both weights are 1 as theirs (npo_coeff, grad_diff_coeff).
     Source: Zhang et al., "Negative preference optimization: from catastrophic collapse to effective unlearning", 2024
     (arXiv 2404.05868), and their TOFU/config/forget.yaml.
     """
@@ -203,17 +204,18 @@ class Npo(Unlearning):
 class SimNpo(Unlearning):
     """Negative preference optimisation without a reference: -(2 / beta) log sigmoid(-(beta / |y|) log p(y|x) - gamma).
 
-    Beta 4.5, margin 0, and the weights 0.125 of what is forgotten and 1 of what is retained are the authors' (npo_coeff
-    and grad_diff_coeff of their run on forget10), and open-unlearning's. In the authors' code the margin is multiplied
-    by beta, here, as in the paper, it is not.
+    The margin 0 and the weight 1 of what is retained are the authors' and open-unlearning's. Their beta of 4.5 lets go
+    of an answer at a third of a nat per token: dozens of tokens are forgotten then, one or two are not. With their
+    weight 0.125 of what is forgotten (npo_coeff of their run on forget10), no beta made models forget in 100 steps. In
+    the authors' code the margin is multiplied by beta, here, as in the paper, it is not.
     Source: Fan et al., "Simplicity prevails: rethinking negative preference optimization for LLM unlearning", 2024
     (arXiv 2410.07163), and their TOFU/README.md and TOFU/dataloader.py.
     """
 
     name: ClassVar[str] = "simnpo"
 
-    beta: float = setting(4.5, "how soon the loss lets go of a row that has become unlikely")
-    forget_weight: float = setting(0.125, "weight of the mean loss of what is to be forgotten")
+    learning_rate: float = setting(1e-2, "AdamW's learning rate at the first step")
+    beta: float = setting(1.0, "how soon the loss lets go of a row that has become unlikely")
     gamma: float = setting(0.0, "margin, in units of the loss's exponent: the larger, the less likely a row must be")
 
     def __post_init__(self) -> None:
