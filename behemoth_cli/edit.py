@@ -32,14 +32,11 @@ class RunArguments:
 
     model: list[str] = place(["runs/tiny-nested"], "folders or Hub ids of models that `behemoth train` made")
     output_dir: str = place("results/edit", "folder for results.jsonl: one row per cell")
-    save_models: bool = setting(
-        False, "keep every edited model in output_dir/models/CELL; of `single` one for each edit, of a sequence its end"
-    )
+    save_models: bool = setting(False, "keep every edited model, in output_dir/models/CELL")
     overwrite: bool = setting(False, "remove the results and models that output_dir holds before starting")
     require_recall: float | None = setting(
         None,
-        "stop before editing a model that knows less than this share of the edited table; none: warn below "
-        f"{LOW_RECALL}",
+        f"stop if a model knows less than this share of the edited table; none: warn below {LOW_RECALL}",
     )
     allow_edited: bool = setting(False, "take models that were edited before; by default they are refused")
     dry_run: bool = setting(False, "only show the cells that are missing and roughly how long they take")
@@ -53,7 +50,7 @@ class GridArguments:
         ["finetune", "lora", "rome"], "methods to compare: of those below, of an installed package, or MODULE:CLASS"
     )
     scenarios: list[str] = setting(["single"], f"scenarios: {', '.join(SCENARIOS)}")
-    seeds: list[int] = setting([0], "seeds of the edits' draws, one cell each")
+    seeds: list[int] = setting([0], "seeds of the edits' draws")
 
 
 # What a grid says of its draws beside scenarios and seeds.

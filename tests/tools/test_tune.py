@@ -79,6 +79,7 @@ def test_defaults_are_what_was_chosen_of_all_trials_on_worlds_and_draws_of_no_ta
     for name, group in script.GROUPS.items():
         made = found["groups"][name]
         assert [trial["settings"] for trial in made["trials"]] == plain(group.settings)
-        assert all(trial["cells"] == len(found["worlds"]) * len(found["edit_seeds"]) for trial in made["trials"])
+        cells = len(found["worlds"]) * len(found["edit_seeds"]) * len(group.fixed)
+        assert all(trial["cells"] == cells for trial in made["trials"])
         assert made["chosen"] == script.chosen_of(made["trials"], plain(group.default)), name
         assert made["chosen"] == plain(group.default) or not group.is_default, name
