@@ -81,7 +81,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth edit") -> None
 
     with one_line_errors(prog):
         cells_of, draws = chosen(grid, *parsed, known=methods)
-        run_grid(arguments, cells_of, draws, shlex.join([*prog.split(), *words]))
+        run_grid(arguments, cells_of, draws, shlex.join(["behemoth", "edit", *words]))
 
 
 def asked_methods(words: Sequence[str]) -> list[str]:

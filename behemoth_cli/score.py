@@ -61,7 +61,9 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth score") -> Non
     from behemoth_cli.score_runner import run_scores  # with torch, which help does without
 
     with one_line_errors(prog):
-        run_scores(arguments, chosen_draw(arguments, sweep), said_of(arguments), shlex.join([*prog.split(), *words]))
+        run_scores(
+            arguments, chosen_draw(arguments, sweep), said_of(arguments), shlex.join(["behemoth", "score", *words])
+        )
 
 
 def chosen_draw(arguments: ScoreArguments, sweep: Any) -> EditConfig | None:

@@ -72,6 +72,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth study") -> Non
 
     from behemoth_cli.study_plan import check_draws, read_study
     from behemoth_cli.study_runner import run_study, usual_processes
+    from behemoth_editing.sweep.identity import shown_place
 
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     output, readme = Path(arguments.output_dir), Path(arguments.readme) if arguments.readme else None
@@ -85,8 +86,9 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth study") -> Non
         if arguments.dry_run:
             _preview(models, sweeps)
             return
-        clock = run_study(models, sweeps, output, processes)
-        rows, table = _judge(path, output, len(models), clock, readme)
+        command = shlex.join(["behemoth", "study", shown_place(path), "--output_dir", shown_place(output.as_posix())])
+        clock = run_study(models, sweeps, output, processes, command)
+        rows, table = _judge(command, output, len(models), clock, readme)
     print(table)
     failed = [row for row in rows if row["error"] is not None]
     for row in failed:
@@ -97,15 +99,13 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth study") -> Non
 
 
 def _judge(
-    path: str, output: Path, num_models: int, clock: Clock, readme: Path | None
+    command: str, output: Path, num_models: int, clock: Clock, readme: Path | None
 ) -> tuple[list[dict[str, Any]], str]:
     """The folder has its report and verdicts.md, and the page its part; returns all rows, and the verdicts."""
     from behemoth_editing.report.page import write_report  # with torch, which help does without
     from behemoth_editing.report.tables import verdict_overview, verdict_table
     from behemoth_editing.study.findings import judge
-    from behemoth_editing.sweep.identity import shown_place
 
-    command = shlex.join(["behemoth", "study", shown_place(path), "--output_dir", shown_place(output.as_posix())])
     rows, judged = write_report([output / "results"], output / "report", command=command, judge=judge)
     started = min(row["started"] for row in rows)[:10]
     note = (

@@ -40,19 +40,21 @@ from behemoth_models.training import train
 _POLL_SECONDS = 2.0
 
 
-def run_study(models: Sequence[Model], sweeps: Sequence[Sweep], output: Path, processes: int) -> Clock:
+def run_study(
+    models: Sequence[Model], sweeps: Sequence[Sweep], output: Path, processes: int, command: str | None = None
+) -> Clock:
     """The folder has models/ and results/, complete: what was there before is kept, and what is missing was done.
 
-    Returns the clock of all sittings. Raises: ValueError for no process, a model of another recipe in the folder,
-    results of other models, or a cell that a model cannot have; OSError for a disk that fails; what a call raised that
-    failed.
+    Rows name the command that asked for them. Returns the clock of all sittings.
+    Raises: ValueError for no process, a model of another recipe in the folder, results of other models, or a cell that
+    a model cannot have; OSError for a disk that fails; what a call raised that failed.
     """
     check(processes >= 1, f"processes must be at least 1, got {processes}")
     clock = Clock(output / "time.json")
     train_all(models, output, processes, clock)
     cells = cells_of(models, sweeps, output)
     check_cells(cells)
-    edit_all(cells, output, processes, clock)
+    edit_all(cells, output, processes, clock, command)
     return clock
 
 
@@ -121,7 +123,7 @@ def cells_of(models: Sequence[Model], sweeps: Sequence[Sweep], output: Path) -> 
     return list(dict.fromkeys(cells))
 
 
-def edit_all(cells: Sequence[Cell], output: Path, processes: int, clock: Clock) -> None:
+def edit_all(cells: Sequence[Cell], output: Path, processes: int, clock: Clock, command: str | None = None) -> None:
     """The folder's results/ has a row for every cell, those that were there before as they were.
 
     Raises: ValueError for results of other models or code; OSError for a disk that fails.
@@ -140,7 +142,7 @@ def edit_all(cells: Sequence[Cell], output: Path, processes: int, clock: Clock) 
 
     groups = [list(group) for _, group in itertools.groupby(sorted(missing, key=share), key=share)]
     jobs = [
-        (group[0].checkpoint.name, [(cell.method, cell.edits) for cell in group], results)
+        (group[0].checkpoint.name, [(cell.method, cell.edits) for cell in group], results, command)
         for group in sorted(groups, key=len, reverse=True)  # the long ones first, so that all end at about one time
     ]
     earlier = len(cells) - len(missing)
@@ -190,10 +192,10 @@ def teach(model: Model, folder: Path) -> None:
     train(build(model.world, model.lexicon, model.corpus), model.train, folder, progress=False)
 
 
-def edit(folder: str, pairs: Sequence[tuple[EditMethod, EditConfig]], output: Path) -> None:
+def edit(folder: str, pairs: Sequence[tuple[EditMethod, EditConfig]], output: Path, command: str | None) -> None:
     """The results hold a row for each pair of a method and a draw on this model."""
     checkpoint = load_checkpoint(folder, Accelerator(mixed_precision="no").device)
-    run([Cell(checkpoint, method, edits) for method, edits in pairs], output, progress=False)
+    run([Cell(checkpoint, method, edits) for method, edits in pairs], output, progress=False, command=command)
 
 
 def side_by_side(

@@ -204,10 +204,11 @@ class Npo(Unlearning):
 class SimNpo(Unlearning):
     """Negative preference optimisation without a reference: -(2 / beta) log sigmoid(-(beta / |y|) log p(y|x) - gamma).
 
-    The margin 0 and the weight 1 of what is retained are the authors' and open-unlearning's. Their beta of 4.5 lets go
-    of an answer at a third of a nat per token: dozens of tokens are forgotten then, one or two are not. With their
-    weight 0.125 of what is forgotten (npo_coeff of their run on forget10), no beta made models forget in 100 steps. In
-    the authors' code the margin is multiplied by beta, here, as in the paper, it is not.
+    The margin 0 and the weight 1 of what is retained are the authors' and open-unlearning's. With their beta of 4.5 the
+    pull on an answer that has lost a nat per token is a 45th of what it was: of dozens of tokens it is gone by then, of
+    one or two it is not. With their weight 0.125 of what is forgotten (npo_coeff of their run on forget10) no trial of
+    tools/tuned.json forgot within 100 steps. In the authors' code the margin is multiplied by beta, here, as in the
+    paper, it is not.
     Source: Fan et al., "Simplicity prevails: rethinking negative preference optimization for LLM unlearning", 2024
     (arXiv 2410.07163), and their TOFU/README.md and TOFU/dataloader.py.
     """

@@ -8,7 +8,7 @@ from behemoth_editing.bridges import BRIDGES
 
 
 def test_every_bridge_of_the_table_can_be_named():
-    assert set(NAMES) == set(BRIDGES)
+    assert list(NAMES) == list(BRIDGES)
 
 
 def test_the_folder_is_written_and_the_line_says_what_to_do_with_it(trained, tmp_path, capsys):

@@ -76,6 +76,7 @@ def test_study_that_is_cut_off_goes_on_and_ends_as_if_it_never_had_been(study, t
     assert table.startswith("| finding | claim | world |")
     assert f"3 models, {CELLS} cells; " in table
     assert "`behemoth study my.yaml --output_dir out`" in table
+    assert {row["command"] for row in load_results([out / "results"])} == {"behemoth study my.yaml --output_dir out"}
     assert "behemoth study my.yaml --output_dir out" in (out / "report" / "index.html").read_text(encoding="utf-8")
     said = readme.read_text(encoding="utf-8")
     assert said.startswith("Before.\n<!-- study -->\n\n| finding |")

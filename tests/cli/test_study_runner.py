@@ -107,8 +107,9 @@ def test_cells_of_a_model_are_one_share_unless_there_are_too_few_models(monkeypa
     found = []
     monkeypatch.setattr(study_runner, "unfinished", lambda cells, results: cells)
     monkeypatch.setattr(study_runner, "side_by_side", lambda work, jobs, processes, tick: found.extend(jobs))
-    edit_all(cells, tmp_path, processes, Clock(tmp_path / "time.json"))
-    assert [(model, [(edits.edit_seed, method) for method, edits in pairs]) for model, pairs, _ in found] == shares
+    edit_all(cells, tmp_path, processes, Clock(tmp_path / "time.json"), "behemoth study")
+    assert [(model, [(edits.edit_seed, method) for method, edits in pairs]) for model, pairs, *_ in found] == shares
+    assert {words for *_, words in found} == {"behemoth study"}
 
 
 def test_clock_counts_the_seconds_of_all_sittings(tmp_path, monkeypatch):
