@@ -7,10 +7,10 @@ cells: edits a minute of one process and of four that share the card. recall: wh
 the second, for the time that is left.
 
 FOLDER/gpu_check.json has all that is known from the first second on. The same command goes on after a kill: parts that
-passed are not done again. Needs Python 3.11 or newer, torch 2.9 or newer for the card, the packages behemoth_* beside
-this folder, and transformers, accelerate, peft, datasets, pyarrow, faker, evaluate, dill, multiprocess, xxhash, scipy,
-safetensors, tokenizers, tqdm, jinja2, matplotlib, pyyaml; a C compiler for what is compiled. No network and no test
-runner. --device cpu --small runs the same code on a CPU, within a minute where two cores are free.
+passed are not done again. Needs Python 3.11 or newer, torch 2.9 or newer for the card, this project installed, and
+transformers, accelerate, peft, datasets, pyarrow, faker, evaluate, dill, multiprocess, xxhash, scipy, safetensors,
+tokenizers, tqdm, jinja2, matplotlib, pyyaml; a C compiler for what is compiled. No network and no test runner.
+--device cpu --small runs the same code on a CPU, within a minute where two cores are free.
 """
 
 from __future__ import annotations

@@ -61,6 +61,7 @@ def rates(
     fewer = dataclasses.replace(world, num_subjects=min(world.num_subjects, _SUBJECTS))
     corpus, failed, longest = build(fewer, corpus=corpus_config), [], 3.0
     config = dataclasses.replace(config, vocab_size=-(-words // 64) * 64, max_exposures=None, target_recall=None)
+    _facts_per_second(say, corpus, config, device)
     for factor, compiled, name in settings:
         say.need(1.5 * longest if not compiled else max(40.0, longest), f"{name} and what comes after it")
         started = time.perf_counter()
@@ -80,7 +81,6 @@ def rates(
             torch.cuda.empty_cache()
     if failed:
         raise RuntimeError(f"{len(failed)} of {len(settings)} settings failed: {', '.join(failed)}")
-    _facts_per_second(say, corpus, config, device)
 
 
 def _rate(corpus: Corpus, config: TrainConfig, folder: str, device: str, small: bool) -> dict[str, Any]:
