@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from behemoth_cli.edit import LOW_RECALL, RunArguments
-from behemoth_cli.process import announce, keep_freed_memory, prepare_process
+from behemoth_cli.memory import keep_freed_memory
+from behemoth_cli.process import announce, prepare_process
 from behemoth_data.edits import EditConfig
 from behemoth_data.settings import check
 from behemoth_editing import EditMethod

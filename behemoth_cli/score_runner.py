@@ -6,7 +6,8 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from behemoth_cli.process import announce, keep_freed_memory, prepare_process
+from behemoth_cli.memory import keep_freed_memory
+from behemoth_cli.process import announce, prepare_process
 from behemoth_cli.score import ScoreArguments, listed_in
 from behemoth_data.edits import EditConfig, draw_edits
 from behemoth_data.settings import check

@@ -25,7 +25,7 @@ from accelerate import Accelerator
 from tqdm import tqdm
 
 from behemoth_cli.cores import chosen_threads, set_threads, usable_cores
-from behemoth_cli.process import keep_freed_memory
+from behemoth_cli.memory import keep_freed_memory
 from behemoth_cli.study_plan import Model, Sweep
 from behemoth_data import build
 from behemoth_data.edits import EditConfig

@@ -53,7 +53,8 @@ def _verified(arguments: VerifyArguments) -> int:
     from tqdm import tqdm
 
     from behemoth_cli.edit import outside_methods
-    from behemoth_cli.process import announce, keep_freed_memory, prepare_process
+    from behemoth_cli.memory import keep_freed_memory
+    from behemoth_cli.process import announce, prepare_process
     from behemoth_editing.checkpoint import Checkpoint, load_checkpoint
     from behemoth_editing.methods.contract import Shared
     from behemoth_editing.report.summaries import load_results

@@ -18,7 +18,7 @@ SCHEDULES = ("wsd", "cosine", "constant")
 class TrainConfig:
     """How a model is trained: at most one pass over the corpus, in its order."""
 
-    size: str = setting("31m", "Pythia size: 14m, 31m or 70m")
+    size: str = setting("31m", "Pythia size: 14m, 31m or 70m; narrower ones: 3m, 7m or 10m")
     vocab_size: int | None = setting(
         None, "rows of the embeddings, such as Pythia's 50304; null: the tokenizer's, rounded up to a multiple of 64"
     )

@@ -18,8 +18,12 @@ class Shape(NamedTuple):
     intermediate_size: int
 
 
-# Source: Biderman et al., "Pythia", 2023, table 1, and the published configs of the 14m and 31m models.
+# Source: Biderman et al., "Pythia", 2023, table 1, and the published configs of the 14m and 31m models. The first three
+# are ours: the 14m's layers at smaller widths, named as Pythia's are, by their parameters with Pythia's own vocabulary.
 SHAPES: dict[str, Shape] = {
+    "3m": Shape(6, 32, 4, 128),
+    "7m": Shape(6, 64, 4, 256),
+    "10m": Shape(6, 96, 6, 384),
     "14m": Shape(6, 128, 4, 512),
     "31m": Shape(6, 256, 8, 1024),
     "70m": Shape(6, 512, 8, 2048),

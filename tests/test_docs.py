@@ -10,11 +10,13 @@ import functools
 import io
 import itertools
 import re
+import runpy
 import shlex
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from accelerate.commands.launch import launch_command_parser
@@ -67,8 +69,12 @@ def commands(page: str) -> Iterator[str]:
 def options_of(*command: str) -> frozenset[str]:
     """The options that the help of `behemoth COMMAND`, its sections included, or of a file in tools/ names."""
     if command[0].endswith(".py"):
-        done = subprocess.run([sys.executable, ROOT / command[0], "--help"], capture_output=True, text=True, check=True)
-        return frozenset(OPTION.findall(done.stdout))
+        file, said = ROOT / command[0], io.StringIO()
+        argv = mock.patch.object(sys, "argv", [command[0], "--help"])
+        path = mock.patch.object(sys, "path", [str(file.parent), *sys.path])
+        with argv, path, contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
+            runpy.run_path(str(file), run_name="__main__")
+        return frozenset(OPTION.findall(said.getvalue()))
     page = said_by(*command, "--help")
     sections = [name for name in SECTIONS if re.search(rf"^  {name} ", page, flags=re.MULTILINE)]
     return frozenset(OPTION.findall(page + (said_by(*command, "--help", *sections) if sections else "")))

@@ -15,7 +15,7 @@ import torch
 from behemoth_cli.benchmarks.bare_products import bare_seconds, forward_calls, matrices
 from behemoth_cli.benchmarks.output import Row
 from behemoth_cli.cores import set_threads
-from behemoth_cli.process import keep_freed_memory
+from behemoth_cli.memory import keep_freed_memory
 from behemoth_cli.settings import place
 from behemoth_data.edits import EditConfig, draw_edits
 from behemoth_data.settings import check, setting

@@ -102,7 +102,7 @@ def test_output_that_holds_something_else_is_refused_and_kept(script, capsys, te
     ("words", "part"),
     [
         ("--parts rates", "parts must be one of rate, precision, recall, scaling, gpu, base, got 'rates'"),
-        ("--size 15m", "size must be one of 14m, 31m, 70m, got '15m'"),
+        ("--size 15m", "size must be one of 3m, 7m, 10m, 14m, 31m, 70m, got '15m'"),
         ("--num_subjects 15", "num_subjects must be at least 16, got 15"),
         ("--steps 1", "steps must be at least 2, got 1"),
         ("--runs 0", "runs must be at least 1, got 0"),

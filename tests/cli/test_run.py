@@ -83,9 +83,8 @@ def refused(main, words, capsys, status=2):
     return line
 
 
-def test_edit_runs_every_method_and_prints_the_table_and_where_the_results_are(trained, tmp_path):
+def test_edit_runs_every_method_and_prints_the_table_and_where_the_results_are(script, trained, tmp_path, capsys):
     words = [
-        "edit.py",
         "--model",
         str(trained),
         "--scenarios",
@@ -94,10 +93,10 @@ def test_edit_runs_every_method_and_prints_the_table_and_where_the_results_are(t
         "2",
         *QUICK.split(),
     ]
-    done = process([*words, "--methods", *METHODS, "--output_dir", "results/demo"], tmp_path)
-    assert done.returncode == 0, done.stderr
+    script("edit").main([*words, "--methods", *METHODS, "--output_dir", "results/demo"])
     cells = len(METHODS)
-    *table, last = done.stdout.splitlines()
+    said = capsys.readouterr()
+    *table, last = said.out.splitlines()
     assert last == f"results/demo/results.jsonl holds {cells} cells, 0 of them failed, 0 from an earlier run"
     for name in METHODS:
         assert any(name in line for line in table)
@@ -105,7 +104,7 @@ def test_edit_runs_every_method_and_prints_the_table_and_where_the_results_are(t
     assert [row["method"] for row in rows] == list(METHODS)
     assert all(row["error"] is None for row in rows)
     assert os.listdir(tmp_path) == ["results"]
-    assert "Traceback" not in done.stderr
+    assert "Traceback" not in said.err
     table = datasets.load_dataset(str(tmp_path / "results" / "demo"), split="test")
     for name in ("cell", "method"):
         assert list(table[name]) == [row[name] for row in rows]
@@ -245,7 +244,7 @@ def unbroken(trained, tmp_path_factory):
     return words.split(), counts_in(folder / "out")
 
 
-def test_sweep_that_is_killed_ends_with_the_rows_of_an_unbroken_one(unbroken, tmp_path):
+def test_sweep_that_is_killed_ends_with_the_rows_of_an_unbroken_one(script, unbroken, tmp_path, capsys):
     words, expected = unbroken
     path = tmp_path / "out" / "results.jsonl"
     with subprocess.Popen(
@@ -261,9 +260,9 @@ def test_sweep_that_is_killed_ends_with_the_rows_of_an_unbroken_one(unbroken, tm
     assert running.returncode == -signal.SIGKILL
     before = path.read_bytes().count(b"\n")
     assert 2 <= before < 8
-    done = process(words, tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1].endswith(f"holds 8 cells, 0 of them failed, {before} from an earlier run")
+    script("edit").main(words[1:])
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert said.endswith(f"holds 8 cells, 0 of them failed, {before} from an earlier run")
     assert counts_in(tmp_path / "out") == expected
 
 
@@ -446,12 +445,11 @@ def test_every_method_has_a_section_that_other_commands_pass_over(script):
         script("recipe_files").read_recipe("my.yaml", {})
 
 
-def test_train_teaches_a_recipes_world_and_says_what_the_model_knows(tmp_path):
+def test_train_teaches_a_recipes_world_and_says_what_the_model_knows(script, tmp_path, capsys):
     (tmp_path / "my.yaml").write_text("train: {size: 70m, learning_rate: 0.02}", encoding="utf-8")
-    words = f"train.py my.yaml --config correlated --output_dir runs/mine {TINY_TRAINING}"
-    done = process(words.split(), tmp_path)
-    assert done.returncode == 0, done.stderr
-    (line,) = done.stdout.splitlines()
+    words = f"my.yaml --config correlated --output_dir runs/mine {TINY_TRAINING}"
+    script("train").main(words.split())
+    (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith("runs/mine holds a 14m model that knows subject_object ")
     assert " after 4.0 exposures per fact (" in line
     config = json.loads((tmp_path / "runs" / "mine" / "config.json").read_text(encoding="utf-8"))
@@ -493,7 +491,7 @@ def test_loss_that_is_no_number_is_one_clear_line(script, tmp_path, capsys, monk
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
-        ("--train.size 32m", ["size must be one of 14m, 31m, 70m, got '32m'"]),
+        ("--train.size 32m", ["size must be one of 3m, 7m, 10m, 14m, 31m, 70m, got '32m'"]),
         ("--config nest", ["config must be one of independent, correlated, nested, got 'nest'"]),
         ("--train.learning_rate 0", ["learning_rate must be above 0, got 0"]),
         ("--train.batch_size 65", ["batch_size must lie between 1 and the corpus's 64 sentences, got 65"]),
@@ -514,7 +512,7 @@ def test_bad_input_of_train_is_one_clear_line_and_nothing_is_written(script, tmp
 def test_freed_memory_stays_with_the_process_if_it_is_asked_to_keep_it(kept):
     code = f"""
 import re, sys
-from behemoth_cli.process import keep_freed_memory
+from behemoth_cli.memory import keep_freed_memory
 
 def held():
     return int(re.search(r"VmRSS:\\s+(\\d+) kB", open("/proc/self/status").read())[1]) / 1024

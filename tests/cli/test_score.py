@@ -3,6 +3,7 @@
 import json
 import re
 
+import huggingface_hub
 import pytest
 import torch
 from accelerate.state import AcceleratorState
@@ -76,6 +77,7 @@ def test_model_that_plain_pytorch_edited_is_scored_once_and_verified(trained, ch
 def test_edit_keeps_models_that_verify_asks_again_and_a_row_that_differs_is_status_1(
     trained, here, capsys, monkeypatch
 ):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)  # nothing waits for a network
     words = f"edit --model {trained} --methods rome --sweep.num_edits 1 --sweep.probes_per_edit 3 --rome.steps 2"
     words = [*words.split(), "--output_dir", "out", "--save_models"]
     console.main(words)

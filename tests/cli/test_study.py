@@ -52,11 +52,6 @@ def study(monkeypatch, tmp_path):
     AcceleratorState._reset_state(reset_partial_state=True)
 
 
-def run(folder, *words):
-    command = [sys.executable, str(ROOT / "scripts" / "study.py"), *words]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-
-
 def scores(folder):
     return {row["cell"]: (row["weights"], row["scores"]) for row in load_results([folder / "results"])}
 
@@ -66,9 +61,8 @@ def test_study_that_is_cut_off_goes_on_and_ends_as_if_it_never_had_been(study, t
     readme = tmp_path / "README.md"
     readme.write_text("Before.\n<!-- study -->old<!-- end of study -->\nAfter.\n", encoding="utf-8")
     words = ("my.yaml", "--output_dir", "out", "--readme", "README.md", "--processes", "2")
-    done = run(tmp_path, *words)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == f"out/report/index.html shows {CELLS} cells, 0 of them failed"
+    study.main(list(words))
+    assert capsys.readouterr().out.splitlines()[-1] == f"out/report/index.html shows {CELLS} cells, 0 of them failed"
     out = tmp_path / "out"
     first, table = scores(out), (out / "verdicts.md").read_text(encoding="utf-8")
     assert len(first) == CELLS
@@ -89,13 +83,12 @@ def test_study_that_is_cut_off_goes_on_and_ends_as_if_it_never_had_been(study, t
     results.write_bytes(results.read_bytes()[:-3000])
     shutil.rmtree(out / "report")
     seconds = json.loads((out / "time.json").read_text(encoding="utf-8"))["seconds"]
-    again = run(tmp_path, *words[:-1], "1")
-    assert again.returncode == 0, again.stderr
+    study.main([*words[:-1], "1"])
     assert scores(out) == first
     assert (out / "report" / "index.html").is_file()
     assert json.loads((out / "time.json").read_text(encoding="utf-8"))["seconds"] > seconds
     verdicts = [line for line in table.splitlines() if line.startswith("|")]
-    assert [line for line in again.stdout.splitlines() if line.startswith("|")] == verdicts
+    assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")] == verdicts
 
     (tmp_path / "my.yaml").write_text(SMALL.replace("repeats: 4", "repeats: 5"), encoding="utf-8")
     with pytest.raises(SystemExit) as caught:

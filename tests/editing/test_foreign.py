@@ -4,6 +4,7 @@ import copy
 import json
 import shutil
 
+import huggingface_hub
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
@@ -179,7 +180,8 @@ def test_weights_that_the_original_does_not_have_are_refused(weights, message, c
     refused(tmp_path / "a.safetensors", checkpoint, message)
 
 
-def test_what_is_no_edit_at_all_is_refused(edited, checkpoint, tmp_path):
+def test_what_is_no_edit_at_all_is_refused(edited, checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)  # nothing waits for a network
     with pytest.raises(OSError, match="edited 'runs/nothing' is no folder or file, nor a Hub id that can be reached"):
         load_edited("runs/nothing", checkpoint)
     (tmp_path / "a.txt").write_text("", encoding="utf-8")

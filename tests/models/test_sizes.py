@@ -16,10 +16,21 @@ def beside_embeddings(size, vocab_size=64):
     return sum(parameters(model).values()) - 2 * vocab_size * model.config.hidden_size
 
 
-# Biderman et al., 2023, table 1, and the cards of the published 14m and 31m models: non-embedding parameters.
-@pytest.mark.parametrize(("size", "count"), [("14m", 1_189_888), ("31m", 4_739_072), ("70m", 18_915_328)])
+# Biderman et al., 2023, table 1, and the cards of the published 14m and 31m models: non-embedding parameters. Those of
+# the narrower ones by hand: 6 (12 W^2 + 13 W) + 2 W of width W.
+COUNTS = {"3m": 76_288, "7m": 300_032, "10m": 671_232, "14m": 1_189_888, "31m": 4_739_072, "70m": 18_915_328}
+
+
+@pytest.mark.parametrize(("size", "count"), COUNTS.items())
 def test_parameters_beside_the_embeddings_are_the_published_number(size, count):
     assert beside_embeddings(size) == count
+
+
+@pytest.mark.parametrize("size", ["3m", "7m", "10m", "14m"])
+def test_small_sizes_are_named_by_their_parameters_in_millions_at_the_published_vocabulary(size):
+    with torch.device("meta"):
+        count = sum(parameters(pythia(size, 50304)).values())
+    assert f"{count / 1e6:.0f}m" == size
 
 
 def test_31m_has_the_published_number_of_parameters_at_the_published_vocabulary():
@@ -28,7 +39,7 @@ def test_31m_has_the_published_number_of_parameters_at_the_published_vocabulary(
 
 
 def test_every_size_has_a_count_above():
-    assert list(SHAPES) == ["14m", "31m", "70m"]
+    assert list(SHAPES) == list(COUNTS)
 
 
 def test_architecture_is_pythias():
@@ -55,7 +66,7 @@ def test_weights_depend_on_torchs_seed_alone():
 
 
 def test_unknown_size_lists_the_known_ones():
-    with pytest.raises(ValueError, match="size must be one of 14m, 31m, 70m, got '32m'"):
+    with pytest.raises(ValueError, match="size must be one of 3m, 7m, 10m, 14m, 31m, 70m, got '32m'"):
         pythia("32m", 100)
 
 

@@ -341,7 +341,7 @@ def test_batch_larger_than_the_corpus_is_refused_before_anything_is_written(corp
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("size", "30m", "size must be one of 14m, 31m, 70m, got '30m'"),
+        ("size", "30m", "size must be one of 3m, 7m, 10m, 14m, 31m, 70m, got '30m'"),
         ("vocab_size", 0, "vocab_size must be at least 1, got 0"),
         ("optimizer", "sgd", "optimizer must be one of muon, adamw, got 'sgd'"),
         ("schedule", "linear", "schedule must be one of wsd, cosine, constant, got 'linear'"),

@@ -86,7 +86,7 @@ def test_race_that_was_cut_off_goes_on_and_a_finished_one_repeats_nothing(module
 @pytest.mark.parametrize(
     ("words", "part"),
     [
-        ("--size 15m", "size must be one of 14m, 31m, 70m, got '15m'"),
+        ("--size 15m", "size must be one of 3m, 7m, 10m, 14m, 31m, 70m, got '15m'"),
         ("--max_minutes 0", "max_minutes must be above 0, got 0"),
         ("--num_subjects 15", "num_subjects must be at least 16, got 15"),
         ("--blocks 0", "blocks must be at least 1, got 0"),

@@ -5,8 +5,7 @@ import dataclasses
 import enum
 import json
 import pathlib
-import subprocess
-import sys
+import string
 
 import numpy as np
 import pytest
@@ -104,15 +103,9 @@ def test_address_in_memory_is_no_part_of_an_object():
 
 
 def test_order_of_a_set_does_not_depend_on_the_process():
-    code = "from behemoth_editing.sweep.plain import plain; print(plain({'a', 'b', 'c', 'd', 1.5}))"
-    said = {
-        subprocess.run(
-            [sys.executable, "-c", code], env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)},
-            capture_output=True, text=True, check=True,
-        ).stdout
-        for seed in ("1", "2")
-    }  # fmt: skip
-    assert said == {"['a', 'b', 'c', 'd', 1.5]\n"}
+    words = list(string.ascii_lowercase)
+    assert list(set(words)) != words  # 26 hashes that differ from process to process hardly ever fall into this order
+    assert plain({*words, 1.5}) == [*words, 1.5]
 
 
 def test_value_of_any_depth_ends():
