@@ -115,7 +115,7 @@ def refused(place, checkpoint, message):
     ("fields", "message"),
     [
         ({"vocab_size": 9}, "must be .* with changed weights, got .* with vocab_size 9 and not"),
-        ({"num_attention_heads": 2}, "with num_attention_heads 2 and not 4"),
+        ({"num_attention_heads": 2}, "with num_attention_heads 2 and not 6"),
         ({"use_parallel_residual": False}, "with use_parallel_residual False and not True"),
     ],
 )

@@ -40,7 +40,7 @@ def test_second_moment_is_the_mean_over_tokens_one_by_one(checkpoint):
     background = Background("corpus digest", lambda: iter(blocks))
     matrix = matrix_of(checkpoint.model, 3, MATRIX)
     found = key_statistics(checkpoint.model, matrix, background, "model digest", batch_size=3)
-    total, count = np.zeros((512, 512)), 0
+    total, count = np.zeros((384, 384)), 0
     for block in blocks:
         for sentence in block.tolist():
             for key in inputs_of(checkpoint.model, 3, sentence[:-1]):
@@ -113,7 +113,7 @@ def test_background_holds_every_distinct_sentence_once(checkpoint, background):
 def test_keys_are_what_the_output_matrix_is_given(checkpoint):
     tokens = torch.from_numpy(checkpoint.corpus.block(0, 3).astype(np.int64))
     keys = keys_of(checkpoint.model, matrix_of(checkpoint.model, 2, MATRIX), tokens)
-    assert keys.shape == (*tokens.shape, 512)
+    assert keys.shape == (*tokens.shape, 384)
     for row, sentence in zip(keys, tokens.tolist(), strict=True):
         expected = inputs_of(checkpoint.model, 2, sentence)
         np.testing.assert_allclose(row.numpy(), expected, rtol=1e-4, atol=1e-5)

@@ -54,7 +54,7 @@ def test_change_has_no_higher_rank_than_asked(checkpoint, edit_set, rank):
 
 def test_rank_above_a_matrix_s_smaller_side_is_clamped(checkpoint, edit_set):
     edited = adapted(checkpoint, edit_set, rank=10_000)
-    assert edited.details["rank"] == 128  # dense_h_to_4h is 512 x 128
+    assert edited.details["rank"] == 96  # dense_h_to_4h is 384 x 96
     assert len(changes(checkpoint, edited.model)) == 4
 
 
@@ -88,7 +88,7 @@ def test_change_is_scaled_by_alpha_over_rank(checkpoint, edit_set, monkeypatch, 
     assert len(found) == 2
     for change in found.values():
         # Every entry of B A is rank x 0.01 x 0.01.
-        np.testing.assert_allclose(change, scale * min(rank, 128) * 1e-4, atol=1e-7)
+        np.testing.assert_allclose(change, scale * min(rank, 96) * 1e-4, atol=1e-7)
 
 
 def test_learning_rate_falls_with_the_rank_unless_its_power_is_none(checkpoint, edit_set, monkeypatch):

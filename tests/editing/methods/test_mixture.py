@@ -181,7 +181,7 @@ def test_first_loss_weighs_edits_and_kinds_as_the_mixture_does(checkpoint, edit_
     assert len(kinds) == 3
     assert details["loss"] == pytest.approx(expected, rel=0.01)  # bfloat16 against float32
     assert kinds[0] < 0.1 * min(kinds[1:])
-    assert abs(sum(kinds) / 3 - edited) > 0.2 * edited
+    assert abs(sum(kinds) / 3 - edited) > 0.05 * edited  # far more than the tolerance above
 
 
 def test_another_fit_seed_takes_the_rows_in_another_order(checkpoint, edit_set):

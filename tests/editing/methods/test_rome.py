@@ -230,7 +230,7 @@ def test_keys_are_taken_at_the_site_and_averaged_over_contexts(checkpoint, singl
     assert np.abs(keys[0] - average).max() > 1e-2
     (statistics,) = shared.unasked.values()
     moment = statistics.second_moment.numpy()
-    along = np.linalg.solve(moment + 1e-4 * np.trace(moment) / 512 * np.eye(512), average)
+    along = np.linalg.solve(moment + 1e-4 * np.trace(moment) / 384 * np.eye(384), average)
     np.testing.assert_allclose(direction.numpy(), along / (along @ mapped.numpy()), rtol=1e-4, atol=1e-7)
 
 

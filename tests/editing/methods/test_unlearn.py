@@ -205,7 +205,7 @@ def test_ascent_ends_once_the_facts_are_forgotten(checkpoint, edit_set):
 
 
 def test_direction_is_a_unit_vector_fixed_by_its_seed():
-    first, again, other = direction_of(3, 128), direction_of(3, 128), direction_of(4, 128)
+    first, again, other = direction_of(3, 96), direction_of(3, 96), direction_of(4, 96)
     assert torch.equal(first, again)
     assert float(first.norm()) == pytest.approx(1, abs=1e-6)
     assert float(first.min()) >= 0
@@ -227,7 +227,7 @@ def test_rmu_moves_forgotten_states_to_its_direction_and_keeps_the_others(checkp
     method = Rmu(layers=(1, 2), max_steps=30, learning_rate=3e-3, steering=2.0, fit_seed=seed)
     edited = method(checkpoint.model, relation).model
     before, after = (steered(model, relation.originals, 2) for model in (checkpoint.model, edited))
-    target = 2.0 * before.norm(dim=1).mean() * direction_of(seed, 128)
+    target = 2.0 * before.norm(dim=1).mean() * direction_of(seed, 96)
     assert (after - target).norm(dim=1).mean() < 0.8 * (before - target).norm(dim=1).mean()
     kept = [probe.before for probe in relation.probes if probe.kind == "unrelated"]
     was, now = (steered(model, kept, 2) for model in (checkpoint.model, edited))
