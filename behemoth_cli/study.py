@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from behemoth_cli.cores import usable_cores
 from behemoth_cli.settings import Options, one_line_errors, parse, place
-from behemoth_data.settings import check, setting
+from behemoth_data.settings import check, check_known, setting
 
 if TYPE_CHECKING:
     from behemoth_cli.study_plan import Model, Sweep
@@ -46,6 +46,7 @@ class StudyArguments:
         None,
         "processes that train and edit side by side; none: one for each core it may use, or one if there is a GPU",
     )
+    models: list[str] = setting([], "names of the recipe's models to train and edit now, the others later; none: all")
     readme: str = place(
         "",
         "Markdown file with the lines <!-- study --> and <!-- end of study -->: the verdicts go between them, and two "
@@ -78,17 +79,20 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth study") -> Non
     output, readme = Path(arguments.output_dir), Path(arguments.readme) if arguments.readme else None
     with one_line_errors(prog):
         models, sweeps = read_study(path, prog)
-        check_draws(models, sweeps)
+        for name in arguments.models:
+            check_known("models", name, list(dict.fromkeys(model.family for model in models)))
+        chosen = [model for model in models if not arguments.models or model.family in arguments.models]
+        check_draws(chosen, sweeps)
         processes = usual_processes() if arguments.processes is None else arguments.processes
         check(processes >= 1, f"processes must be at least 1, got {processes}")
         if readme:
             _check_marks(readme)
         if arguments.dry_run:
-            _preview(models, sweeps)
+            _preview(chosen, sweeps)
             return
         command = shlex.join(["behemoth", "study", shown_place(path), "--output_dir", shown_place(output.as_posix())])
-        clock = run_study(models, sweeps, output, processes, command)
-        rows, table = _judge(command, output, len(models), clock, readme)
+        clock = run_study(models, sweeps, output, processes, command, chosen=chosen)
+        rows, table = _judge(command, output, clock, readme)
     print(table)
     failed = [row for row in rows if row["error"] is not None]
     for row in failed:
@@ -98,16 +102,16 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth study") -> Non
         raise SystemExit(1)
 
 
-def _judge(
-    command: str, output: Path, num_models: int, clock: Clock, readme: Path | None
-) -> tuple[list[dict[str, Any]], str]:
+def _judge(command: str, output: Path, clock: Clock, readme: Path | None) -> tuple[list[dict[str, Any]], str]:
     """The folder has its report and verdicts.md, and the page its part; returns all rows, and the verdicts."""
     from behemoth_editing.report.page import write_report  # with torch, which help does without
     from behemoth_editing.report.tables import verdict_overview, verdict_table
     from behemoth_editing.study.findings import judge
+    from behemoth_editing.sweep.identity import model_of
 
     rows, judged = write_report([output / "results"], output / "report", command=command, judge=judge)
     started = min(row["started"] for row in rows)[:10]
+    num_models = len({model_of(row) for row in rows})
     note = (
         f"{num_models} models, {len(rows)} cells; {clock.keep() / 60:.0f} minutes on {_machine()}, begun {started}, "
         f"written {datetime.datetime.now(datetime.UTC):%Y-%m-%d}; `{command}`."
@@ -149,7 +153,8 @@ def _preview(models: Sequence[Model], sweeps: Sequence[Sweep]) -> None:
     """Prints how many models there are of each family, and how many cells of each sweep."""
     for family in dict.fromkeys(model.family for model in models):
         print(f"{sum(model.family == family for model in models):6} models  {family}")
-    for sweep in sweeps:
+    families = {model.family for model in models}
+    for sweep in (sweep for sweep in sweeps if families & set(sweep.families)):
         print(
             f"{sweep.num_cells(models):6} cells   {sweep.name}: {len(sweep.methods)} settings of "
             f"{', '.join(dict.fromkeys(method.name for method in sweep.methods))}, {len(sweep.draws)} draws, on "

@@ -41,20 +41,29 @@ _POLL_SECONDS = 2.0
 
 
 def run_study(
-    models: Sequence[Model], sweeps: Sequence[Sweep], output: Path, processes: int, command: str | None = None
+    models: Sequence[Model],
+    sweeps: Sequence[Sweep],
+    output: Path,
+    processes: int,
+    command: str | None = None,
+    *,
+    chosen: Sequence[Model] | None = None,
 ) -> Clock:
     """The folder has models/ and results/, complete: what was there before is kept, and what is missing was done.
 
-    Rows name the command that asked for them. Returns the clock of all sittings.
+    With `chosen`, complete for these of the models. Rows name the command that asked for them. Returns the clock of all
+    sittings.
     Raises: ValueError for no process, a model of another recipe in the folder, results of other models, or a cell that
     a model cannot have; OSError for a disk that fails; what a call raised that failed.
     """
     check(processes >= 1, f"processes must be at least 1, got {processes}")
     clock = Clock(output / "time.json")
-    train_all(models, output, processes, clock)
-    cells = cells_of(models, sweeps, output)
+    chosen = models if chosen is None else chosen
+    train_all(chosen, output, processes, clock)
+    others = [model for model in models if model not in chosen and is_trained(model, output / "models" / model.name)]
+    cells = cells_of(chosen, sweeps, output)
     check_cells(cells)
-    edit_all(cells, output, processes, clock, command)
+    edit_all(cells, output, processes, clock, command, beside=cells_of(others, sweeps, output))
     return clock
 
 
@@ -123,13 +132,22 @@ def cells_of(models: Sequence[Model], sweeps: Sequence[Sweep], output: Path) -> 
     return list(dict.fromkeys(cells))
 
 
-def edit_all(cells: Sequence[Cell], output: Path, processes: int, clock: Clock, command: str | None = None) -> None:
+def edit_all(
+    cells: Sequence[Cell],
+    output: Path,
+    processes: int,
+    clock: Clock,
+    command: str | None = None,
+    *,
+    beside: Sequence[Cell] = (),
+) -> None:
     """The folder's results/ has a row for every cell, those that were there before as they were.
 
+    It may have rows of the cells `beside` them too.
     Raises: ValueError for results of other models or code; OSError for a disk that fails.
     """
     results = output / "results"
-    missing = unfinished(cells, results)
+    missing = [cell for cell in unfinished([*cells, *beside], results) if cell not in beside]
     results.mkdir(parents=True, exist_ok=True)
     path = results / RESULTS
     path.touch()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -132,6 +133,24 @@ class WorldConfig:
         """The one of STRUCTURES that the world has."""
         names = ["correlated"] * (self.correlation is not None) + ["nested"] * (self.num_nested_objects > 0)
         return "_".join(names) or "independent"
+
+    @property
+    def bits(self) -> float:
+        """The entropy of the world's facts: the fewest bits, on average over seeds, that tell all of them.
+
+        A correlated partner counts by what the other relation leaves open, a subject's nested object not at all, since
+        it follows from its object, and dissenting objects neither.
+        """
+        objects, relations = self.num_objects, self.num_relations
+        each = math.log2(2 if self.binary_first else objects) + (relations - 1) * math.log2(objects)
+        if self.correlation is not None:
+            match, miss = self.correlation, 1 - self.correlation
+            unsure = -sum(p * math.log2(p) for p in (match, miss) if p > 0)
+            each += unsure + miss * math.log2(objects - 1) - math.log2(objects)
+        arranged = 0.0  # bits of which object of a relation lies in which nested object
+        if nested := self.num_nested_objects:
+            arranged = (math.lgamma(objects + 1) - nested * math.lgamma(objects // nested + 1)) / math.log(2)
+        return self.num_subjects * each + relations * arranged
 
 
 class World:

@@ -35,6 +35,8 @@ class Checkpoint:
     # What was done to it since it was trained, edit after edit, as save_edited() writes it; a change that left no
     # record has no method.
     lineage: tuple[Mapping[str, Any], ...] = ()
+    recipe: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # what it was trained by, as far as it says
+    steps: int | None = None  # optimizer steps, if it says so
 
     @property
     def pristine(self) -> bool:
@@ -82,4 +84,6 @@ def load_checkpoint(name: str, device: torch.device | str = "cpu", revision: str
     in_full = types == {str(torch.float32)}
     if in_full and description.get("weights", weights) != weights:  # somebody changed them, and did not say how
         recall, lineage = {}, (*lineage, {"parent": description["weights"], "method": None})
-    return Checkpoint(name, model, corpus, recall, weights, from_hub, description.get("precision"), lineage)
+    recipe = {part: description[part] for part in ("lexicon", "corpus", "train") if part in description}
+    precision, steps = description.get("precision"), description.get("step")
+    return Checkpoint(name, model, corpus, recall, weights, from_hub, precision, lineage, recipe, steps)

@@ -211,6 +211,60 @@ def draw_correlation(figure: Figure, axes: Axes, here: Sequence[Summary]) -> str
     return "Lines with 95% intervals. " + "; ".join(words) + "."
 
 
+def load_of(summary: Summary) -> float | None:
+    """Bits of the world for each parameter of the models beside the input embedding; None where rows do not say."""
+    load = summary.row.get("load")
+    return load["bits"] / load["parameters"] if load else None
+
+
+def draw_load(figure: Figure, here: Sequence[Summary]) -> str:
+    """Success and what is left against the bits that each parameter holds: a line for each width of the models.
+
+    Lines are of one method with its settings; there are some only where it edited models of two widths or more.
+    """
+    lines: dict[int, list[tuple[float, Summary]]] = {}
+    for summary in here:
+        load = load_of(summary)
+        if load is not None:
+            lines.setdefault(summary.row["load"]["width"], []).append((load, summary))
+    if len(lines) < 2:
+        return ""
+    words = []
+    panels = figure.subplots(2, 1, sharex=True)
+    for axes, name in zip(panels, ("edit_success", "collateral_accuracy"), strict=True):
+        for index, (width, points) in enumerate(sorted(lines.items())):
+            colour = COLOURS[index % len(COLOURS)]
+            shown = [
+                (load, score)
+                for load, summary in sorted(points, key=lambda point: point[0])
+                if (score := summary.score(name)) is not None
+            ]
+            xs = [load for load, _ in shown]
+            axes.plot(
+                xs,
+                [score["value"] for _, score in shown],
+                color=colour,
+                linestyle=LINES[index % len(LINES)],
+                marker=MARKERS[index % len(MARKERS)],
+                markersize=5,
+                linewidth=1.5,
+                label=f"width {width}",
+            )
+            for load, score in shown:
+                axes.errorbar([load], [score["value"]], yerr=whisker(score), fmt="none", color=colour, elinewidth=1.3)
+            values = ", ".join(f"{load:.2g}: {share(score, 3)}" for load, score in shown)
+            words.append(f"width {width}, {name.replace('_', ' ')} at bits per parameter, {values}")
+        axes.set_ylabel(name.replace("_", " "))
+        axes.set_ylim(min(axes.get_ylim()[0], 0.9), 1.02)
+        axes.locator_params(axis="y", nbins=5)
+    panels[1].set_xscale("log")
+    panels[1].xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    panels[1].set_xlabel("bits of the world per parameter")
+    figure.set_size_inches(WIDTH, 4.6)
+    legend(figure, panels[0])
+    return "Lines with 95% intervals. " + "; ".join(words) + "."
+
+
 def draw_forgetting(figure: Figure, axes: Axes, chosen: Sequence[tuple[str, Summary]]) -> str:
     """What was kept of all that must stay, against the old answers left, while methods forgot: a line for each."""
     lines: dict[str, Points] = {}

@@ -17,7 +17,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from behemoth_data.kinds import KINDS
-from behemoth_editing.report.curves import draw_correlation, draw_forgetting, draw_layers, draw_ranks, draw_recall
+from behemoth_editing.report.curves import (
+    draw_correlation,
+    draw_forgetting,
+    draw_layers,
+    draw_load,
+    draw_ranks,
+    draw_recall,
+)
 from behemoth_editing.report.evidence import as_by_default, by_precision
 from behemoth_editing.report.style import (
     COLOURS,
@@ -51,11 +58,14 @@ class Drawing:
     pdf: bytes | None = None
 
 
-FIGURES = ("tradeoff", "forgetting", "ranks", "layers", "kinds", "ripple", "correlation", "recall", "cost")
+FIGURES = ("tradeoff", "load", "forgetting", "ranks", "layers", "kinds", "ripple", "correlation", "recall", "cost")
 
 
 def drawings(found: Sequence[Summary], *, pdf: bool = False) -> dict[str, list[Drawing]]:
-    """The figures, by the names in FIGURES: one for every place with data; correlation and recall by scenario."""
+    """The figures, by the names in FIGURES: one for every place with data.
+
+    Those of correlation and recall are one for every scenario, those of load one for every scenario and method.
+    """
     scored = [summary for summary in found if summary.scores is not None]
     places = by_place(scored)
     labels = dict.fromkeys(label for _, here in places for label, _ in named(here))
@@ -86,6 +96,9 @@ def drawings(found: Sequence[Summary], *, pdf: bool = False) -> dict[str, list[D
             here = [summary for summary in scored if summary.row["scenario"] == scenario]
             add("correlation", index, scenario, lambda f: draw_correlation(f, f.add_subplot(), here))  # noqa: B023
             add("recall", index, scenario, lambda f: draw_recall(f, f.add_subplot(), here))  # noqa: B023
+            for method in dict.fromkeys(summary.method for summary in here):
+                alike = [summary for summary in here if summary.method == method]
+                add("load", index, f"{method}, {scenario}", lambda f: draw_load(f, alike))  # noqa: B023
     return result
 
 

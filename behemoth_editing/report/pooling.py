@@ -13,6 +13,19 @@ from behemoth_editing.sweep.identity import model_of, precision_of
 Row = Mapping[str, Any]  # one line of results.jsonl
 
 
+# Fields of a recipe in which the models of one sample may differ.
+_SAME_SAMPLE = (
+    "order_seed",
+    "train_seed",
+    "precision",  # that was asked for; a row has the one that it came to
+    "measurements",
+    "save_every",
+    "save_log_spaced",
+    "compile",
+    "accumulation_steps",
+)
+
+
 class GroupKey(NamedTuple):
     """What rows have in common that differ only in model and seed."""
 
@@ -109,8 +122,13 @@ def draw_settings(row: Row) -> dict[str, Any]:
 
 
 def made_with(row: Row) -> dict[str, Any]:
-    """What a row was made with, beside its world, that may change its scores; only what is known of it."""
+    """What a row was made with, beside its world, that may change its scores; only what is known of it.
+
+    Of the recipe of its model that is all but seeds and what leaves the weights alone.
+    """
     found = {"trained in": row.get("model_precision"), "version": (row.get("versions") or {}).get("behemoth")}
+    for part in (row.get("recipe") or {}).values():
+        found |= {name: value for name, value in part.items() if name not in _SAME_SAMPLE}
     if row.get("lineage"):
         found["edited before by"] = ", ".join(str(step.get("method") or "somebody") for step in row["lineage"])
     return {name: value for name, value in found.items() if value is not None}

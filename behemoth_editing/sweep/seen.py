@@ -108,6 +108,8 @@ def row_before(
         "world": dataclasses.asdict(world.config),
         "corpus": checkpoint.corpus.digest,
         "recall": checkpoint.recall,
+        "load": load_of(checkpoint),
+        "recipe": plain(checkpoint.recipe),
         **({} if checkpoint.pristine else {"lineage": plain(checkpoint.lineage)}),
         "scores": None,
         "units": None,
@@ -121,6 +123,29 @@ def row_before(
         "command": command,
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "error": None,
+    }
+
+
+def load_of(checkpoint: Checkpoint) -> dict[str, Any]:
+    """How large the model is, how much it was told, and how often.
+
+    Parameters are those beside the input embedding, which holds no facts; bits are the entropy of the world's facts.
+    `sentences_per_fact` is None where the model does not say how it was trained.
+    """
+    model, corpus = checkpoint.model, checkpoint.corpus
+    embedding, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
+    apart = 0 if embedding is head else embedding.numel()
+    facts = sum(corpus.world.num_facts(edge) for edge in corpus.world.edges)
+    batch = checkpoint.recipe.get("train", {}).get("batch_size")
+    told = None if None in (batch, checkpoint.steps) else checkpoint.steps * batch / facts
+    return {
+        "width": model.config.hidden_size,
+        "layers": model.config.num_hidden_layers,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()) - apart,
+        "facts": facts,
+        "bits": corpus.world.config.bits,
+        "steps": checkpoint.steps,
+        "sentences_per_fact": told,
     }
 
 

@@ -19,7 +19,7 @@ from behemoth_editing.report.summaries import load_results
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = ROOT / "behemoth_cli" / "recipes"
-OF_FINDINGS = sorted({path.name for path in RECIPES.glob("study_*.yaml")} - {"study_methods.yaml"})
+OF_FINDINGS = sorted({path.name for path in RECIPES.glob("study_*.yaml")} - {"study_methods.yaml", "study_load.yaml"})
 SMALL = """
 world: {num_subjects: 12, num_relations: 2, num_objects: 4}
 corpus: {repeats: 4}
@@ -188,6 +188,12 @@ def test_dry_run_counts_and_writes_nothing(study, tmp_path, capsys):
     said = capsys.readouterr().out.splitlines()
     assert said[0].split() == ["2", "models", "independent"]
     assert said[-1] == "3 models, and 15 cells at most"
+    study.main(["my.yaml", "--dry_run", "--output_dir", "out", "--models", "independent"])
+    said = capsys.readouterr().out.splitlines()
+    assert (said[0].split(), said[-1]) == (["2", "models", "independent"], "2 models, and 8 cells at most")
+    with pytest.raises(SystemExit):
+        study.main(["my.yaml", "--output_dir", "out", "--models", "independnt"])
+    assert "models must be one of independent, nested, got 'independnt'" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["my.yaml"]
 
 

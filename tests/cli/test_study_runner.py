@@ -72,6 +72,24 @@ def test_study_trains_and_edits_once_and_goes_on_with_what_is_gone(plan, called,
     assert {row["cell"]: row["scores"] for row in load_results([output / "results"])} == rows
 
 
+def test_models_may_be_trained_and_edited_in_parts(plan, called, tmp_path):
+    models, sweeps = plan
+    output = tmp_path / "out"
+    run_study(models, sweeps, output, 1, chosen=models[1:])
+    assert called[0] == ("teach", models[1])
+    assert [path.name for path in (output / "models").iterdir()] == [models[1].name]
+    done = {row["cell"] for row in load_results([output / "results"])}
+    assert len(done) == 2
+    run_study(models, sweeps, output, 1, chosen=models[:1])
+    assert [name for name, _ in called].count("teach") == 2
+    rows = load_results([output / "results"])
+    assert len(rows) == 2 * 2
+    assert {row["cell"] for row in rows[:2]} == done
+    del called[:]
+    run_study(models, sweeps, output, 1)
+    assert called == []
+
+
 def test_model_that_is_there_is_left_alone_and_one_of_another_recipe_is_refused(plan, called, monkeypatch, tmp_path):
     (first, second), _ = plan
 

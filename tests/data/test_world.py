@@ -555,3 +555,31 @@ def test_table_that_the_world_lacks_is_refused(edge):
     for ask in (lambda: world.tails(edge, 0, 0), lambda: world.after([Fact(edge, 0, 0, 0)])):
         with pytest.raises(ValueError, match=f"edge must be one of subject_object, got '{edge.label}'"):
             ask()
+
+
+def entropy(chances):
+    return -sum(p * np.log2(p) for p in chances if p > 0)
+
+
+def test_bits_of_independent_facts_are_those_of_their_objects():
+    assert WorldConfig(num_subjects=10, num_relations=3, num_objects=8).bits == 10 * 3 * 3
+
+
+@pytest.mark.parametrize(
+    ("first", "correlation", "binary"), [(5, 0.9, False), (5, 0.3, False), (5, 1.0, False), (2, 0.7, True)]
+)
+def test_bits_of_correlated_facts_are_the_entropy_of_all_pairs(first, correlation, binary):
+    pairs = [
+        1 / first * (correlation if second == one else (1 - correlation) / 4)
+        for one in range(first)
+        for second in range(5)
+    ]
+    assert sum(pairs) == pytest.approx(1)
+    found = WorldConfig(num_subjects=7, num_relations=3, num_objects=5, correlation=correlation, binary_first=binary)
+    assert found.bits == pytest.approx(7 * (entropy(pairs) + np.log2(5)))
+
+
+def test_bits_of_nesting_are_those_of_all_arrangements_of_the_objects():
+    arrangements = set(itertools.permutations([0, 0, 1, 1, 2, 2]))
+    found = WorldConfig(num_subjects=4, num_relations=2, num_objects=6, num_nested_objects=3)
+    assert found.bits == pytest.approx(4 * 2 * np.log2(6) + 2 * np.log2(len(arrangements)))

@@ -554,6 +554,44 @@ def test_models_that_were_trained_in_different_precision_are_different_places() 
     assert [summary.world for summary in found] == ["nested, trained in bf16", "nested, trained in fp32"]
 
 
+def of_recipe(seed: int, width: int = 32, subjects: int = 1000, **train: Any) -> Row:
+    size = {"size": {32: "3m", 64: "7m"}[width], "train_seed": seed, **train}
+    load = {"width": width, "layers": 6, "parameters": 1000 * width, "facts": subjects, "bits": 10 * subjects}
+    return result(
+        "rome",
+        "single",
+        seed % 2,
+        world={"num_subjects": subjects, "seed": seed},
+        recipe={"corpus": {"repeats": 12, "order_seed": seed}, "train": size},
+        load=load,
+        weights={"before": f"{width}-{seed}-{train}", "after": []},
+    )
+
+
+def test_models_of_another_size_or_another_training_are_different_places_and_those_of_other_seeds_are_not() -> None:
+    rows = [of_recipe(0), of_recipe(1), of_recipe(2, width=64), of_recipe(3, max_steps=9)]
+    found = summaries(rows)
+    assert [(summary.place, summary.num_models) for summary in found] == [
+        ("single, size 3m", 2),
+        ("single, size 7m", 1),
+        ("single, size 3m, max_steps 9", 1),
+    ]
+    assert len(summaries([of_recipe(0, measurements=1), of_recipe(1, save_every=7)])) == 1
+
+
+def test_load_is_drawn_with_a_line_for_each_width() -> None:
+    rows = [of_recipe(0), of_recipe(1, subjects=2000), of_recipe(2, width=64), of_recipe(3, width=64, subjects=4000)]
+    (drawing,) = drawings(summaries(rows))["load"]
+    # 10 bits for each subject, 1,000 parameters for each of the width: 10 x 1000 / 32,000 bits a parameter, and so on.
+    success = drawing.alt.split("; ")
+    assert "width 32, edit success at bits per parameter, 0.31: 1.000" in success[0]
+    assert ", 0.62: " in success[0]
+    assert success[1].startswith("width 64, edit success at bits per parameter, 0.16: ")
+    assert ", 0.62: " in success[1]
+    assert 'href="#load"' in page(rows)
+    assert drawings(summaries(rows[:2]))["load"] == []
+
+
 def test_versions_of_the_code_in_one_folder_are_read_and_told_apart(tmp_path: Path) -> None:
     rows = [result("rome", "single", seed, versions={"behemoth": f"0.{seed}.0"}) for seed in (0, 1)]
     found = summaries(load_results([write(tmp_path, rows)]))

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import math
 import os
 import stat
 from typing import ClassVar
@@ -266,6 +267,24 @@ def test_row_says_what_was_done_to_what(checkpoint, cells, unbroken):
             assert unit["change"]["edited"][1] == 1
             assert unit["keep"]["unrelated"][3] == 5
         assert row["scores"]["edit_success"]["count"] == 2
+
+
+def test_row_says_how_large_the_model_is_how_much_it_holds_and_how_it_was_told(checkpoint, unbroken):
+    (load,) = {json.dumps(row["load"]) for row in unbroken}
+    load = json.loads(load)
+    vocabulary = checkpoint.model.config.vocab_size
+    assert (load["width"], load["layers"], load["parameters"]) == (96, 6, 671_232 + 96 * vocabulary)
+    assert load["facts"] == 2 * 80 * 3 + 20 * 3
+    arrangements = math.factorial(20) / math.factorial(4) ** 5
+    assert load["bits"] == pytest.approx(80 * 3 * math.log2(20) + 3 * math.log2(arrangements))
+    assert load["sentences_per_fact"] == load["steps"] * 128 / load["facts"]
+    assert load["steps"] == checkpoint.corpus.config.repeats * (2 * 80 * 3 + 2 * 20 * 3) // 128
+    recipe = unbroken[0]["recipe"]
+    assert (recipe["train"]["size"], recipe["corpus"]["repeats"], recipe["lexicon"]["surface"]) == (
+        "10m",
+        26,
+        "synthetic",
+    )
 
 
 def test_file_holds_the_rows_one_a_line(checkpoint, cells, tmp_path):
