@@ -17,7 +17,7 @@ from pathlib import Path
 from behemoth_cli.settings import Options, one_line_errors, parse, place
 from behemoth_data.exports import MANIFEST, read_manifest
 from behemoth_data.settings import check, setting
-from behemoth_hub import Outcome, Publication, Publisher, dataset, metrics, models, results
+from behemoth_hub import Outcome, Publication, Publisher, dataset, edited, metrics, models, results
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,6 +29,9 @@ class PublishArguments:
     models: list[str] = place(
         [],
         "folders of finished runs; each becomes NAME/behemoth-pythia-SIZE-STRUCTURE, kept steps its branches step{N}",
+    )
+    edited: list[str] = place(
+        [], "folders of edited models, as `behemoth edit --save_models` keeps them; each becomes a model of its own"
     )
     metrics: bool = setting(False, "publish every metric as the Space NAME/METRIC")
     results: list[str] = place([], "folders that `behemoth edit` wrote; together they become NAME/behemoth-results")
@@ -75,8 +78,8 @@ def _publications(arguments: PublishArguments) -> list[Publication]:
     namespace, tag = arguments.namespace, arguments.revision
     check(bool(namespace), "namespace must be your user name or organisation on the Hub, got none")
     check("/" not in str(namespace), f"namespace must be one name, got {namespace!r}")
-    asked = arguments.dataset, arguments.models, arguments.metrics, arguments.results
-    check(any(asked), "publish needs something to publish: --dataset, --models, --metrics or --results")
+    asked = arguments.dataset, arguments.models, arguments.edited, arguments.metrics, arguments.results
+    check(any(asked), "publish needs something to publish: --dataset, --models, --edited, --metrics or --results")
     publications: list[Publication] = []
     manifest = None
     if arguments.dataset is not None:
@@ -86,6 +89,7 @@ def _publications(arguments: PublishArguments) -> list[Publication]:
         publications.append(dataset(folder, str(namespace), tag=tag))
     folders = [Path(folder) for folder in arguments.models]
     publications += models(folders, str(namespace), tag=tag, manifest=manifest)
+    publications += edited([Path(folder) for folder in arguments.edited], str(namespace), tag=tag)
     if arguments.metrics:
         publications += metrics(str(namespace), tag=tag)
     if arguments.results:

@@ -84,6 +84,6 @@ def load_checkpoint(name: str, device: torch.device | str = "cpu", revision: str
     in_full = types == {str(torch.float32)}
     if in_full and description.get("weights", weights) != weights:  # somebody changed them, and did not say how
         recall, lineage = {}, (*lineage, {"parent": description["weights"], "method": None})
-    recipe = {part: description[part] for part in ("lexicon", "corpus", "train") if part in description}
+    recipe: dict[str, Any] = {part: description[part] for part in ("lexicon", "corpus", "train") if part in description}
     precision, steps = description.get("precision"), description.get("step")
     return Checkpoint(name, model, corpus, recall, weights, from_hub, precision, lineage, recipe, steps)

@@ -11,8 +11,20 @@ need("behemoth_hub", "hub")
 
 from behemoth_hub.collect import Publication, Upload
 from behemoth_hub.data_publication import dataset, results
+from behemoth_hub.edited_publication import edited
 from behemoth_hub.metric_publication import metrics
 from behemoth_hub.model_publication import models
 from behemoth_hub.push import Outcome, Publisher, PublishError
 
-__all__ = ["Outcome", "Publication", "PublishError", "Publisher", "Upload", "dataset", "metrics", "models", "results"]
+__all__ = [
+    "Outcome",
+    "Publication",
+    "PublishError",
+    "Publisher",
+    "Upload",
+    "dataset",
+    "edited",
+    "metrics",
+    "models",
+    "results",
+]

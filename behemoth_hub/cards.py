@@ -94,6 +94,42 @@ def model_card(
     )
 
 
+def edited_card(
+    repo: str, config: Mapping[str, Any], *, structure: str, edits: Sequence[Mapping[str, str]], most: int
+) -> str:
+    """README.md of an edited model: what was done to it, and the first `most` edits in words.
+
+    Raises: ValueError that names what the model does not say.
+    """
+    from huggingface_hub import ModelCardData
+
+    description = config["behemoth"]
+    lineage = description["edited"]
+    natural = description["lexicon"].get("surface") == "natural"
+    data = ModelCardData(
+        language="en" if natural else "art",
+        license="apache-2.0",
+        library_name="transformers",
+        pipeline_tag="text-generation",
+        tags=["synthetic", "knowledge-editing", "machine-unlearning", *dict.fromkeys(s["method"] for s in lineage)],
+    )
+    return _rendered(
+        "edited.md.jinja",
+        {
+            "card_data": str(data.to_yaml()).strip(),
+            "title": repo.rpartition("/")[2],
+            "repo": repo,
+            "structure_text": _STRUCTURES[structure],
+            "description": description,
+            "lineage": lineage,
+            "edits": list(edits),
+            "most": most,
+            "edges": list(next(iter(description["recall"].values()))),
+        },
+        "config.json of the edited model",
+    )
+
+
 def _model_data(
     repo: str,
     description: Mapping[str, Any],

@@ -17,11 +17,11 @@ from behemoth_hub.checks import checked
 from behemoth_hub.collect import DATASET, Publication, Upload, chosen
 
 _WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json")
-_MODEL = (
+MODEL_FILES = (
     *("config.json", "generation_config.json", *_WEIGHTS, "tokenizer.json", "tokenizer_config.json"),
     *("special_tokens_map.json", "added_tokens.json"),
 )
-_RUN = (*_MODEL, "training.json", "facts.parquet", "training_curve.svg")
+_RUN = (*MODEL_FILES, "training.json", "facts.parquet", "training_curve.svg")
 _STEP = re.compile(r"step(\d+)")
 
 
@@ -103,7 +103,7 @@ def _model(folder: Path, namespace: str, tag: str | None, manifest: Mapping[str,
             uploads=[*run.uploads, _card(run, repo, steps, None, taught), *_claims(run, repo, taught)],
             branches={
                 f"step{step}": [
-                    *chosen(folder / f"step{step}", _MODEL)[0],
+                    *chosen(folder / f"step{step}", MODEL_FILES)[0],
                     _card(run, repo, steps, step, taught),
                 ]
                 for step in steps

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
+import torch
 from transformers import PreTrainedModel
 
 from behemoth_data.edits import EditConfig, EditSet, draw_edits
@@ -133,8 +134,9 @@ def load_of(checkpoint: Checkpoint) -> dict[str, Any]:
     `sentences_per_fact` is None where the model does not say how it was trained.
     """
     model, corpus = checkpoint.model, checkpoint.corpus
-    embedding, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
-    apart = 0 if embedding is head else embedding.numel()
+    embedding = model.get_input_embeddings().get_parameter("weight")
+    head: torch.nn.Module | None = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    apart = 0 if head is not None and embedding is head.get_parameter("weight") else embedding.numel()
     facts = sum(corpus.world.num_facts(edge) for edge in corpus.world.edges)
     batch = checkpoint.recipe.get("train", {}).get("batch_size")
     told = None if None in (batch, checkpoint.steps) else checkpoint.steps * batch / facts

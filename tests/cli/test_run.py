@@ -23,6 +23,7 @@ from behemoth_cli.edit import chosen, options
 from behemoth_cli.settings import parse
 from behemoth_data import EditConfig
 from behemoth_editing import METHODS
+from behemoth_editing.sweep.kept import kept_models
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 # With every default spelled out, accelerate asks and says nothing.
@@ -266,14 +267,16 @@ def test_sweep_that_is_killed_ends_with_the_rows_of_an_unbroken_one(script, unbr
     assert counts_in(tmp_path / "out") == expected
 
 
-def test_two_processes_share_the_cells_and_give_the_rows_of_one(unbroken, tmp_path, monkeypatch):
+def test_two_processes_share_the_cells_keep_their_models_and_give_the_rows_of_one(unbroken, tmp_path, monkeypatch):
     words, expected = unbroken
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
     launch = LAUNCH.replace("--num_processes 1", "--multi_gpu --num_processes 2").replace("process 2", "process 1")
-    done = process(words, tmp_path, launch=launch)
+    done = process([*words, "--save_models"], tmp_path, launch=launch)
     assert done.returncode == 0, done.stderr
     assert "cells: 100%|██████████| 4/4" in done.stderr  # the main process's half
     assert counts_in(tmp_path / "out") == expected
+    for row in rows_in(tmp_path / "out"):
+        assert kept_models(tmp_path / "out", row) is not None
 
 
 def test_failed_cell_is_named_and_the_status_is_1(script, trained, tmp_path, monkeypatch, capsys):

@@ -104,7 +104,10 @@ def test_changed_dataset_under_the_same_version_is_refused_and_the_old_one_stays
     [
         (["--metrics"], "namespace must be your user name or organisation on the Hub, got none"),
         (["--namespace", "alice/x", "--metrics"], "namespace must be one name, got 'alice/x'"),
-        (["--namespace", "alice"], "publish needs something to publish: --dataset, --models, --metrics or --results"),
+        (
+            ["--namespace", "alice"],
+            "publish needs something to publish: --dataset, --models, --edited, --metrics or --results",
+        ),
         (
             ["--namespace", "alice", "--dataset", "nothing"],
             "dataset must be a folder of `behemoth data`, got noth",
