@@ -2,6 +2,7 @@
 
 Small models are taught, and each group of settings is tried on all of them; a run that was cut off goes on. The file
 has every trial with its score, and what was chosen: the defaults in the code are that, and a test compares them.
+`--study RECIPE --model NAME` tunes on models of another kind, for a recipe to set.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from behemoth_cli.settings import Options, one_line_errors, parse, place
+from behemoth_cli.study_plan import read_study
 from behemoth_data import CorpusConfig, EditConfig, WorldConfig, build
-from behemoth_data.settings import check, conform, setting
+from behemoth_data.settings import check, check_known, conform, setting
 from behemoth_data.world import PRESETS
 from behemoth_editing import METHODS, EditMethod
 from behemoth_editing.checkpoint import load_checkpoint
@@ -49,6 +51,8 @@ class TuneArguments:
     edit_seeds: list[int] = setting([100, 101], f"seeds of the draws, from {FIRST_DRAW} on")
     groups: list[str] = setting(["all"], "groups of settings to try, or all")
     num_subjects: int = setting(500, "subjects of each world")
+    study: str = place("", "a study's recipe, to tune on models of its kind instead; the file is then of its own")
+    model: str = setting("", "which of the study's models, by name")
 
     def __post_init__(self) -> None:
         """Raises: ValueError that names the field, the bound and the value."""
@@ -59,6 +63,9 @@ class TuneArguments:
                 len(seeds) > 0 and min(seeds) >= first,
                 f"{field} must be at least {first}, since tables use those below, got {seeds}",
             )
+        check(
+            bool(self.study) == bool(self.model), f"study and model go together, got {self.study!r} and {self.model!r}"
+        )
         known = ["all", *GROUPS]
         unknown = [name for name in self.groups if name not in known]
         check(not unknown, f"groups must be among {', '.join(known)}, got {', '.join(unknown)}")
@@ -164,12 +171,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 def tuned(arguments: TuneArguments, groups: Mapping[str, Group]) -> dict[str, Any]:
     """All trials of these groups with their scores, and what is chosen."""
     work = Path(arguments.work_dir)
-    models = [
-        load_checkpoint(str(_model(work, structure, seed, arguments.num_subjects)))
-        for structure, seed in itertools.product(STRUCTURES, arguments.world_seeds)
-    ]
+    models = [load_checkpoint(str(folder)) for folder in _models(work, arguments)]
     report: dict[str, Any] = {
         "score": SCORE,
+        **({"model": arguments.model} if arguments.model else {}),
         "worlds": [plain(model.corpus.world.config) for model in models],
         "recall": [plain(model.recall) for model in models],
         "edit_seeds": arguments.edit_seeds,
@@ -239,6 +244,23 @@ def chosen_of(trials: Sequence[Mapping[str, Any]], default: Mapping[str, Any]) -
     best = max(trials, key=lambda trial: trial["score"])
     as_good = [trial["settings"] for trial in trials if trial["score"] >= best["score"] - TIE]
     return dict(default if default in as_good else best["settings"])
+
+
+def _models(work: Path, arguments: TuneArguments) -> list[Path]:
+    """The folders of all models, which are taught unless they are there already."""
+    if not arguments.study:
+        pairs = itertools.product(STRUCTURES, arguments.world_seeds)
+        return [_model(work, structure, seed, arguments.num_subjects) for structure, seed in pairs]
+    listed = {model.family: model for model in read_study(arguments.study)[0]}
+    check_known("model", arguments.model, list(listed))
+    kind, folders = listed[arguments.model], []
+    for seed in arguments.world_seeds:
+        folders.append(work / "models" / f"{kind.family}-{seed}")
+        if not (folders[-1] / "config.json").is_file():
+            world = dataclasses.replace(kind.world, seed=seed)
+            config = dataclasses.replace(kind.train, train_seed=seed)
+            train(build(world, kind.lexicon, kind.corpus), config, folders[-1])
+    return folders
 
 
 def _model(work: Path, structure: str, seed: int, num_subjects: int) -> Path:
