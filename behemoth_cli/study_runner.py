@@ -216,6 +216,12 @@ def edit(folder: str, pairs: Sequence[tuple[EditMethod, EditConfig]], output: Pa
     run([Cell(checkpoint, method, edits) for method, edits in pairs], output, progress=False, command=command)
 
 
+def _start() -> str:
+    """How processes are started. A copy of one that has asked for a GPU cannot use it."""
+    copies = "forkserver" in multiprocessing.get_all_start_methods()
+    return "forkserver" if copies and not torch.cuda.is_available() else "spawn"
+
+
 def side_by_side(
     work: Callable[..., None], jobs: Sequence[tuple[Any, ...]], processes: int, tick: Callable[[int], None]
 ) -> None:
@@ -223,7 +229,9 @@ def side_by_side(
 
     Raises: what the first call that failed raised, once the others that run have ended.
     """
-    context = multiprocessing.get_context("spawn")
+    context: Any = multiprocessing.get_context(_start())
+    if context.get_start_method() == "forkserver":
+        context.set_forkserver_preload([__name__])  # which takes seconds to import: once, and not in every process
     with ProcessPoolExecutor(processes, mp_context=context, initializer=_ready) as pool:
         waiting = {pool.submit(work, *job) for job in jobs}
         try:
