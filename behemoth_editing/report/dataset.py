@@ -28,7 +28,7 @@ PICTURE = "results.svg"
 _WORDS = ("cell", "structure", "edge", "relation", "scenario", "num_edits", "method", "seed", "model", "started")
 _PRECISIONS = ("precision", "model_precision")
 _SECONDS = ("edit", "shared", "score")
-_NESTED = ("settings", "world", "edits", "units", "recall", "details", "versions", "weights")
+_NESTED = ("settings", "world", "load", "recipe", "edits", "units", "recall", "details", "versions", "weights")
 _NUMBERS = {"relation": pa.int64(), "num_edits": pa.int64(), "seed": pa.int64()}
 # Fields of a row that have columns of their own; all others are kept in the column `other`.
 _FLAT = {*_WORDS, *_PRECISIONS, *_NESTED, "hub_id", "corpus", "seconds", "scores", "error"}
@@ -64,6 +64,9 @@ _TEXTS = {
     "scores": "JSON: all scores",
     "settings": "JSON: the method's settings",
     "world": "JSON: the world's fields",
+    "load": "JSON: width, layers and parameters (beside the input embedding) of the model, facts and bits of its "
+    "world, steps of its training, and sentences that it read of each fact",
+    "recipe": "JSON: the words, corpus and training settings of the model",
     "edits": "JSON: how edits and probes were drawn",
     "units": "JSON: the raw counts of every edit, which all scores come from",
     "recall": "JSON: what the model knew before, by form and table",
