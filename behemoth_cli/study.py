@@ -82,6 +82,9 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth study") -> Non
         for name in arguments.models:
             check_known("models", name, list(dict.fromkeys(model.family for model in models)))
         chosen = [model for model in models if not arguments.models or model.family in arguments.models]
+        edited = {family for sweep in sweeps for family in sweep.families}
+        idle = sorted({model.family for model in chosen} - edited) if arguments.models else []
+        check(not idle, f"models must be edited by a sweep of {path}, got {', '.join(idle)}, which none edits")
         check_draws(chosen, sweeps)
         processes = usual_processes() if arguments.processes is None else arguments.processes
         check(processes >= 1, f"processes must be at least 1, got {processes}")
@@ -92,7 +95,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth study") -> Non
             return
         command = shlex.join(["behemoth", "study", shown_place(path), "--output_dir", shown_place(output.as_posix())])
         clock = run_study(models, sweeps, output, processes, command, chosen=chosen)
-        rows, table = _judge(command, output, clock, readme)
+        rows, table = _judge(command, output, len(models), clock, readme)
     print(table)
     failed = [row for row in rows if row["error"] is not None]
     for row in failed:
@@ -102,7 +105,9 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth study") -> Non
         raise SystemExit(1)
 
 
-def _judge(command: str, output: Path, clock: Clock, readme: Path | None) -> tuple[list[dict[str, Any]], str]:
+def _judge(
+    command: str, output: Path, num_models: int, clock: Clock, readme: Path | None
+) -> tuple[list[dict[str, Any]], str]:
     """The folder has its report and verdicts.md, and the page its part; returns all rows, and the verdicts."""
     from behemoth_editing.report.page import write_report  # with torch, which help does without
     from behemoth_editing.report.tables import verdict_overview, verdict_table
@@ -111,10 +116,11 @@ def _judge(command: str, output: Path, clock: Clock, readme: Path | None) -> tup
 
     rows, judged = write_report([output / "results"], output / "report", command=command, judge=judge)
     started = min(row["started"] for row in rows)[:10]
-    num_models = len({model_of(row) for row in rows})
+    edited = len({model_of(row) for row in rows})
+    part = "" if edited == num_models else f"{edited} of "
     note = (
-        f"{num_models} models, {len(rows)} cells; {clock.keep() / 60:.0f} minutes on {_machine()}, begun {started}, "
-        f"written {datetime.datetime.now(datetime.UTC):%Y-%m-%d}; `{command}`."
+        f"{part}{num_models} models, {len(rows)} cells; {clock.keep() / 60:.0f} minutes on {_machine()}, begun "
+        f"{started}, written {datetime.datetime.now(datetime.UTC):%Y-%m-%d}; `{command}`."
     )
     table = f"{verdict_table(judged)}\n{note}\n"
     (output / "verdicts.md").write_text(table, encoding="utf-8", newline="\n")
@@ -158,7 +164,7 @@ def _preview(models: Sequence[Model], sweeps: Sequence[Sweep]) -> None:
         print(
             f"{sweep.num_cells(models):6} cells   {sweep.name}: {len(sweep.methods)} settings of "
             f"{', '.join(dict.fromkeys(method.name for method in sweep.methods))}, {len(sweep.draws)} draws, on "
-            f"{', '.join(sweep.families)}"
+            f"{', '.join(family for family in sweep.families if family in families)}"
         )
     print(f"{len(models)} models, and {sum(sweep.num_cells(models) for sweep in sweeps)} cells at most")
 

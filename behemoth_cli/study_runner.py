@@ -11,6 +11,7 @@ import json
 import logging
 import multiprocessing
 import os
+import sys
 import threading
 import time
 import warnings
@@ -143,11 +144,11 @@ def edit_all(
 ) -> None:
     """The folder's results/ has a row for every cell, those that were there before as they were.
 
-    It may have rows of the cells `beside` them too.
+    It may have rows of the models of the cells `beside` them too.
     Raises: ValueError for results of other models or code; OSError for a disk that fails.
     """
     results = output / "results"
-    missing = [cell for cell in unfinished([*cells, *beside], results) if cell not in beside]
+    missing = unfinished(cells, results, beside=beside)
     results.mkdir(parents=True, exist_ok=True)
     path = results / RESULTS
     path.touch()
@@ -217,9 +218,8 @@ def edit(folder: str, pairs: Sequence[tuple[EditMethod, EditConfig]], output: Pa
 
 
 def _start() -> str:
-    """How processes are started. A copy of one that has asked for a GPU cannot use it."""
-    copies = "forkserver" in multiprocessing.get_all_start_methods()
-    return "forkserver" if copies and not torch.cuda.is_available() else "spawn"
+    """How processes are started: as copies of one that has imported torch, where no accelerator refuses such copies."""
+    return "forkserver" if sys.platform == "linux" and not torch.accelerator.is_available() else "spawn"
 
 
 def side_by_side(

@@ -124,7 +124,7 @@ def edited_card(
             "lineage": lineage,
             "edits": list(edits),
             "most": most,
-            "edges": list(next(iter(description["recall"].values()))),
+            "edges": list(next(iter(description["recall"].values()), ())),
         },
         "config.json of the edited model",
     )

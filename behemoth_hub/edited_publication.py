@@ -13,15 +13,16 @@ from typing import Any
 
 from behemoth_data.card import CARD
 from behemoth_data.corpus import Corpus
-from behemoth_data.description import from_description
 from behemoth_data.settings import check
 from behemoth_data.world import Edge, Fact
+from behemoth_editing.checkpoint import load_checkpoint
 from behemoth_hub.cards import edited_card
 from behemoth_hub.checks import checked
 from behemoth_hub.collect import Publication, Upload, chosen
 from behemoth_hub.model_publication import MODEL_FILES
 
 MOST_LISTED = 50  # edits that a card writes out
+_SAID = ("parent", "method", "settings", "draw", "edits")  # of each step
 
 
 def edited(folders: Sequence[Path], namespace: str, *, tag: str | None = None) -> list[Publication]:
@@ -50,16 +51,22 @@ def _edited(folder: Path, namespace: str, tag: str | None) -> Publication:
     config = json.loads(there["config.json"].read())
     description: dict[str, Any] = config.get("behemoth") or {}
     lineage = description.get("edited") or []
-    said = bool(lineage) and all(step.get("method") for step in lineage)
+    said = bool(lineage) and all(set(_SAID) <= {name for name in step if step[name]} for step in lineage)
     check(
         said,
-        "edited must say in config.json what was done to them, as `behemoth edit --save_models` writes it, "
-        f"got {folder}, which does not",
+        f"edited must say in config.json what was done to them ({', '.join(_SAID)}), as `behemoth edit --save_models` "
+        f"writes it, got {folder}, which does not",
     )
     try:
-        corpus = from_description(description)
+        checkpoint = load_checkpoint(str(folder))
     except ValueError as error:
         raise ValueError(f"{folder}: {error}") from error
+    corpus = checkpoint.corpus
+    check(
+        checkpoint.weights == description.get("weights"),
+        f"edited must have the weights that their config.json names, got {folder} with {checkpoint.weights} and not "
+        f"{description.get('weights')}: somebody changed them since",
+    )
     scenario = lineage[-1]["draw"]["scenario"]
     structure = corpus.world.config.structure
     words = re.sub(r"[^a-z0-9]+", "-", f"{structure} {lineage[-1]['method']} {scenario}".lower()).strip("-")

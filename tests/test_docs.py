@@ -72,8 +72,11 @@ def options_of(*command: str) -> frozenset[str]:
         file, said = ROOT / command[0], io.StringIO()
         argv = mock.patch.object(sys, "argv", [command[0], "--help"])
         path = mock.patch.object(sys, "path", [str(file.parent), *sys.path])
-        with argv, path, contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
-            runpy.run_path(str(file), run_name="__main__")
+        with argv, path, mock.patch.dict(sys.modules), contextlib.redirect_stdout(said):
+            with pytest.raises(SystemExit) as ended:
+                runpy.run_path(str(file), run_name="__main__")
+            assert ended.value.code in (None, 0)
+        assert "--help" in said.getvalue()
         return frozenset(OPTION.findall(said.getvalue()))
     page = said_by(*command, "--help")
     sections = [name for name in SECTIONS if re.search(rf"^  {name} ", page, flags=re.MULTILINE)]

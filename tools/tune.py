@@ -17,6 +17,7 @@ from typing import Any
 
 from behemoth_cli.settings import Options, one_line_errors, parse, place
 from behemoth_cli.study_plan import read_study
+from behemoth_cli.study_runner import is_trained, teach
 from behemoth_data import CorpusConfig, EditConfig, WorldConfig, build
 from behemoth_data.settings import check, check_known, conform, setting
 from behemoth_data.world import PRESETS
@@ -29,6 +30,7 @@ from behemoth_editing.sweep.running import run
 from behemoth_models import TrainConfig
 from behemoth_models.training import train
 
+TUNED = "tuned.json"  # what the defaults in the code are from
 FIRST_WORLD, FIRST_DRAW = 1_000, 100  # tables use seeds below these, and tuning none of them
 STRUCTURES = ("independent", "nested")
 LEFT = 0.05  # share of old answers that may be left where something is to be forgotten
@@ -45,7 +47,7 @@ SCORE = (
 class TuneArguments:
     """Which models and draws, and where everything goes."""
 
-    output: str = place("tools/tuned.json", "file to write")
+    output: str = place(f"tools/{TUNED}", "file to write")
     work_dir: str = place("results/tuning", "folder for the models and the rows of all trials")
     world_seeds: list[int] = setting([1_000], f"seeds of the worlds, from {FIRST_WORLD} on; one of each structure each")
     edit_seeds: list[int] = setting([100, 101], f"seeds of the draws, from {FIRST_DRAW} on")
@@ -65,6 +67,10 @@ class TuneArguments:
             )
         check(
             bool(self.study) == bool(self.model), f"study and model go together, got {self.study!r} and {self.model!r}"
+        )
+        own = not self.study or Path(self.output).name != TUNED
+        check(
+            own, f"output must be a file of its own with study, got {self.output}, which has the defaults in the code"
         )
         known = ["all", *GROUPS]
         unknown = [name for name in self.groups if name not in known]
@@ -170,7 +176,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def tuned(arguments: TuneArguments, groups: Mapping[str, Group]) -> dict[str, Any]:
     """All trials of these groups with their scores, and what is chosen."""
-    work = Path(arguments.work_dir)
+    work = Path(arguments.work_dir, arguments.model)
     models = [load_checkpoint(str(folder)) for folder in _models(work, arguments)]
     report: dict[str, Any] = {
         "score": SCORE,
@@ -211,10 +217,10 @@ def joined(before: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any
     """
     groups = {name: found["groups"].get(name) or before["groups"].get(name) for name in GROUPS}
     kept = [name for name in GROUPS if name not in found["groups"] and groups[name]]
-    for part in ("score", "worlds", "recall", "edit_seeds"):
+    for part in ("score", "model", "worlds", "recall", "edit_seeds"):
         check(
-            not kept or before[part] == found[part],
-            f"output must be of the same {part} where {', '.join(kept)} stay as they are, got {before[part]}",
+            not kept or before.get(part) == found.get(part),
+            f"output must be of the same {part} where {', '.join(kept)} stay as they are, got {before.get(part)}",
         )
     return {**found, "groups": {name: group for name, group in groups.items() if group}}
 
@@ -251,15 +257,19 @@ def _models(work: Path, arguments: TuneArguments) -> list[Path]:
     if not arguments.study:
         pairs = itertools.product(STRUCTURES, arguments.world_seeds)
         return [_model(work, structure, seed, arguments.num_subjects) for structure, seed in pairs]
-    listed = {model.family: model for model in read_study(arguments.study)[0]}
+    listed = {model.family: model for model in read_study(arguments.study, "tune.py")[0]}
     check_known("model", arguments.model, list(listed))
     kind, folders = listed[arguments.model], []
     for seed in arguments.world_seeds:
-        folders.append(work / "models" / f"{kind.family}-{seed}")
-        if not (folders[-1] / "config.json").is_file():
-            world = dataclasses.replace(kind.world, seed=seed)
-            config = dataclasses.replace(kind.train, train_seed=seed)
-            train(build(world, kind.lexicon, kind.corpus), config, folders[-1])
+        model = dataclasses.replace(
+            kind,
+            name=f"{kind.family}-{seed}",
+            world=dataclasses.replace(kind.world, seed=seed),
+            train=dataclasses.replace(kind.train, train_seed=seed),
+        )
+        folders.append(work / "models" / model.name)
+        if not is_trained(model, folders[-1]):
+            teach(model, folders[-1])
     return folders
 
 

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from behemoth_editing.report.equal import kept_against_left
 from behemoth_editing.report.evidence import layers_in_words, rank_in_words, rank_series
+from behemoth_editing.report.pooling import draw_settings
 from behemoth_editing.report.style import COLOURS, INK, LINES, MARKERS, WIDTH, Points, legend, whisker
 from behemoth_editing.report.summaries import Summary, as_json, outcome_share, recall_of
 from behemoth_editing.report.text import share
@@ -211,28 +212,53 @@ def draw_correlation(figure: Figure, axes: Axes, here: Sequence[Summary]) -> str
     return "Lines with 95% intervals. " + "; ".join(words) + "."
 
 
-def load_of(summary: Summary) -> float | None:
-    """Bits of the world for each parameter of the models beside the input embedding; None where rows do not say."""
+def bits_per_parameter(summary: Summary) -> float | None:
+    """Bits of the world for each parameter of the models, the input embedding left out; None where rows do not say."""
     load = summary.row.get("load")
     return load["bits"] / load["parameters"] if load else None
 
 
-def draw_load(figure: Figure, here: Sequence[Summary]) -> str:
-    """Success and what is left against the bits that each parameter holds: a line for each width of the models.
-
-    Lines are of one method with its settings; there are some only where it edited models of two widths or more.
-    """
-    lines: dict[int, list[tuple[float, Summary]]] = {}
+def alike_but_for_load(here: Sequence[Summary]) -> list[tuple[str, list[Summary]]]:
+    """The summaries of each method with its settings and each kind of edits, with what a title says of them."""
+    groups: dict[str, list[Summary]] = {}
     for summary in here:
-        load = load_of(summary)
-        if load is not None:
-            lines.setdefault(summary.row["load"]["width"], []).append((load, summary))
-    if len(lines) < 2:
+        asked = {name: summary.row[name] for name in ("structure", "edge", "relation", "num_edits")}
+        groups.setdefault(as_json([summary.method, asked, draw_settings(summary.row)]), []).append(summary)
+    methods = [group[0].method for group in groups.values()]
+    return [
+        (
+            group[0].method
+            if methods.count(group[0].method) == 1
+            else f"{group[0].method}, {group[0].row['structure']}, {group[0].row['num_edits']} edits",
+            group,
+        )
+        for group in groups.values()
+    ]
+
+
+def draw_load(figure: Figure, here: Sequence[Summary]) -> str:
+    """Success and what is left against the bits that each parameter holds: a line for each width and training.
+
+    All are of one method with its settings and of the same kind of edits; there is a figure only where models of two
+    widths or more were edited. Trainings are told apart by how often a fact was read.
+    """
+    lines: dict[tuple[int, int | None], list[tuple[float, Summary]]] = {}
+    for summary in here:
+        bits = bits_per_parameter(summary)
+        if bits is not None:
+            load = summary.row["load"]
+            told = load.get("sentences_per_fact")
+            lines.setdefault((load["width"], told and round(told)), []).append((bits, summary))
+    if len({width for width, _ in lines}) < 2:
         return ""
+    several = len({told for _, told in lines}) > 1
+    names = {
+        line: f"width {line[0]}" + (f", {line[1]} sentences a fact" if several and line[1] else "") for line in lines
+    }
     words = []
     panels = figure.subplots(2, 1, sharex=True)
     for axes, name in zip(panels, ("edit_success", "collateral_accuracy"), strict=True):
-        for index, (width, points) in enumerate(sorted(lines.items())):
+        for index, (line, points) in enumerate(sorted(lines.items(), key=lambda item: (item[0][0], item[0][1] or 0))):
             colour = COLOURS[index % len(COLOURS)]
             shown = [
                 (load, score)
@@ -248,12 +274,12 @@ def draw_load(figure: Figure, here: Sequence[Summary]) -> str:
                 marker=MARKERS[index % len(MARKERS)],
                 markersize=5,
                 linewidth=1.5,
-                label=f"width {width}",
+                label=names[line],
             )
             for load, score in shown:
                 axes.errorbar([load], [score["value"]], yerr=whisker(score), fmt="none", color=colour, elinewidth=1.3)
             values = ", ".join(f"{load:.2g}: {share(score, 3)}" for load, score in shown)
-            words.append(f"width {width}, {name.replace('_', ' ')} at bits per parameter, {values}")
+            words.append(f"{names[line]}, {name.replace('_', ' ')} at bits per parameter, {values}")
         axes.set_ylabel(name.replace("_", " "))
         axes.set_ylim(min(axes.get_ylim()[0], 0.9), 1.02)
         axes.locator_params(axis="y", nbins=5)

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 
 from behemoth_data.kinds import KINDS
 from behemoth_editing.report.curves import (
+    alike_but_for_load,
     draw_correlation,
     draw_forgetting,
     draw_layers,
@@ -96,9 +97,8 @@ def drawings(found: Sequence[Summary], *, pdf: bool = False) -> dict[str, list[D
             here = [summary for summary in scored if summary.row["scenario"] == scenario]
             add("correlation", index, scenario, lambda f: draw_correlation(f, f.add_subplot(), here))  # noqa: B023
             add("recall", index, scenario, lambda f: draw_recall(f, f.add_subplot(), here))  # noqa: B023
-            for method in dict.fromkeys(summary.method for summary in here):
-                alike = [summary for summary in here if summary.method == method]
-                add("load", index, f"{method}, {scenario}", lambda f: draw_load(f, alike))  # noqa: B023
+            for words, alike in alike_but_for_load(here):
+                add("load", index, f"{words}, {scenario}", lambda f: draw_load(f, alike))  # noqa: B023
     return result
 
 

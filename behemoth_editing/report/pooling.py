@@ -124,11 +124,18 @@ def draw_settings(row: Row) -> dict[str, Any]:
 def made_with(row: Row) -> dict[str, Any]:
     """What a row was made with, beside its world, that may change its scores; only what is known of it.
 
-    Of the recipe of its model that is all but seeds and what leaves the weights alone.
+    Of the recipe of its model that is all but seeds and what leaves the weights alone; and the steps that it took,
+    unless training ended by what was measured or by the clock.
     """
     found = {"trained in": row.get("model_precision"), "version": (row.get("versions") or {}).get("behemoth")}
-    for part in (row.get("recipe") or {}).values():
+    recipe = row.get("recipe") or {}
+    train = recipe.get("train") or {}
+    for part in recipe.values():
         found |= {name: value for name, value in part.items() if name not in _SAME_SAMPLE}
+    if train.get("target_recall") is not None:
+        found["measurements"] = train.get("measurements")  # which say where training may end
+    elif train.get("max_minutes") is None:
+        found["steps"] = (row.get("load") or {}).get("steps")
     if row.get("lineage"):
         found["edited before by"] = ", ".join(str(step.get("method") or "somebody") for step in row["lineage"])
     return {name: value for name, value in found.items() if value is not None}

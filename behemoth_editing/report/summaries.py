@@ -132,9 +132,10 @@ class Summary:
 def summaries(rows: Sequence[Row]) -> list[Summary]:
     """One summary per method, settings and place, places and then methods in first-seen order.
 
-    Worlds that differ in more than their seed are different places, since pooling them would average
-    unlike tasks; so are models that know what is edited and models that know less of it, models that were trained
-    in different precision, and versions of this code. A method in two precisions is two methods.
+    Worlds that differ in more than their seed are different places, since pooling them would average unlike tasks; so
+    are models that know what is edited and models that know less of it, models that were trained in different
+    precision or by recipes that differ in more than seeds, and versions of this code. A method in two precisions is
+    two methods.
     """
     places: dict[str, list[Row]] = {}
     for row in rows:

@@ -65,11 +65,19 @@ def check_cells(cells: Sequence[Cell]) -> None:
             draw_edits(checkpoint.corpus, edits)
 
 
-def unfinished(cells: Sequence[Cell], output: Path, *, save_models: bool = False, dry_run: bool = False) -> list[Cell]:
+def unfinished(
+    cells: Sequence[Cell],
+    output: Path,
+    *,
+    save_models: bool = False,
+    dry_run: bool = False,
+    beside: Sequence[Cell] = (),
+) -> list[Cell]:
     """The cells that `output` has no good row for, or with `save_models` not all the edited models that it tells of.
 
     Its file then has one row for each cell that is done: no line that a kill cut short, no second copy of a cell, and
-    no failure that is to be tried again. In a dry run scored rows stay, also those whose models are missing.
+    no failure that is to be tried again. In a dry run scored rows stay, also those whose models are missing. Rows of
+    the models of the cells `beside` them may be there too, and stay as they are.
     Raises: ValueError if the rows there are of other models or another version of this code.
     """
     output = local_path("output_dir", output)
@@ -80,7 +88,7 @@ def unfinished(cells: Sequence[Cell], output: Path, *, save_models: bool = False
             f"output_dir must be new, empty or hold a {RESULTS}, got {output}, which holds something else",
         )
         return list(cells)
-    wanted = {(cell.checkpoint.weights, version("behemoth-bench")) for cell in cells}
+    wanted = {(cell.checkpoint.weights, version("behemoth-bench")) for cell in (*cells, *beside)}
     wanted_cells = {cell_id(cell) for cell in cells}
 
     def choose(rows: Placed) -> list[Row]:

@@ -130,8 +130,8 @@ def row_before(
 def load_of(checkpoint: Checkpoint) -> dict[str, Any]:
     """How large the model is, how much it was told, and how often.
 
-    Parameters are those beside the input embedding, which holds no facts; bits are the entropy of the world's facts.
-    `sentences_per_fact` is None where the model does not say how it was trained.
+    Parameters are those beside the input embedding, which holds no facts unless it is the head too; bits are the
+    entropy of the world's facts. `sentences_per_fact` is None where the model does not say how it was trained.
     """
     model, corpus = checkpoint.model, checkpoint.corpus
     embedding = model.get_input_embeddings().get_parameter("weight")
@@ -139,7 +139,7 @@ def load_of(checkpoint: Checkpoint) -> dict[str, Any]:
     apart = 0 if head is not None and embedding is head.get_parameter("weight") else embedding.numel()
     facts = sum(corpus.world.num_facts(edge) for edge in corpus.world.edges)
     batch = checkpoint.recipe.get("train", {}).get("batch_size")
-    told = None if None in (batch, checkpoint.steps) else checkpoint.steps * batch / facts
+    sentences = None if batch is None or checkpoint.steps is None else checkpoint.steps * batch
     return {
         "width": model.config.hidden_size,
         "layers": model.config.num_hidden_layers,
@@ -147,7 +147,8 @@ def load_of(checkpoint: Checkpoint) -> dict[str, Any]:
         "facts": facts,
         "bits": corpus.world.config.bits,
         "steps": checkpoint.steps,
-        "sentences_per_fact": told,
+        # As training counts exposures: of all facts, those said more often too, by the corpus's own number.
+        "sentences_per_fact": None if sentences is None else sentences / len(corpus) * corpus.config.repeats,
     }
 
 

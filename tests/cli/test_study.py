@@ -194,6 +194,12 @@ def test_dry_run_counts_and_writes_nothing(study, tmp_path, capsys):
     with pytest.raises(SystemExit):
         study.main(["my.yaml", "--output_dir", "out", "--models", "independnt"])
     assert "models must be one of independent, nested, got 'independnt'" in capsys.readouterr().err
+    Path("my.yaml").write_text(
+        SMALL.replace("  - name: ranks\n", "  - name: ranks\n    models: [nested]\n"), encoding="utf-8"
+    )
+    with pytest.raises(SystemExit):
+        study.main(["my.yaml", "--output_dir", "out", "--models", "independent"])
+    assert "models must be edited by a sweep of my.yaml, got independent, which none edits" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["my.yaml"]
 
 

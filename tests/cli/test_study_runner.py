@@ -78,16 +78,22 @@ def test_models_may_be_trained_and_edited_in_parts(plan, called, tmp_path):
     run_study(models, sweeps, output, 1, chosen=models[1:])
     assert called[0] == ("teach", models[1])
     assert [path.name for path in (output / "models").iterdir()] == [models[1].name]
-    done = {row["cell"] for row in load_results([output / "results"])}
+    rows = load_results([output / "results"])
+    done = {row["cell"] for row in rows}
     assert len(done) == 2
+    failed = {**rows[0], "units": None, "scores": None, "error": "it broke"}
+    lines = f"{json.dumps(failed)}\n{json.dumps(rows[1])}\n"
+    (output / "results" / "results.jsonl").write_text(lines, encoding="utf-8")
     run_study(models, sweeps, output, 1, chosen=models[:1])
     assert [name for name, _ in called].count("teach") == 2
     rows = load_results([output / "results"])
     assert len(rows) == 2 * 2
+    assert [row["error"] for row in rows] == ["it broke", None, None, None]  # of a model whose turn it was not
     assert {row["cell"] for row in rows[:2]} == done
     del called[:]
     run_study(models, sweeps, output, 1)
-    assert called == []
+    assert called == [("edit", called[0][1])]
+    assert {row["error"] for row in load_results([output / "results"])} == {None}
 
 
 def test_model_that_is_there_is_left_alone_and_one_of_another_recipe_is_refused(plan, called, monkeypatch, tmp_path):
@@ -123,7 +129,7 @@ def test_cells_of_a_model_are_one_share_unless_there_are_too_few_models(monkeypa
         for model, seed, method in [("a", 0, "x"), ("a", 1, "x"), ("b", 0, "x"), ("b", 0, "y"), ("b", 1, "x")]
     ]
     found = []
-    monkeypatch.setattr(study_runner, "unfinished", lambda cells, results: cells)
+    monkeypatch.setattr(study_runner, "unfinished", lambda cells, results, beside: cells)
     monkeypatch.setattr(study_runner, "side_by_side", lambda work, jobs, processes, tick: found.extend(jobs))
     edit_all(cells, tmp_path, processes, Clock(tmp_path / "time.json"), "behemoth study")
     assert [(model, [(edits.edit_seed, method) for method, edits in pairs]) for model, pairs, *_ in found] == shares

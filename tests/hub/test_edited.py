@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from behemoth_data import EditConfig
@@ -67,19 +68,19 @@ def test_edits_before_are_told_too_and_refused_facts_are_asked_to_be_refused(fol
     assert f" | {refusal} |\n" in card
 
 
-def test_what_was_sent_is_the_model_that_comes_back(folder, publisher):
+def test_what_was_sent_is_the_model_that_comes_back(folder, publisher, tmp_path):
     (made,) = edited([folder], "alice")
     publisher().publish(made)
-    found = publisher().api.hf_hub_download(made.repo, "model.safetensors")
-    shutil.copytree(folder, copy := folder.parent / "back")
-    shutil.copy(found, copy / "model.safetensors")
-    here, there = (AutoModelForCausalLM.from_pretrained(place) for place in (folder, copy))
+    for upload in made.uploads:
+        publisher().api.hf_hub_download(made.repo, upload.path, local_dir=tmp_path / "there")
+    here, there = (AutoModelForCausalLM.from_pretrained(place) for place in (folder, tmp_path / "there"))
+    assert load_checkpoint(str(tmp_path / "there")).lineage == load_checkpoint(str(folder)).lineage
     tokens = torch.arange(12)[None]
     assert torch.equal(here(tokens).logits, there(tokens).logits)
 
 
 def test_model_that_was_not_edited_is_refused_and_so_is_one_that_comes_twice(run_folder, folder, tmp_path):
-    with pytest.raises(ValueError, match="edited must say in config.json what was done to them, .*, got .*nested"):
+    with pytest.raises(ValueError, match="edited must say in config.json what was done to them .*, got .*nested"):
         edited([run_folder], "alice")
     shutil.copytree(folder, tmp_path / "copy")
     with pytest.raises(ValueError, match="edited must be models of their own, got .*mine and .*copy, with the"):
@@ -89,3 +90,22 @@ def test_model_that_was_not_edited_is_refused_and_so_is_one_that_comes_twice(run
     (tmp_path / "copy" / "config.json").write_text(json.dumps(config), encoding="utf-8")
     with pytest.raises(ValueError, match="copy: "):
         edited([tmp_path / "copy"], "alice")
+
+
+def test_model_whose_weights_somebody_changed_is_refused(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "changed")
+    path = tmp_path / "changed" / "model.safetensors"
+    weights = load_file(path)
+    weights["gpt_neox.final_layer_norm.bias"] += 1
+    save_file(weights, path, metadata={"format": "pt"})
+    with pytest.raises(ValueError, match="edited must have the weights that their config.json names, got .*changed"):
+        edited([tmp_path / "changed"], "alice")
+
+
+def test_edited_step_of_a_training_has_a_card_without_recall(run_folder, tmp_path):
+    step = load_checkpoint(str(run_folder / "step1"))
+    (edits,) = draw(step, EditConfig(num_edits=1))
+    method = FineTune(max_steps=1)
+    save_edited(method(step.model, edits).model, step, edits, method, tmp_path / "mine")
+    (made,) = edited([tmp_path / "mine"], "alice")
+    assert "Not measured: it was edited in the middle of its training." in made.card()

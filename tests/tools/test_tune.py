@@ -25,7 +25,11 @@ def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
         (["--world_seeds", "1000", "999"], r"world_seeds must be at least 1000, .*, got \[1000, 999\]"),
         (["--edit_seeds", "99"], r"edit_seeds must be at least 100, .*, got \[99\]"),
         (["--model", "w32-1000"], "study and model go together, got '' and 'w32-1000'"),
-        (["--study", "recipes/study_load.yaml", "--model", "w16"], "model must be one of w32-1000, .*, got 'w16'"),
+        (["--study", "a.yaml", "--model", "b"], "output must be a file of its own with study, got tools/tuned.json"),
+        (
+            ["--study", "recipes/study_load.yaml", "--model", "w16", "--output", "mine.json"],
+            "model must be one of w32-1000, .*, got 'w16'",
+        ),
         (["--groups", "rome", "nothing"], "groups must be among all, rome, .*, got nothing"),
     ],
 )

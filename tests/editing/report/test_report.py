@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -369,7 +370,8 @@ def test_command_and_script_give_the_same_bytes_and_say_what_they_wrote(
             said.append(capsys.readouterr().out)
         else:
             script = [sys.executable, str(ROOT / "scripts" / "report.py"), *words]
-            done = subprocess.run(script, cwd=where, capture_output=True, text=True, check=True)
+            env = {**os.environ, "PYTHONHASHSEED": "random"}
+            done = subprocess.run(script, cwd=where, env=env, capture_output=True, text=True, check=True)
             said.append(done.stdout)
         report = where / "report"
         contents.append({p.relative_to(report): p.read_bytes() for p in report.rglob("*") if p.is_file()})
@@ -577,6 +579,12 @@ def test_models_of_another_size_or_another_training_are_different_places_and_tho
         ("single, size 3m, max_steps 9", 1),
     ]
     assert len(summaries([of_recipe(0, measurements=1), of_recipe(1, save_every=7)])) == 1
+    for train, samples in (({}, 2), ({"target_recall": 0.9}, 1), ({"max_minutes": 3}, 1)):
+        rows = [of_recipe(seed, **train) for seed in (0, 1)]  # which ended at other steps
+        rows = [{**row, "load": {**row["load"], "steps": steps}} for row, steps in zip(rows, (5, 6), strict=True)]
+        assert len(summaries(rows)) == samples
+    stopped = [of_recipe(seed, target_recall=0.9, measurements=seed + 1) for seed in (0, 1)]
+    assert len(summaries(stopped)) == 2
 
 
 def test_load_is_drawn_with_a_line_for_each_width() -> None:
@@ -590,6 +598,17 @@ def test_load_is_drawn_with_a_line_for_each_width() -> None:
     assert ", 0.62: " in success[1]
     assert 'href="#load"' in page(rows)
     assert drawings(summaries(rows[:2]))["load"] == []
+    longer = [{**row, "load": {**row["load"], "sentences_per_fact": 60.0}} for row in rows]
+    longer[0]["load"]["sentences_per_fact"] = 240.0
+    (drawing,) = drawings(summaries(longer))["load"]
+    lines = [words.rpartition(" at bits")[0] for words in drawing.alt.split("; ")]
+    assert [line.rpartition(". ")[2] for line in lines[:3]] == [
+        f"width {width}, {told} sentences a fact, edit success" for width, told in ((32, 60), (32, 240), (64, 60))
+    ]
+    rows[0] |= {"num_edits": 3}  # another question, which no line joins with the others
+    (drawing,) = drawings(summaries(rows))["load"]
+    assert "at bits per parameter, 0.62: " in drawing.alt
+    assert "0.31: " not in drawing.alt
 
 
 def test_versions_of_the_code_in_one_folder_are_read_and_told_apart(tmp_path: Path) -> None:

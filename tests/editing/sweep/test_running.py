@@ -269,7 +269,7 @@ def test_row_says_what_was_done_to_what(checkpoint, cells, unbroken):
         assert row["scores"]["edit_success"]["count"] == 2
 
 
-def test_row_says_how_large_the_model_is_how_much_it_holds_and_how_it_was_told(checkpoint, unbroken):
+def test_row_says_how_large_the_model_is_how_much_it_holds_and_how_it_was_told(checkpoint, trained, unbroken):
     (load,) = {json.dumps(row["load"]) for row in unbroken}
     load = json.loads(load)
     vocabulary = checkpoint.model.config.vocab_size
@@ -277,7 +277,8 @@ def test_row_says_how_large_the_model_is_how_much_it_holds_and_how_it_was_told(c
     assert load["facts"] == 2 * 80 * 3 + 20 * 3
     arrangements = math.factorial(20) / math.factorial(4) ** 5
     assert load["bits"] == pytest.approx(80 * 3 * math.log2(20) + 3 * math.log2(arrangements))
-    assert load["sentences_per_fact"] == load["steps"] * 128 / load["facts"]
+    training = json.loads((trained / "training.json").read_text(encoding="utf-8"))
+    assert load["sentences_per_fact"] == pytest.approx(training["exposures_per_fact"])
     assert load["steps"] == checkpoint.corpus.config.repeats * (2 * 80 * 3 + 2 * 20 * 3) // 128
     recipe = unbroken[0]["recipe"]
     assert (recipe["train"]["size"], recipe["corpus"]["repeats"], recipe["lexicon"]["surface"]) == (
