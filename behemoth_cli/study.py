@@ -46,7 +46,7 @@ class StudyArguments:
         None,
         "processes that train and edit side by side; none: one for each core it may use, or one if there is a GPU",
     )
-    models: list[str] = setting([], "names of the recipe's models to train and edit now, the others later; none: all")
+    only: list[str] = setting([], "names of the recipe's models to train and edit now, the others later; none: all")
     readme: str = place(
         "",
         "Markdown file with the lines <!-- study --> and <!-- end of study -->: the verdicts go between them, and two "
@@ -79,12 +79,12 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth study") -> Non
     output, readme = Path(arguments.output_dir), Path(arguments.readme) if arguments.readme else None
     with one_line_errors(prog):
         models, sweeps = read_study(path, prog)
-        for name in arguments.models:
-            check_known("models", name, list(dict.fromkeys(model.family for model in models)))
-        chosen = [model for model in models if not arguments.models or model.family in arguments.models]
+        for name in arguments.only:
+            check_known("only", name, list(dict.fromkeys(model.family for model in models)))
+        chosen = [model for model in models if not arguments.only or model.family in arguments.only]
         edited = {family for sweep in sweeps for family in sweep.families}
-        idle = sorted({model.family for model in chosen} - edited) if arguments.models else []
-        check(not idle, f"models must be edited by a sweep of {path}, got {', '.join(idle)}, which none edits")
+        idle = sorted({model.family for model in chosen} - edited) if arguments.only else []
+        check(not idle, f"only must name models that a sweep of {path} edits, got {', '.join(idle)}")
         check_draws(chosen, sweeps)
         processes = usual_processes() if arguments.processes is None else arguments.processes
         check(processes >= 1, f"processes must be at least 1, got {processes}")

@@ -188,18 +188,18 @@ def test_dry_run_counts_and_writes_nothing(study, tmp_path, capsys):
     said = capsys.readouterr().out.splitlines()
     assert said[0].split() == ["2", "models", "independent"]
     assert said[-1] == "3 models, and 15 cells at most"
-    study.main(["my.yaml", "--dry_run", "--output_dir", "out", "--models", "independent"])
+    study.main(["my.yaml", "--dry_run", "--output_dir", "out", "--only", "independent"])
     said = capsys.readouterr().out.splitlines()
     assert (said[0].split(), said[-1]) == (["2", "models", "independent"], "2 models, and 8 cells at most")
     with pytest.raises(SystemExit):
-        study.main(["my.yaml", "--output_dir", "out", "--models", "independnt"])
-    assert "models must be one of independent, nested, got 'independnt'" in capsys.readouterr().err
+        study.main(["my.yaml", "--output_dir", "out", "--only", "independnt"])
+    assert "only must be one of independent, nested, got 'independnt'" in capsys.readouterr().err
     Path("my.yaml").write_text(
         SMALL.replace("  - name: ranks\n", "  - name: ranks\n    models: [nested]\n"), encoding="utf-8"
     )
     with pytest.raises(SystemExit):
-        study.main(["my.yaml", "--output_dir", "out", "--models", "independent"])
-    assert "models must be edited by a sweep of my.yaml, got independent, which none edits" in capsys.readouterr().err
+        study.main(["my.yaml", "--output_dir", "out", "--only", "independent"])
+    assert "only must name models that a sweep of my.yaml edits, got independent" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["my.yaml"]
 
 

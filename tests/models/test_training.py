@@ -225,7 +225,7 @@ def test_config_carries_the_world_its_words_and_its_digests(trained, small_corpu
     }
     assert carried["lexicon"] == {"surface": "synthetic", "one_token_limit": 1000}
     assert carried["corpus"]["repeats"] == 26
-    assert carried["train"]["learning_rate"] == 1e-2
+    assert carried["train"]["learning_rate"] == 1.5e-2
     assert carried["step"] == 121
     assert set(carried["digests"]) == {"facts", "vocabulary", "grammar", "sentences"}
     assert set(carried["recall"]) == {"statement", "rso"}
