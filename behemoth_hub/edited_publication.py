@@ -15,7 +15,6 @@ from behemoth_data.card import CARD
 from behemoth_data.corpus import Corpus
 from behemoth_data.settings import check
 from behemoth_data.world import Edge, Fact
-from behemoth_editing.checkpoint import load_checkpoint
 from behemoth_hub.cards import edited_card
 from behemoth_hub.checks import checked
 from behemoth_hub.collect import Publication, Upload, chosen
@@ -44,6 +43,8 @@ def edited(folders: Sequence[Path], namespace: str, *, tag: str | None = None) -
 
 
 def _edited(folder: Path, namespace: str, tag: str | None) -> Publication:
+    from behemoth_editing.checkpoint import load_checkpoint  # with torch, which other publications do without
+
     uploads, others = chosen(folder, MODEL_FILES)
     there = {upload.path: upload for upload in uploads}
     for name in ("config.json", "model.safetensors"):
