@@ -163,11 +163,11 @@ def mean_loss(model, queries):
 
 @pytest.mark.parametrize("retain", ["mixture", "none"])
 def test_first_loss_weighs_edits_and_kinds_as_the_mixture_does(checkpoint, edit_set, retain):
-    # Of all kinds but the first, retained facts get answers of one and two tokens that the model does not give.
-    known, *_ = edit_set.retain
+    # Of the last kind, retained facts get answers of one and two tokens that the model does not give.
+    *known, _ = edit_set.retain
     wrong = {
         kind: queries
-        if kind == known
+        if kind in known
         else tuple(Query(q.prompt, q.answer, q.prompt_ids, (11 + i % 7, 4)[: 1 + i % 2]) for i, q in enumerate(queries))
         for kind, queries in edit_set.retain.items()
     }
@@ -180,8 +180,8 @@ def test_first_loss_weighs_edits_and_kinds_as_the_mixture_does(checkpoint, edit_
     expected = edited if retain == "none" else share * edited + (1 - share) * sum(kinds) / 3
     assert len(kinds) == 3
     assert details["loss"] == pytest.approx(expected, rel=0.01)  # bfloat16 against float32
-    assert kinds[0] < 0.1 * min(kinds[1:])
-    assert abs(sum(kinds) / 3 - edited) > 0.05 * edited  # far more than the tolerance above
+    assert max(kinds[:2]) < 0.1 * kinds[2]
+    assert abs(sum(kinds) / 3 - edited) > 0.2 * edited
 
 
 def test_another_fit_seed_takes_the_rows_in_another_order(checkpoint, edit_set):
