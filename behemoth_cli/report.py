@@ -17,6 +17,7 @@ class ReportArguments:
 
     results: list[str] = place([], "folders that hold a results.jsonl; they may also come first, without --results")
     output_dir: str = place("report", "folder for index.html, the tables and figures/*.svg")
+    pdf: bool = setting(False, "figures as PDF too, beside the SVG")
     overwrite: bool = setting(False, "write into an output_dir that holds other things than a report; they are kept")
 
 
@@ -42,7 +43,11 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth report") -> No
     with one_line_errors(prog):
         check(bool(arguments.results), "results must name at least 1 folder, got none")
         rows, _ = write_report(
-            [Path(folder) for folder in arguments.results], output_dir, overwrite=arguments.overwrite, judge=judge
+            [Path(folder) for folder in arguments.results],
+            output_dir,
+            overwrite=arguments.overwrite,
+            judge=judge,
+            pdf=arguments.pdf,
         )
     failed = sum(row["error"] is not None for row in rows)
     print(

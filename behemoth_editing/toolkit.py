@@ -17,7 +17,6 @@ from behemoth_data.world import Edge
 from behemoth_editing.checkpoint import Checkpoint
 from behemoth_editing.given import edit_of
 from behemoth_editing.methods.contract import EditMethod
-from behemoth_editing.report.page import write_report
 from behemoth_editing.report.text import share
 from behemoth_editing.saving import check_world, write_edited
 from behemoth_editing.scoring.counts import Said, said_by, units_after
@@ -101,6 +100,8 @@ def report_on(found: Sequence[Scored], folder: str | os.PathLike[str]) -> Path:
     Raises: ValueError for scores without a row, which score() gives where it is said who made the edit, or for two that
     nothing tells apart.
     """
+    from behemoth_editing.report.page import write_report  # with matplotlib, which editing does without
+
     place = local_path("folder", folder)
     rows = [one.row for one in found if one.row is not None]
     check(len(rows) == len(found), f"found must be scores with a row, got {len(found) - len(rows)} without")

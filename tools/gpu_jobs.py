@@ -101,11 +101,11 @@ def _synchronize(device: str) -> None:
 
 
 def lesson(small: bool) -> tuple[Corpus, TrainConfig]:
-    """A nested world and a training that takes a 14m to know it, or, if small, a few steps of it."""
+    """A nested world and a training that takes a 14m to know it, or, if small, a few steps of a narrower model."""
     world = WorldConfig(num_subjects=16 if small else 80, num_relations=3, num_objects=20, num_nested_objects=5)
     corpus = build(world, corpus=CorpusConfig(repeats=26, object_nested_upweight=2))
     config = TrainConfig(size="14m", batch_size=128, learning_rate=1e-2, measurements=3)
-    return corpus, dataclasses.replace(config, batch_size=32, max_steps=6) if small else config
+    return corpus, dataclasses.replace(config, size="7m", batch_size=32, max_steps=6) if small else config
 
 
 def train_and_die(say: Say, *, device: str, small: bool, folder: str) -> None:

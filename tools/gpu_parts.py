@@ -34,7 +34,7 @@ _RATES = [
     (16, True, "x16 compiled"),
     (1, True, "x1 compiled again"),
 ]
-_PROCESSES = 4  # that share the card
+_PROCESSES = 4  # that share the card; two on a CPU
 
 
 def machine(part: Part) -> None:
@@ -182,8 +182,9 @@ def rate(part: Part) -> None:
 
 
 def cells(part: Part) -> None:
-    """Cells a minute of one process, and of four at once."""
+    """Cells a minute of one process, and of several at once."""
     model, folder = _model(part), part.work / "cells"
+    most = 2 if part.settings.small else _PROCESSES
     shutil.rmtree(folder, ignore_errors=True)
     workers = [
         part.open(
@@ -193,12 +194,12 @@ def cells(part: Part) -> None:
             output=str(folder / str(number)),
             first_seed=1000 * number,
         )
-        for number in range(_PROCESSES)
+        for number in range(most)
     ]
     wait_for(workers, part.deadline, until=lambda: all("ready" in worker.found or worker.end for worker in workers))
     part.none_has_ended(workers)
     window = 2.0 if part.settings.small else part.left() / 4
-    for count in (1, _PROCESSES):
+    for count in (1, most):
         for worker in workers[(0 if count == 1 else 1) : count]:  # the first, and then all others
             worker.go_on()
         _count(part, workers[:count], folder, window)

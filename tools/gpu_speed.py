@@ -45,7 +45,7 @@ def recipe_of(path: str, small: bool) -> tuple[WorldConfig, CorpusConfig, TrainC
     config = dataclasses.replace(config, save_every=None)
     if small:
         world = dataclasses.replace(world, num_subjects=48)
-        config = dataclasses.replace(config, size="14m", batch_size=16)
+        config = dataclasses.replace(config, size="7m", batch_size=16)
     return world, corpus, config
 
 

@@ -51,7 +51,7 @@ def page(
     `judge` says what the results mean for a study's findings, whose verdicts come before the numbers.
     """
     found = summaries(shown_rows(rows))
-    return _page(rows, found, judge(found), drawings(found), folders, output, command)
+    return _page(rows, found, judge(found), drawings(found), folders, output, command, pdf=False)
 
 
 def _page(
@@ -62,6 +62,8 @@ def _page(
     folders: Sequence[str],
     output: str,
     command: str | None,
+    *,
+    pdf: bool,
 ) -> str:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -120,6 +122,7 @@ def _page(
         versions=[json.loads(version) for version in dict.fromkeys(as_json(row["versions"]) for row in rows)],
         commands=commands,
         command=command,
+        pdf=pdf,
     )
 
 
@@ -166,8 +169,11 @@ def write_report(
     overwrite: bool = False,
     command: str | None = None,
     judge: Judge = nothing_judged,
+    pdf: bool = False,
 ) -> tuple[list[Row], Judgement]:
     """The rows of the folders and what is judged of them, once output_dir holds index.html, tables and figures of both.
+
+    Figures are SVG, and with `pdf` PDF too, for whose fonts most of the time goes then.
 
     Everything is written beside output_dir first, and index.html is put in place last. Files that are not a
     report's are never removed. The page names `command` as what makes all of it again, if there is one; `judge`
@@ -179,14 +185,15 @@ def write_report(
     earlier = _check_output(output_dir, overwrite)
     found = summaries(shown_rows(rows))
     judged = judge(found)
-    figures = drawings(found, pdf=True)
+    figures = drawings(found, pdf=pdf)
     names = [Path(folder).as_posix() for folder in folders]
     contents: dict[str, bytes] = {}
     for drawing in (drawing for some in figures.values() for drawing in some):
         contents[f"figures/{drawing.name}.svg"] = standalone(drawing.svg).encode("utf-8")
-        contents[f"figures/{drawing.name}.pdf"] = drawing.pdf or b""
+        if drawing.pdf is not None:
+            contents[f"figures/{drawing.name}.pdf"] = drawing.pdf
     contents |= {name: text.encode("utf-8") for name, text in tables_of(found, judged).items()}
-    text = _page(rows, found, judged, figures, names, output_dir.as_posix(), command)
+    text = _page(rows, found, judged, figures, names, output_dir.as_posix(), command, pdf=pdf)
     contents["index.html"] = text.encode("utf-8")
     output_dir.parent.mkdir(parents=True, exist_ok=True)
     stage = Path(tempfile.mkdtemp(prefix=f".{output_dir.name}-", dir=output_dir.parent))

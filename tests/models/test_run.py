@@ -39,7 +39,7 @@ from behemoth_models.training import train
 WORLD = WorldConfig(num_subjects=8, num_relations=2, num_objects=4, num_nested_objects=2)
 CORPUS = CorpusConfig(repeats=4)
 # Recall is measured after steps 3 and 6; states are saved at 0, 2, 3, 4 and 6, models kept at 2, 4 and 6.
-SETTINGS = {"size": "14m", "batch_size": 16, "max_steps": 6, "measurements": 2, "save_every": 2}
+SETTINGS = {"size": "7m", "batch_size": 16, "max_steps": 6, "measurements": 2, "save_every": 2}
 CONFIG = TrainConfig(**SETTINGS)
 MODEL = ["config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
 KEPT = ["step2", "step4", "step6"]

@@ -109,7 +109,7 @@ def test_check_that_was_killed_goes_on_and_has_all_parts(tmp_path):
         assert methods["compared"][name]["weights"] == 0  # the card is the CPU itself here
         assert all("seconds" in run for precision, run in methods["card"][name].items() if precision != "scenario")
     assert {"x1", "x4"} <= found["rate"]["found"].keys()
-    assert set(found["cells"]["found"]["cells_per_minute"]) == {"1", "4"}
+    assert set(found["cells"]["found"]["cells_per_minute"]) == {"1", "2"}
     points = found["recall"]["found"]["curve"]
     assert points
     assert all(point["seconds"] > 0 and "subject_object" in point["recall"] for point in points)

@@ -27,7 +27,7 @@ def original(tmp_path_factory):
     world = WorldConfig(num_subjects=24, num_relations=2, num_objects=8, num_nested_objects=4)
     corpus = build(world, corpus=CorpusConfig(repeats=40, object_nested_upweight=2))
     folder = tmp_path_factory.mktemp("original") / "model"
-    recipe = {"size": "14m", "batch_size": 48, "learning_rate": 1e-2, "measurements": 1}
+    recipe = {"size": "7m", "batch_size": 48, "learning_rate": 1.5e-2, "measurements": 1}
     train(corpus, TrainConfig(**recipe, max_steps=1), folder, progress=False)
     checkpoint = load_checkpoint(str(folder))
     checkpoint.model.config.behemoth["train"]["max_steps"] = None
