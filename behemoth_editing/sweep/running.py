@@ -15,8 +15,9 @@ from typing import Any
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
-from behemoth_data.edits import EditSet
+from behemoth_data.edits import EditConfig, EditSet
 from behemoth_data.places import local_path
+from behemoth_editing.checkpoint import Checkpoint
 from behemoth_editing.methods.contract import Shared
 from behemoth_editing.saving import write_edited
 from behemoth_editing.scoring.answers import predict
@@ -30,6 +31,34 @@ from behemoth_editing.sweep.rows import RESULTS, Row, append_row
 from behemoth_editing.sweep.seen import Draw, Seen, drawn, row_before, scored, seen
 
 Keep = Callable[[PreTrainedModel, Sequence[EditSet]], None]  # told of every edited model and the sets that it holds
+
+
+class Runner:
+    """Makes one row after another, and keeps for the next what methods share of the last model, and its last draw.
+
+    Edits, probes and the answers before are made once for all cells of one model and draw that follow each other.
+    """
+
+    def __init__(self, progress: bool = True) -> None:
+        self._progress = progress
+        self._model: tuple[Checkpoint, Shared] | None = None
+        self._draw: tuple[EditConfig, Draw] | None = None
+
+    def row(self, cell: Cell, command: str | None = None, keep: Keep | None = None) -> Row:
+        """The cell's row, which says what happened where the cell failed, and which `command` asked for it.
+
+        Raises: ValueError for edits that the model's world does not have.
+        """
+        if self._model is None or self._model[0] is not cell.checkpoint:
+            self._model, self._draw = (cell.checkpoint, Shared(progress=self._progress)), None
+        if self._draw is None or self._draw[0] != cell.edits:
+            self._draw = cell.edits, drawn(cell.checkpoint, cell.edits)
+        row = row_of(cell, command)
+        try:
+            row.update(results(cell, self._draw[1], self._model[1], keep))
+        except Exception as error:  # one bad cell must not cost the others: its row says what happened
+            row["error"] = plain(words_of(error))
+        return row
 
 
 def run(
@@ -49,24 +78,16 @@ def run(
     """
     output = local_path("output_dir", output)
     output.mkdir(parents=True, exist_ok=True)
-    rows: list[Row] = []
+    runner, rows = Runner(progress), list[Row]()
     failed = 0
     with tqdm(total=len(cells), desc="cells", unit="cell", disable=not progress) as bar:
-        for checkpoint, of_model in itertools.groupby(cells, key=lambda cell: cell.checkpoint):
-            shared = Shared(progress=progress)
-            for edits, group in itertools.groupby(of_model, key=lambda cell: cell.edits):
-                draw = drawn(checkpoint, edits)
-                for cell in group:
-                    bar.set_postfix(method=cell.method.name, scenario=edits.scenario, failed=failed)
-                    row = row_of(cell, command)
-                    try:
-                        row.update(results(cell, draw, shared, _keeper(cell, output) if save_models else None))
-                    except Exception as error:  # one bad cell must not cost the others: its row says what happened
-                        row["error"] = plain(words_of(error))
-                        failed += 1
-                    append_row(output / RESULTS, row)
-                    rows.append(row)
-                    bar.update()
+        for cell in cells:
+            bar.set_postfix(method=cell.method.name, scenario=cell.edits.scenario, failed=failed)
+            row = runner.row(cell, command, _keeper(cell, output) if save_models else None)
+            failed += row["error"] is not None
+            append_row(output / RESULTS, row)
+            rows.append(row)
+            bar.update()
     return rows
 
 
