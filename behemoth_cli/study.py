@@ -4,6 +4,8 @@ A study's recipe lists `models`, each a recipe of training with a name and seeds
 editing with a name and the names of the models that it edits, or with `recipe`, the name of one in a file; what
 stands beside the two lists holds for all of them. Running the same command again does what is missing, and comes to
 the same verdicts.
+Several processes, or with --dask the workers of a scheduler of your own on many machines, share the models and the
+cells (pip install 'behemoth-bench[dask]').
 """
 
 from __future__ import annotations
@@ -44,7 +46,13 @@ class StudyArguments:
     output_dir: str = place("study/tiny", "folder for models/, results/, report/ and verdicts.md")
     processes: int | None = setting(
         None,
-        "processes that train and edit side by side; none: one for each core it may use, or one if there is a GPU",
+        "processes that train and edit side by side; none: one for each core it may use, or one if there is a GPU; "
+        "several are workers of a dask cluster that ends with the study",
+    )
+    dask: str | None = setting(
+        None,
+        "address of a dask scheduler of your own, whose workers train and edit in place of processes here; they must "
+        "have this version of behemoth-bench and see output_dir under the same name",
     )
     only: list[str] = setting([], "names of the recipe's models to train and edit now, the others later; none: all")
     readme: str = place(
@@ -86,6 +94,10 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth study") -> Non
         idle = sorted({model.family for model in chosen} - edited) if arguments.only else []
         check(not idle, f"only must name models that a sweep of {path} edits, got {', '.join(idle)}")
         check_draws(chosen, sweeps)
+        check(
+            arguments.dask is None or arguments.processes is None,
+            f"processes must be null with dask, whose workers are as many as they are, got {arguments.processes}",
+        )
         processes = usual_processes() if arguments.processes is None else arguments.processes
         check(processes >= 1, f"processes must be at least 1, got {processes}")
         if readme:
@@ -94,7 +106,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth study") -> Non
             _preview(chosen, sweeps)
             return
         command = shlex.join(["behemoth", "study", shown_place(path), "--output_dir", shown_place(output.as_posix())])
-        clock = run_study(models, sweeps, output, processes, command, chosen=chosen)
+        clock = run_study(models, sweeps, output, processes, command, chosen=chosen, scheduler=arguments.dask)
         rows, table = _judge(command, output, len(models), clock, readme)
     print(table)
     failed = [row for row in rows if row["error"] is not None]

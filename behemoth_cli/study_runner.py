@@ -1,44 +1,35 @@
 """A study, run: every model trained and every cell edited, side by side, going on where it was cut off.
 
-Nothing here reads options or prints a verdict: a notebook may call run_study() as `behemoth study` does.
+Nothing here reads options or prints a verdict: a notebook may call run_study() as `behemoth study` does. Whoever trains
+and edits, this process alone writes rows.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import itertools
+import errno
 import json
-import logging
-import multiprocessing
-import os
-import sys
 import threading
 import time
-import warnings
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, wait
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
-from accelerate import Accelerator
 from tqdm import tqdm
 
-from behemoth_cli.cores import chosen_threads, set_threads, usable_cores
-from behemoth_cli.memory import keep_freed_memory
+from behemoth_cli.cores import chosen_threads, usable_cores
+from behemoth_cli.crew import Crew, Job, crew_of
+from behemoth_cli.study_jobs import Desk, order_of
 from behemoth_cli.study_plan import Model, Sweep
-from behemoth_data import build
-from behemoth_data.edits import EditConfig
 from behemoth_data.settings import check
-from behemoth_editing import EditMethod
 from behemoth_editing.checkpoint import Checkpoint, load_checkpoint
 from behemoth_editing.sweep.cells import Cell, check_cells, grid, unfinished
-from behemoth_editing.sweep.rows import RESULTS, put_file
-from behemoth_editing.sweep.running import run
-from behemoth_models.training import train
+from behemoth_editing.sweep.rows import RESULTS, Row, append_row, put_file
+from behemoth_editing.sweep.running import row_of
 
-_POLL_SECONDS = 2.0
+_BEAT_SECONDS = 2.0
 
 
 def run_study(
@@ -49,22 +40,26 @@ def run_study(
     command: str | None = None,
     *,
     chosen: Sequence[Model] | None = None,
+    scheduler: str | None = None,
 ) -> Clock:
     """The folder has models/ and results/, complete: what was there before is kept, and what is missing was done.
 
-    With `chosen`, complete for these of the models. Rows name the command that asked for them. Returns the clock of all
-    sittings.
-    Raises: ValueError for no process, a model of another recipe in the folder, results of other models, or a cell that
-    a model cannot have; OSError for a disk that fails; what a call raised that failed.
+    So many processes of this machine do it, one being this process itself, or with a `scheduler` the workers of the
+    dask scheduler at this address, which must see the folder under the same name. With `chosen`, complete for these
+    of the models. Rows name the command that asked for them. Returns the clock of all sittings.
+    Raises: ValueError for no process, a model of another recipe in the folder, results of other models, a cell that
+    a model cannot have, or workers that have not the folder or this code; MissingExtra for several processes without
+    dask; OSError for a disk or a scheduler that fails; what a call raised that failed.
     """
     check(processes >= 1, f"processes must be at least 1, got {processes}")
     clock = Clock(output / "time.json")
     chosen = models if chosen is None else chosen
-    train_all(chosen, output, processes, clock)
-    others = [model for model in models if model not in chosen and is_trained(model, output / "models" / model.name)]
-    cells = cells_of(chosen, sweeps, output)
-    check_cells(cells)
-    edit_all(cells, output, processes, clock, command, beside=cells_of(others, sweeps, output))
+    with crew_of(processes, scheduler, Desk) as crew:
+        train_all(chosen, output, processes, clock, crew=crew)
+        others = [model for model in models if model not in chosen and is_trained(model, _folder(model, output))]
+        cells = cells_of(chosen, sweeps, output)
+        check_cells(cells)
+        edit_all(cells, output, processes, clock, command, beside=cells_of(others, sweeps, output), crew=crew)
     return clock
 
 
@@ -87,20 +82,68 @@ class Clock:
         put_file(self._path, (json.dumps({"seconds": round(seconds, 1)}) + "\n").encode())
         return seconds
 
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """The file is kept up to date while this is open, and at its end."""
+        over = threading.Event()
 
-def train_all(models: Sequence[Model], output: Path, processes: int, clock: Clock) -> None:
+        def beat() -> None:
+            while not over.wait(_BEAT_SECONDS):
+                with contextlib.suppress(OSError):  # the end will tell
+                    self.keep()
+
+        beating = threading.Thread(target=beat, daemon=True)
+        beating.start()
+        try:
+            yield
+        finally:
+            over.set()
+            beating.join()
+            self.keep()
+
+
+def train_all(models: Sequence[Model], output: Path, processes: int, clock: Clock, *, crew: Crew | None = None) -> None:
     """The folder's models/ has every model, those that were there before as they were.
 
+    The crew trains them, or if there is none so many processes.
     Raises: ValueError for a model of another recipe in its place; what training raised that failed.
     """
-    missing = [model for model in models if not is_trained(model, output / "models" / model.name)]
-    with tqdm(total=len(models), initial=len(models) - len(missing), desc="models", unit="model") as bar:
+    missing = [model for model in models if not is_trained(model, _folder(model, output))]
+    (output / "models").mkdir(parents=True, exist_ok=True)
+    jobs = [Job((model, _folder(model, output).resolve()), model.name) for model in missing]
+    with (
+        tqdm(total=len(models), initial=len(models) - len(missing), desc="models", unit="model") as bar,
+        clock.running(),
+        _crew(crew, processes) as workers,
+    ):
 
-        def tick(left: int) -> None:
-            clock.keep()
-            bar.update(len(models) - left - bar.n)
+        def done(job: Job, _: Any) -> None:
+            model, folder = job.arguments
+            check(
+                is_trained(model, folder),
+                f"output_dir must be a folder that all workers see under the same name, got {output}, where {folder} "
+                "has not arrived",
+            )
+            bar.update()
 
-        side_by_side(teach, [(model, output / "models" / model.name) for model in missing], processes, tick)
+        def lost(job: Job, why: str) -> None:
+            raise OSError(errno.EIO, f"{job.model} could not be trained: {why}")
+
+        workers.do(Desk.teach, jobs, done, lost)
+
+
+def _folder(model: Model, output: Path) -> Path:
+    return output / "models" / model.name
+
+
+@contextlib.contextmanager
+def _crew(crew: Crew | None, processes: int) -> Iterator[Crew]:
+    """The crew, or one of its own that goes with it."""
+    if crew is not None:
+        yield crew
+        return
+    with crew_of(processes, None, Desk) as own:
+        yield own
 
 
 def is_trained(model: Model, folder: Path) -> bool:
@@ -141,105 +184,31 @@ def edit_all(
     command: str | None = None,
     *,
     beside: Sequence[Cell] = (),
+    crew: Crew | None = None,
 ) -> None:
     """The folder's results/ has a row for every cell, those that were there before as they were.
 
-    It may have rows of the models of the cells `beside` them too.
+    The crew edits, or if there is none so many processes, and this process alone writes. A cell whose process dies
+    again and again has a row that says so. There may be rows of the models of the cells `beside` them too.
     Raises: ValueError for results of other models or code; OSError for a disk that fails.
     """
     results = output / "results"
-    missing = unfinished(cells, results, beside=beside)
+    missing = {cell.id: cell for cell in unfinished(cells, results, beside=beside)}
     results.mkdir(parents=True, exist_ok=True)
     path = results / RESULTS
     path.touch()
-    models = len({cell.checkpoint.name for cell in missing})
+    jobs = [Job((order_of(cell, command),), cell.checkpoint.name, cell.edits) for cell in missing.values()]
+    with (
+        tqdm(total=len(cells), initial=len(cells) - len(missing), desc="cells", unit="cell") as bar,
+        clock.running(),
+        _crew(crew, processes) as workers,
+    ):
 
-    def share(cell: Cell) -> tuple[str, int]:
-        # What a method prepares once for a model is prepared by every process that edits it, so models are split
-        # only where there are too few of them to keep all processes busy.
-        return cell.checkpoint.name, cell.edits.edit_seed if models < 2 * processes else 0
+        def done(_: Job, row: Row) -> None:
+            append_row(path, row)
+            bar.update()
 
-    groups = [list(group) for _, group in itertools.groupby(sorted(missing, key=share), key=share)]
-    jobs = [
-        (group[0].checkpoint.name, [(cell.method, cell.edits) for cell in group], results, command)
-        for group in sorted(groups, key=len, reverse=True)  # the long ones first, so that all end at about one time
-    ]
-    earlier = len(cells) - len(missing)
-    with tqdm(total=len(cells), initial=earlier, desc="cells", unit="cell") as bar:
-        lines = _lines(path)
+        def lost(job: Job, why: str) -> None:
+            done(job, {**row_of(missing[job.arguments[0].cell], command), "error": why})
 
-        def tick(left: int) -> None:
-            clock.keep()
-            bar.update(earlier + _lines(path) - lines - bar.n)
-
-        side_by_side(edit, jobs, processes, tick)
-
-
-def _lines(path: Path) -> int:
-    with path.open("rb") as file:
-        return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 20), b""))
-
-
-# What one process does
-
-
-def _ready() -> None:
-    """One thread, unless the user set another number, and no messages.
-
-    Processes side by side are quicker than threads, and give the same bits anywhere.
-
-    The process ends with the study, also where that was killed, so that none works on beside the one that goes on.
-    """
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    set_threads(most=1)
-    keep_freed_memory()
-    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    transformers.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    warnings.filterwarnings("ignore")
-    logging.disable(logging.WARNING)
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
-def teach(model: Model, folder: Path) -> None:
-    """The folder holds the model; a run that was cut off in it has gone on."""
-    train(build(model.world, model.lexicon, model.corpus), model.train, folder, progress=False)
-
-
-def edit(folder: str, pairs: Sequence[tuple[EditMethod, EditConfig]], output: Path, command: str | None) -> None:
-    """The results hold a row for each pair of a method and a draw on this model."""
-    checkpoint = load_checkpoint(folder, Accelerator(mixed_precision="no").device)
-    run([Cell(checkpoint, method, edits) for method, edits in pairs], output, progress=False, command=command)
-
-
-def _start() -> str:
-    """How processes are started: as copies of one that has imported torch, where no accelerator refuses such copies."""
-    return "forkserver" if sys.platform == "linux" and not torch.accelerator.is_available() else "spawn"
-
-
-def side_by_side(
-    work: Callable[..., None], jobs: Sequence[tuple[Any, ...]], processes: int, tick: Callable[[int], None]
-) -> None:
-    """`work` has been called with every job's arguments; `tick` is told time and again how many jobs are left.
-
-    Raises: what the first call that failed raised, once the others that run have ended.
-    """
-    context: Any = multiprocessing.get_context(_start())
-    if context.get_start_method() == "forkserver":
-        context.set_forkserver_preload([__name__])  # which takes seconds to import: once, and not in every process
-    with ProcessPoolExecutor(processes, mp_context=context, initializer=_ready) as pool:
-        waiting = {pool.submit(work, *job) for job in jobs}
-        try:
-            while waiting:
-                done, waiting = wait(waiting, timeout=_POLL_SECONDS, return_when="FIRST_COMPLETED")
-                for future in done:
-                    future.result()
-                tick(len(waiting))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        workers.do(Desk.edit, jobs, done, lost)

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from behemoth_cli.settings import Options, one_line_errors, parse, place
+from behemoth_cli.study_jobs import teach
 from behemoth_cli.study_plan import read_study
-from behemoth_cli.study_runner import is_trained, teach
+from behemoth_cli.study_runner import is_trained
 from behemoth_data import CorpusConfig, EditConfig, WorldConfig, build
 from behemoth_data.settings import check, check_known, conform, setting
 from behemoth_data.world import PRESETS

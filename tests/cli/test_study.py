@@ -2,12 +2,15 @@
 
 import importlib
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from accelerate.state import AcceleratorState
 
@@ -15,6 +18,7 @@ from behemoth_cli.edit import chosen
 from behemoth_cli.edit import options as edit_options
 from behemoth_cli.settings import parse
 from behemoth_cli.study_plan import read_study
+from behemoth_cli.study_runner import run_study
 from behemoth_editing.report.summaries import load_results
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,92 +56,81 @@ def study(monkeypatch, tmp_path):
     AcceleratorState._reset_state(reset_partial_state=True)
 
 
-def scores(folder):
-    return {row["cell"]: (row["weights"], row["scores"]) for row in load_results([folder / "results"])}
+def rows_in(folder):
+    """Every row by its cell, less what no two runs share: when it was made, and how long it took."""
+    rows = {row["cell"]: row for row in load_results([Path(folder, "results")])}
+    for row in rows.values():
+        del row["started"], row["seconds"]
+        for detail in row["details"]:
+            detail.pop("seconds", None)
+    return rows
 
 
-def test_study_that_is_cut_off_goes_on_and_ends_as_if_it_never_had_been(study, tmp_path, capsys):
-    (tmp_path / "my.yaml").write_text(SMALL, encoding="utf-8")
+def killed(words, folder, rows):
+    """The command has run in the folder until it had so many rows, and was killed, as were its processes with it."""
+    results = folder / "out" / "results" / "results.jsonl"
+    with subprocess.Popen(
+        [sys.executable, "-m", "behemoth_cli", "study", *words],
+        cwd=folder,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        stderr=subprocess.DEVNULL,
+    ) as study:
+        try:
+            while study.poll() is None and (not results.exists() or results.read_bytes().count(b"\n") < rows):
+                time.sleep(0.05)
+            processes = psutil.Process(study.pid).children(recursive=True)
+        finally:
+            study.kill()
+    assert study.returncode == -signal.SIGKILL
+    assert len(processes) >= 2
+    assert psutil.wait_procs(processes, timeout=60)[1] == []
+    return rows_in(folder / "out")
+
+
+def test_study_that_is_killed_goes_on_and_ends_as_if_it_never_had_been(study, tmp_path, capsys):
+    Path("my.yaml").write_text(SMALL, encoding="utf-8")
+    command = "behemoth study my.yaml --output_dir out"
+    run_study(*read_study("my.yaml"), Path("whole"), 1, command)  # in this process
+    whole = {cell: {**row, "model": row["model"].replace("whole", "out")} for cell, row in rows_in("whole").items()}
+    assert len(whole) == CELLS
+
+    # Two processes make the rows of one, as far as they come.
+    words = ["my.yaml", "--output_dir", "out", "--processes"]
+    left = killed([*words, "2"], tmp_path, rows=CELLS // 2)
+    assert left.items() <= whole.items()
+    out = tmp_path / "out"
+    assert sorted(path.name for path in out.iterdir()) == ["models", "results", "time.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["my.yaml", "out", "whole"]
+    # What a kill could leave too: a model that is not there yet, and a line that is half written.
+    shutil.rmtree(out / "models" / "independent-1")
+    results = out / "results" / "results.jsonl"
+    results.write_bytes(results.read_bytes()[:-3000])
+    seconds = json.loads((out / "time.json").read_text(encoding="utf-8"))["seconds"]
     readme = tmp_path / "README.md"
     readme.write_text("Before.\n<!-- study -->old<!-- end of study -->\nAfter.\n", encoding="utf-8")
-    words = ("my.yaml", "--output_dir", "out", "--readme", "README.md", "--processes", "2")
-    study.main(list(words))
+    study.main([*words, "1", "--readme", "README.md"])
+    assert rows_in(out) == whole
     assert capsys.readouterr().out.splitlines()[-1] == f"out/report/index.html shows {CELLS} cells, 0 of them failed"
-    out = tmp_path / "out"
-    first, table = scores(out), (out / "verdicts.md").read_text(encoding="utf-8")
-    assert len(first) == CELLS
+    assert json.loads((out / "time.json").read_text(encoding="utf-8"))["seconds"] > seconds
     assert sorted(path.name for path in (out / "models").iterdir()) == ["independent-0", "independent-1", "nested-0"]
+    table = (out / "verdicts.md").read_text(encoding="utf-8")
     assert table.startswith("| finding | claim | world |")
     assert f"3 models, {CELLS} cells; " in table
-    assert "`behemoth study my.yaml --output_dir out`" in table
-    assert {row["command"] for row in load_results([out / "results"])} == {"behemoth study my.yaml --output_dir out"}
-    assert "behemoth study my.yaml --output_dir out" in (out / "report" / "index.html").read_text(encoding="utf-8")
+    assert f"`{command}`" in table
+    assert {row["command"] for row in whole.values()} == {command}
+    assert command in (out / "report" / "index.html").read_text(encoding="utf-8")
     said = readme.read_text(encoding="utf-8")
     assert said.startswith("Before.\n<!-- study -->\n\n| finding |")
     assert said.endswith("<!-- end of study -->\nAfter.\n")
     assert f"3 models, {CELLS} cells; " in said
 
-    # What a kill could leave: a model that is not there yet, and a line that is half written.
-    shutil.rmtree(out / "models" / "independent-1")
-    results = out / "results" / "results.jsonl"
-    results.write_bytes(results.read_bytes()[:-3000])
-    shutil.rmtree(out / "report")
-    seconds = json.loads((out / "time.json").read_text(encoding="utf-8"))["seconds"]
-    study.main([*words[:-1], "1"])
-    assert scores(out) == first
-    assert (out / "report" / "index.html").is_file()
-    assert json.loads((out / "time.json").read_text(encoding="utf-8"))["seconds"] > seconds
-    verdicts = [line for line in table.splitlines() if line.startswith("|")]
-    assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")] == verdicts
-
-    (tmp_path / "my.yaml").write_text(SMALL.replace("repeats: 4", "repeats: 5"), encoding="utf-8")
+    Path("my.yaml").write_text(SMALL.replace("repeats: 4", "repeats: 5"), encoding="utf-8")
     with pytest.raises(SystemExit) as caught:
-        study.main(list(words))
+        study.main([*words, "1"])
     assert caught.value.code == 2
     said = capsys.readouterr().err
     assert "output_dir must be new or of the same recipe, got out/models/independent-0, whose corpus is" in said
-    assert scores(out) == first
-
-
-WORK = """
-import os, time
-from behemoth_cli.study_runner import side_by_side
-
-def work():
-    for beat in range(6000):  # five minutes, far longer than the test waits
-        with open(f"{os.getpid()}.beat", "w") as file:
-            file.write(str(beat))
-        time.sleep(0.05)
-
-if __name__ == "__main__":
-    side_by_side(work, [()] * 2, 2, lambda left: None)
-"""
-
-
-def test_workers_end_with_a_study_that_is_killed(tmp_path):
-    (tmp_path / "work.py").write_text(WORK, encoding="utf-8")
-
-    def beats():
-        return {path.name: path.read_text() for path in tmp_path.glob("*.beat")}
-
-    def eventually(holds):
-        end = time.monotonic() + 300  # a busy machine may take a minute to import what two processes need
-        while not holds() and time.monotonic() < end:
-            time.sleep(0.5)
-        return holds()
-
-    def still():
-        before = beats()
-        time.sleep(0.5)
-        return beats() == before
-
-    with subprocess.Popen([sys.executable, "work.py"], cwd=tmp_path) as killed:
-        try:
-            assert eventually(lambda: len(beats()) == 2)
-            assert not still()
-        finally:
-            killed.kill()
-    assert eventually(still)
+    assert rows_in(out) == whole
 
 
 @pytest.mark.parametrize("name", OF_FINDINGS)
@@ -200,6 +193,9 @@ def test_dry_run_counts_and_writes_nothing(study, tmp_path, capsys):
     with pytest.raises(SystemExit):
         study.main(["my.yaml", "--output_dir", "out", "--only", "independent"])
     assert "only must name models that a sweep of my.yaml edits, got independent" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        study.main(["my.yaml", "--output_dir", "out", "--processes", "2", "--dask", "tcp://10.0.0.1:8786"])
+    assert "processes must be null with dask, whose workers are as many as they are, got 2" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["my.yaml"]
 
 

@@ -1,14 +1,15 @@
 """The study's runner as a notebook calls it: what is there stays, what is missing is done, and in what shares."""
 
 import json
-import types
+import time
 
 import pytest
 from accelerate.state import AcceleratorState
 
-from behemoth_cli import study_runner
+from behemoth_cli import study_jobs, study_runner
+from behemoth_cli.study_jobs import Desk
 from behemoth_cli.study_plan import read_study
-from behemoth_cli.study_runner import Clock, edit_all, run_study, side_by_side, train_all
+from behemoth_cli.study_runner import Clock, cells_of, edit_all, run_study, train_all
 from behemoth_editing.report.summaries import load_results
 from behemoth_models.sizes import SHAPES, Shape
 
@@ -37,16 +38,20 @@ def plan(monkeypatch, tmp_path):
 
 @pytest.fixture
 def called(monkeypatch):
-    """The calls that side_by_side was asked for, which are made in this process, where patches hold."""
+    """What this process is asked to do, where patches hold: the work, and the model or the cell."""
     calls = []
 
-    def one_by_one(work, jobs, processes, tick):
-        for left, job in enumerate(jobs, 1):
-            calls.append((work.__name__, *job[:1]))
-            work(*job)
-            tick(len(jobs) - left)
+    def noted(name):
+        work = getattr(Desk, name)
 
-    monkeypatch.setattr(study_runner, "side_by_side", one_by_one)
+        def note(desk, asked, *others):
+            calls.append((name, getattr(asked, "cell", asked)))
+            return work(desk, asked, *others)
+
+        monkeypatch.setattr(Desk, name, note)
+
+    noted("teach")
+    noted("edit")
     return calls
 
 
@@ -57,7 +62,7 @@ def test_study_trains_and_edits_once_and_goes_on_with_what_is_gone(plan, called,
     rows = {row["cell"]: row["scores"] for row in load_results([output / "results"])}
     assert len(rows) == 2 * 2
     assert called[:2] == [("teach", models[0]), ("teach", models[1])]
-    assert {name for name, _ in called[2:]} == {"edit"}
+    assert called[2:] == [("edit", cell) for cell in rows]
 
     del called[:]
     run_study(models, sweeps, output, 1)
@@ -67,7 +72,7 @@ def test_study_trains_and_edits_once_and_goes_on_with_what_is_gone(plan, called,
     kept = results.read_bytes().splitlines(keepends=True)[0]
     results.write_bytes(kept)
     run_study(models, sweeps, output, 1)
-    assert {name for name, _ in called} == {"edit"}
+    assert sorted(called) == sorted(("edit", cell) for cell in [*rows][1:])
     assert results.read_bytes().startswith(kept)
     assert {row["cell"]: row["scores"] for row in load_results([output / "results"])} == rows
 
@@ -92,7 +97,7 @@ def test_models_may_be_trained_and_edited_in_parts(plan, called, tmp_path):
     assert {row["cell"] for row in rows[:2]} == done
     del called[:]
     run_study(models, sweeps, output, 1)
-    assert called == [("edit", called[0][1])]
+    assert called == [("edit", failed["cell"])]
     assert {row["error"] for row in load_results([output / "results"])} == {None}
 
 
@@ -104,7 +109,7 @@ def test_model_that_is_there_is_left_alone_and_one_of_another_recipe_is_refused(
         folder.mkdir(parents=True)
         (folder / "config.json").write_text(json.dumps({"behemoth": parts}), encoding="utf-8")
 
-    monkeypatch.setattr(study_runner, "teach", teach)
+    monkeypatch.setattr(study_jobs, "teach", teach)
     train_all([first], tmp_path, 1, Clock(tmp_path / "time.json"))
     train_all([first, second], tmp_path, 1, Clock(tmp_path / "time.json"))
     assert called == [("teach", first), ("teach", second)]
@@ -114,26 +119,40 @@ def test_model_that_is_there_is_left_alone_and_one_of_another_recipe_is_refused(
         train_all([first, second], tmp_path, 1, Clock(tmp_path / "time.json"))
 
 
-@pytest.mark.parametrize(
-    ("processes", "shares"),
-    [
-        (1, [("b", [(0, "x"), (0, "y"), (1, "x")]), ("a", [(0, "x"), (1, "x")])]),
-        (2, [("b", [(0, "x"), (0, "y")]), ("a", [(0, "x")]), ("a", [(1, "x")]), ("b", [(1, "x")])]),
-    ],
-)
-def test_cells_of_a_model_are_one_share_unless_there_are_too_few_models(monkeypatch, tmp_path, processes, shares):
-    cells = [
-        types.SimpleNamespace(
-            checkpoint=types.SimpleNamespace(name=model), method=method, edits=types.SimpleNamespace(edit_seed=seed)
-        )
-        for model, seed, method in [("a", 0, "x"), ("a", 1, "x"), ("b", 0, "x"), ("b", 0, "y"), ("b", 1, "x")]
-    ]
-    found = []
-    monkeypatch.setattr(study_runner, "unfinished", lambda cells, results, beside: cells)
-    monkeypatch.setattr(study_runner, "side_by_side", lambda work, jobs, processes, tick: found.extend(jobs))
-    edit_all(cells, tmp_path, processes, Clock(tmp_path / "time.json"), "behemoth study")
-    assert [(model, [(edits.edit_seed, method) for method, edits in pairs]) for model, pairs, *_ in found] == shares
-    assert {words for *_, words in found} == {"behemoth study"}
+class Unlucky:
+    """A crew whose first job is lost."""
+
+    def do(self, work, jobs, done, lost):
+        lost(jobs[0], "WorkerDied: just so")
+        for job in jobs[1:]:
+            done(job, work(Desk(), *job.arguments))
+
+
+def test_cell_whose_process_dies_again_and_again_has_a_row_that_says_so(plan, tmp_path):
+    models, sweeps = plan
+    clock = Clock(tmp_path / "time.json")
+    train_all(models[:1], tmp_path, 1, clock)
+    cells = cells_of(models[:1], sweeps, tmp_path)
+    edit_all(cells, tmp_path, 1, clock, "behemoth study", crew=Unlucky())
+    lost, found = load_results([tmp_path / "results"])
+    assert (lost["cell"], lost["error"], lost["units"]) == (cells[0].id, "WorkerDied: just so", None)
+    assert (found["cell"], found["error"]) == (cells[1].id, None)
+    assert found.keys() == lost.keys()
+    edit_all(cells, tmp_path, 1, clock, "behemoth study")
+    assert [row["error"] for row in load_results([tmp_path / "results"])] == [None, None]
+
+    with pytest.raises(OSError, match=f"{models[1].name} could not be trained: WorkerDied: just so"):
+        train_all(models, tmp_path, 1, clock, crew=Unlucky())
+
+
+def test_model_that_workers_put_elsewhere_is_an_error(plan, tmp_path):
+    class Elsewhere:
+        def do(self, work, jobs, done, lost):
+            done(jobs[0], None)
+
+    models, _ = plan
+    with pytest.raises(ValueError, match="output_dir must be a folder that all workers see under the same name, got"):
+        train_all(models, tmp_path, 1, Clock(tmp_path / "time.json"), crew=Elsewhere())
 
 
 def test_clock_counts_the_seconds_of_all_sittings(tmp_path, monkeypatch):
@@ -144,10 +163,12 @@ def test_clock_counts_the_seconds_of_all_sittings(tmp_path, monkeypatch):
     assert json.loads((tmp_path / "new" / "time.json").read_text(encoding="utf-8")) == {"seconds": 8.5}
 
 
-def test_what_a_call_raises_in_its_process_is_raised_here():
-    told = []
-    with pytest.raises(ValueError, match="invalid literal for int"):
-        side_by_side(int, [("x",)], 1, told.append)
+def test_clock_is_kept_while_something_runs(tmp_path, monkeypatch):
+    monkeypatch.setattr(study_runner, "_BEAT_SECONDS", 0.01)
+    path = tmp_path / "time.json"
+    with Clock(path).running():
+        while not path.is_file():
+            time.sleep(0.01)
 
 
 def test_no_process_is_refused_before_anything_is_done(plan, tmp_path):
