@@ -193,7 +193,7 @@ class _Cluster:
         now = time.monotonic()
         self._seen = now if workers else self._seen
         if now - self._seen > _PATIENCE:
-            raise OSError(errno.EIO, f"no worker has been there for {_PATIENCE:.0f} seconds")
+            raise OSError(errno.EIO, f"no dask worker has been there for {_PATIENCE:.0f} seconds")
         return workers
 
     def _submit(self, work: Work, job: Job, worker: str) -> Any:

@@ -76,13 +76,13 @@ def test_workers_do_all_jobs_keep_their_desks_and_are_reached_from_this_machine_
     last = {process: numbers for _, process, numbers in results}
     assert len(last) == 2
     assert sorted(number for numbers in last.values() for number in numbers) == list(range(8))
-    listening = [
+    listening = {
         connection.laddr.ip
-        for process in (psutil.Process(), *map(psutil.Process, last))
-        for connection in process.net_connections()
-        if connection.status == psutil.CONN_LISTEN
-    ]
-    assert set(listening) == {"127.0.0.1"}
+        for connection in psutil.net_connections("tcp")
+        if connection.pid in last and connection.status == psutil.CONN_LISTEN
+    }
+    scheduler = crew._client.cluster.scheduler
+    assert listening | {scheduler.ip, scheduler.http_server.address} == {"127.0.0.1"}
     assert "OMP_NUM_THREADS" not in os.environ  # which dask sets, and which would pass for the user's choice
     assert list(tmp_path.iterdir()) == []
 
@@ -134,7 +134,7 @@ def test_scheduler_that_is_none_or_has_no_worker_is_an_error(crew, monkeypatch):
     monkeypatch.setattr("behemoth_cli.crew._POLL_SECONDS", 0.1)
     collected(crew, lambda _: None, [Job((), "")])
     monkeypatch.setattr(crew._client, "nthreads", dict)
-    with pytest.raises(OSError, match="no worker has been there for"):
+    with pytest.raises(OSError, match="no dask worker has been there for"):
         collected(crew, int, jobs_of("1"))
 
 

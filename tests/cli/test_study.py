@@ -27,7 +27,7 @@ OF_FINDINGS = sorted({path.name for path in RECIPES.glob("study_*.yaml")} - {"st
 SMALL = """
 world: {num_subjects: 12, num_relations: 2, num_objects: 4}
 corpus: {repeats: 4}
-train: {size: 14m, batch_size: 32, measurements: 1}
+train: {size: 3m, batch_size: 32, measurements: 1}
 sweep: {probes_per_edit: 2, num_edits: 1}
 finetune: {max_steps: 2}
 models:
