@@ -28,6 +28,7 @@ COMMANDS = {
     "score": Command("score models that were edited elsewhere, by whatever tool", "editing"),
     "verify": Command("make a sample of result rows again and say which differ", "editing"),
     "report": Command("make one page, figures and tables of results", "editing"),
+    "bench": Command("give methods a number on every track of the benchmark", "editing"),
     "study": Command("put findings to the test: many models, many edits, verdicts", "editing"),
     "bridge": Command("write a world and its edits in the format of another tool", "editing"),
     "publish": Command("put dataset, models, metrics and results on the Hugging Face Hub", "hub"),

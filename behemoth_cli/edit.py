@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth edit") -> None
     words = list(sys.argv[1:] if argv is None else argv)
     with one_line_errors(prog):
         outside = outside_methods(asked_methods(words))
-        methods = {**METHOD_SECTIONS, **_own_sections(outside)}
+        methods = method_sections(outside)
     arguments, grid, *parsed = parse(options(prog, methods), words)
     grid = dataclasses.replace(grid, methods=[outside[name].name if name in outside else name for name in grid.methods])
     from behemoth_cli.edit_runner import run_grid  # with torch, which help does without
@@ -117,8 +117,8 @@ def outside_methods(names: Sequence[str]) -> dict[str, Any]:
     return {name: method_named(name) for name in names}
 
 
-def _own_sections(outside: Mapping[str, Any]) -> dict[str, Section]:
-    """A section for each of the methods from outside, by the method's own name.
+def method_sections(outside: Mapping[str, Any]) -> dict[str, Section]:
+    """A section for each method here, and for each of those from outside, by the method's own name.
 
     Raises: ValueError for a name that another section or method has, or settings that are no options.
     """
@@ -137,7 +137,7 @@ def _own_sections(outside: Mapping[str, Any]) -> dict[str, Section]:
                 "settings of a method must be of type int, float, bool, str or a tuple of one of them, or None, got "
                 f"others of {asked}: {type(error).__name__}: {error}"
             ) from error
-    return found
+    return {**METHOD_SECTIONS, **found}
 
 
 def chosen(

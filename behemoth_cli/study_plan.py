@@ -56,6 +56,17 @@ def read_study(path: str, prog: str = "behemoth study") -> tuple[list[Model], li
     recipe = yaml_mapping(path, recipe_path(path, "study_*.yaml", "a study's YAML file"))
     for section in recipe:
         check_known(f"section of {path}", section, ["models", "sweeps", *MODEL_SECTIONS, *SWEEP_SECTIONS])
+    models = models_of(recipe, prog)
+    families = tuple(dict.fromkeys(model.family for model in models))
+    sweeps = [
+        _sweep(recipe, entry, families, prog)
+        for entry in _entries(recipe, "sweeps", ("name", "models", "recipe", *SWEEP_SECTIONS))
+    ]
+    return models, sweeps
+
+
+def models_of(recipe: Mapping[str, Any], prog: str) -> list[Model]:
+    """The models that a recipe lists. Raises: ValueError and SystemExit as read_study() does."""
     models = [
         model
         for entry in _entries(recipe, "models", ("name", "config", "seeds", *MODEL_SECTIONS))
@@ -64,12 +75,7 @@ def read_study(path: str, prog: str = "behemoth study") -> tuple[list[Model], li
     names = [model.name for model in models]
     repeated = [name for name in names if names.count(name) > 1]
     check(not repeated, f"models must have names of their own, got {repeated[:1]} twice")
-    families = tuple(dict.fromkeys(model.family for model in models))
-    sweeps = [
-        _sweep(recipe, entry, families, prog)
-        for entry in _entries(recipe, "sweeps", ("name", "models", "recipe", *SWEEP_SECTIONS))
-    ]
-    return models, sweeps
+    return models
 
 
 def _entries(recipe: Mapping[str, Any], section: str, fields: Sequence[str]) -> list[dict[str, Any]]:

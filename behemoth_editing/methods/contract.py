@@ -68,6 +68,9 @@ class Shared:
     # By weights, corpus and layer: over all sentences, and without those of one draw's asked facts, the last draw's.
     key_statistics: dict[tuple[str, str, int], KeyStatistics] = dataclasses.field(default_factory=dict)
     unasked: dict[tuple[str, str, int], KeyStatistics] = dataclasses.field(default_factory=dict)
+    # Seconds that each of these took, by what is known of it, and those among them that the cell now made asked for.
+    costs: dict[tuple[object, ...], float] = dataclasses.field(default_factory=dict)
+    needed: dict[tuple[object, ...], float] = dataclasses.field(default_factory=dict)
     fitted: Fitted | None = None  # the last one
     # In a sequence, the model before the first edit, for methods whose settings ask for its statistics.
     original: PreTrainedModel | None = None

@@ -73,11 +73,16 @@ def shared_statistics(
     started, matrix, progress = time.perf_counter(), mlp_output(model, layer), shared.progress
     if key not in shared.key_statistics:
         shared.key_statistics[key] = key_statistics(model, matrix, background, key[0], progress=progress)
+        shared.costs[key] = time.perf_counter() - started
     found = shared.key_statistics[key]
+    shared.needed[key] = shared.costs.get(key, 0.0)
     if statistics == "unasked" and background.asked_digest:
+        of_draw, began = (*key, background.asked_digest), time.perf_counter()
         if key not in shared.unasked or shared.unasked[key].left_out != background.asked_digest:
             shared.unasked[key] = without_asked(model, matrix, background, found)
+            shared.costs[of_draw] = time.perf_counter() - began
         found = shared.unasked[key]
+        shared.needed[of_draw] = shared.costs.get(of_draw, 0.0)
     shared.seconds += time.perf_counter() - started
     return found
 

@@ -27,7 +27,7 @@ PICTURE = "results.svg"
 
 _WORDS = ("cell", "structure", "edge", "relation", "scenario", "num_edits", "method", "seed", "model", "started")
 _PRECISIONS = ("precision", "model_precision")
-_SECONDS = ("edit", "shared", "score")
+_SECONDS = ("edit", "shared", "score", "needed")
 _NESTED = ("settings", "world", "load", "recipe", "edits", "units", "recall", "details", "versions", "weights")
 _NUMBERS = {"relation": pa.int64(), "num_edits": pa.int64(), "seed": pa.int64()}
 # Fields of a row that have columns of their own; all others are kept in the column `other`.
@@ -59,6 +59,7 @@ _TEXTS = {
     "seconds_edit": "seconds of editing, over all edits of the cell",
     "seconds_shared": "seconds of what cells share, if this one was the first; below 0: what it was spared",
     "seconds_score": "seconds of asking the edited models",
+    "seconds_needed": "seconds that the shared key statistics took that the cell needed, whoever computed them",
     **{group: "JSON: " + "; ".join(score.text for score in entries) for group, entries in GROUPS.items()},
     **{column_of(score): f"{score.text}; {score.range}" for score in (*HEADLINES, *MEASURED)},
     "scores": "JSON: all scores",

@@ -272,6 +272,13 @@ def _place_names(rows: Sequence[Row]) -> list[str]:
     return names
 
 
+def method_names(rows: Sequence[Row]) -> dict[str, str]:
+    """A name for the method of every cell, which tells its settings from those of the others."""
+    had = _precisions(rows)
+    names = _method_names(rows, had)
+    return {row["cell"]: names[_method(row, had)] for row in rows}
+
+
 def _method_names(rows: Sequence[Row], had: Mapping[str, str | None]) -> dict[str, str]:
     """A name for every _method(): the method, and those settings that tell its variants apart.
 

@@ -143,8 +143,9 @@ def results(cell: Cell, draw: Draw, shared: Shared, keep: Keep | None = None) ->
     """
     original, chained = cell.checkpoint.model, cell.edits.scenario == "sequence"
     model, found, right_after = original, list[Seen](), list[dict[str, Any]]()
-    seconds = {"edit": 0.0, "shared": 0.0, "score": 0.0}
+    seconds = {"edit": 0.0, "shared": 0.0, "score": 0.0, "needed": 0.0}
     details, looks = [], list[Look]()
+    shared.needed = {}
     for number, edit_set in enumerate(draw.sets):
         # What a model in the middle of a sequence is good for, no other cell is.
         own = shared
@@ -181,6 +182,7 @@ def results(cell: Cell, draw: Draw, shared: Shared, keep: Keep | None = None) ->
             keep(edited.model, holds.sets)
     for unit, then in zip(found[0].units if chained else (), right_after, strict=True):
         unit["right_after"] = then
+    seconds["needed"] = sum(shared.needed.values())
     row = scored(cell.checkpoint.weights, found)
     row |= {
         "seconds": seconds,

@@ -262,7 +262,7 @@ def test_row_says_what_was_done_to_what(checkpoint, cells, unbroken):
     assert [len(row["details"]) for row in unbroken] == [2, 2, 1, 1]
     for row in unbroken:
         assert [unit["edit"] for unit in row["units"]] == [0, 1]
-        assert set(row["seconds"]) == {"edit", "shared", "score"}
+        assert set(row["seconds"]) == {"edit", "shared", "score", "needed"}
         for unit in row["units"]:
             assert unit["change"]["edited"][1] == 1
             assert unit["keep"]["unrelated"][3] == 5
@@ -747,3 +747,13 @@ def test_row_of_a_model_stored_in_a_narrow_type_is_like_that_of_its_float32_copy
             assert unit["measures"]["validity"] == pytest.approx(other["measures"]["validity"], abs=0.02)
             if "kl" in unit["measures"]:
                 assert unit["measures"]["kl"] == pytest.approx(other["measures"]["kl"], rel=0.1, abs=0.02)
+
+
+def test_statistics_count_for_every_cell_that_needs_them_and_once_in_it(checkpoint, tmp_path):
+    edits = EditConfig(scenario="single", num_edits=2, probes_per_edit=2)
+    cells = [Cell(checkpoint, Rome(layer=2, steps=steps), edits) for steps in (1, 2)]
+    first, second = run(cells, tmp_path, progress=False)
+    # Those of all sentences, and those without what each of both sets asks; the last set's are there for the next cell.
+    assert first["seconds"]["shared"] == pytest.approx(first["seconds"]["needed"], abs=0.05)
+    assert second["seconds"]["shared"] < first["seconds"]["shared"]
+    assert second["seconds"]["needed"] > second["seconds"]["shared"]

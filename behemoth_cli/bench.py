@@ -1,0 +1,116 @@
+"""Give methods a number on every track of the benchmark: behemoth bench --methods lora rome --output_dir bench/mine.
+
+The benchmark's models are trained where they are not there yet, at three levels; every method makes the edits of every
+track on them, beside a model that nobody edits and one whose weights move by chance. Running it again does what is
+missing, with other methods as well: the board has all that the folder holds. A method of your own is MODULE:CLASS, and
+--SECTION.FIELD sets what a method offers. `retrain`, training anew, is the ceiling, and takes as long as that.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from behemoth_cli.edit import asked_methods, method_sections, outside_methods
+from behemoth_cli.recipe_files import recipe_path, yaml_mapping
+from behemoth_cli.sections import METHOD_SECTIONS
+from behemoth_cli.settings import Options, one_line_errors, parse, place
+from behemoth_data.settings import check, check_known, setting
+
+RECIPE = "recipes/bench.yaml"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BenchArguments:
+    """What is compared, on what, and where it goes."""
+
+    methods: list[str] = setting(
+        ["rome", "memit", "lora"], "methods: of those below, of an installed package, or MODULE:CLASS"
+    )
+    output_dir: str = place("bench/mine", "folder for models/, results/ and the board, index.html")
+    track: list[str] = setting([], "tracks: batch, sequence, ripple, forget, cost; none: all")
+    level: list[str] = setting([], "levels: easy, medium, hard; none: all")
+    processes: int | None = setting(
+        None,
+        "processes that train and edit side by side; none: one for each core it may use, or one if there is a GPU; "
+        "several are workers of a dask cluster that ends with the bench",
+    )
+    dask: str | None = setting(
+        None,
+        "address of a dask scheduler of your own, whose workers train and edit in place of processes here; they must "
+        "have this version of behemoth-bench and see output_dir under the same name",
+    )
+    dry_run: bool = setting(False, "only count the models and the cells that there are at most")
+
+
+def options(prog: str = "behemoth bench") -> Options:
+    """What the command line takes, with a section for each method."""
+    return Options({"": BenchArguments}, METHOD_SECTIONS, prog=prog, description=__doc__, usage="[--option value ...]")
+
+
+def main(argv: Sequence[str] | None = None, prog: str = "behemoth bench") -> None:
+    """Does what is missing, writes the board, and prints it.
+
+    Raises: SystemExit with status 2 for bad settings or an output of another bench, 1 for a disk that fails or cells
+    that failed, after one line on standard error.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    with one_line_errors(prog):
+        outside = outside_methods(asked_methods(words))
+        sections = method_sections(outside)
+    arguments, *parsed = parse(
+        Options({"": BenchArguments}, sections, prog=prog, description=__doc__, usage="[--option value ...]"),
+        words,
+        recipe={},
+    )
+    from behemoth_cli.bench_runner import preview, run_bench  # with torch, which help does without
+    from behemoth_cli.study_plan import models_of
+    from behemoth_cli.study_runner import usual_processes
+    from behemoth_editing.bench.tracks import TRACKS
+
+    with one_line_errors(prog):
+        models = models_of(yaml_mapping(RECIPE, recipe_path(RECIPE)), prog)
+        levels = list(dict.fromkeys(model.family for model in models))
+        for name in arguments.track:
+            check_known("track", name, TRACKS)
+        for name in arguments.level:
+            check_known("level", name, levels)
+        named = [outside[name].name if name in outside else name for name in arguments.methods]
+        for name in named:
+            check_known("method", name, sections)
+        settings = dict(zip(sections, parsed, strict=True))
+        methods = [method for name in dict.fromkeys(named) for method in settings[name]]
+        tracks = [name for name in TRACKS if not arguments.track or name in arguments.track]
+        chosen = [model for model in models if not arguments.level or model.family in arguments.level]
+        check(
+            arguments.dask is None or arguments.processes is None,
+            f"processes must be null with dask, whose workers are as many as they are, got {arguments.processes}",
+        )
+        processes = usual_processes() if arguments.processes is None else arguments.processes
+        check(processes >= 1, f"processes must be at least 1, got {processes}")
+        if arguments.dry_run:
+            preview(chosen, methods, tracks)
+            return
+        command = shlex.join(["behemoth", "bench", *words])
+        text, failed = run_bench(
+            models,
+            methods,
+            tracks,
+            Path(arguments.output_dir),
+            processes,
+            command,
+            chosen=chosen,
+            scheduler=arguments.dask,
+            outside={cls.name: cls for cls in outside.values()},
+        )
+    print(text)
+    if failed:
+        print("\n".join(failed), file=sys.stderr)
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""A bench, run: its models trained, every cell of every track made, and the board written. It reads no options."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from behemoth_cli.crew import crew_of
+from behemoth_cli.study_jobs import Desk
+from behemoth_cli.study_plan import Model
+from behemoth_cli.study_runner import Clock, edit_all, is_trained, train_all
+from behemoth_data.edits import EditConfig
+from behemoth_editing import EditMethod
+from behemoth_editing.bench.board import board, key_of, known_rows, method_key, next_draws, stages_for
+from behemoth_editing.bench.floors import FLOORS
+from behemoth_editing.bench.page import board_text, write_board
+from behemoth_editing.bench.tracks import TRACKS
+from behemoth_editing.checkpoint import Checkpoint, load_checkpoint
+from behemoth_editing.report.summaries import load_results
+from behemoth_editing.sweep.cells import Cell
+from behemoth_editing.sweep.identity import last_part
+from behemoth_editing.sweep.rows import RESULTS, Row, mend, settled
+
+
+def run_bench(
+    models: Sequence[Model],
+    methods: Sequence[EditMethod],
+    tracks: Sequence[str],
+    output: Path,
+    processes: int,
+    command: str | None = None,
+    *,
+    chosen: Sequence[Model] | None = None,
+    scheduler: str | None = None,
+    outside: Mapping[str, type[EditMethod]] | None = None,
+) -> tuple[str, list[str]]:
+    """The folder has the models `chosen`, all that these methods do on them, and the board of all that it holds.
+
+    Who works, and where from, is as in run_study(). Returns the board as text, and a line for every cell that failed.
+    Raises: ValueError for results of other models, or a method that the models cannot have; otherwise as run_study().
+    """
+    clock = Clock(output / "time.json")
+    chosen = models if chosen is None else chosen
+    competing = [*(floor() for floor in FLOORS.values()), *methods]
+    with crew_of(processes, scheduler, Desk) as crew:
+        train_all(chosen, output, processes, clock, crew=crew)
+        there = [model for model in models if is_trained(model, output / "models" / model.name)]
+        checkpoints = {model: load_checkpoint((output / "models" / model.name).as_posix()) for model in there}
+        of_chosen = [checkpoints[model] for model in chosen]
+        for checkpoint, method in itertools.product(of_chosen, competing):
+            method.check(checkpoint.model)
+        beside = [Cell(checkpoint, competing[0], TRACKS[tracks[0]].draws[0]) for checkpoint in checkpoints.values()]
+        path = output / "results" / RESULTS
+        if path.is_file():  # what failed in an earlier run is tried again, and once in each
+            mend(path, lambda rows: [row for row in settled(rows) if row["error"] is None])
+        rows, tried = _rows(output), set[Cell]()
+        while cells := [cell for cell in needed(of_chosen, competing, tracks, rows) if cell not in tried]:
+            tried.update(cells)
+            edit_all(cells, output, processes, clock, command, beside=beside, crew=crew)
+            rows = _rows(output)
+    levels: dict[str, list[str]] = {}
+    for model, checkpoint in checkpoints.items():
+        levels.setdefault(model.family, []).append(checkpoint.weights)
+    failed = [row for row in rows if row["error"] is not None]
+    minutes = clock.keep() / 60
+    entries = board(rows, levels, outside=outside)
+    write_board(entries, rows, levels, output, minutes=minutes, command=command)
+    said = [f"{row['method']} on {last_part(row['model'])} failed: {row['error']}" for row in failed]
+    return board_text(entries), said
+
+
+def needed(
+    checkpoints: Sequence[Checkpoint], methods: Sequence[EditMethod], tracks: Sequence[str], rows: Sequence[Row]
+) -> list[Cell]:
+    """The cells that come next: of every track those of the first stage that is not complete, each cell once.
+
+    Those of one model and one draw come together, since they share what is drawn and what is computed for it.
+    """
+    known = known_rows(rows)
+    cells: list[Cell] = []
+    for checkpoint in checkpoints:
+        by_draw: dict[EditConfig, list[EditMethod]] = {}
+        for track, method in itertools.product(tracks, methods):
+            for draw in next_draws(TRACKS[track], method, checkpoint.weights, method_key(method), known):
+                by_draw.setdefault(draw, []).append(method)
+        cells += [Cell(checkpoint, method, draw) for draw, some in by_draw.items() for method in some]
+    return list(dict.fromkeys(cells))
+
+
+def _rows(output: Path) -> list[Row]:
+    folder = output / "results"
+    return load_results([folder]) if (folder / RESULTS).is_file() and (folder / RESULTS).stat().st_size else []
+
+
+def preview(models: Sequence[Model], methods: Sequence[EditMethod], tracks: Sequence[str]) -> None:
+    """Prints how many models there are of each level, and how many cells of each track at most."""
+    for level in dict.fromkeys(model.family for model in models):
+        print(f"{sum(model.family == level for model in models):6} models  {level}")
+    competing = [*(floor() for floor in FLOORS.values()), *methods]
+    keys = set()
+    for track in tracks:
+        draws = {method: sum(stages_for(TRACKS[track], method), ()) for method in competing}
+        of_track = {key_of("", method, draw) for method, some in draws.items() for draw in some}
+        keys |= of_track
+        print(f"{len(of_track) * len(models):6} cells   {track}: {TRACKS[track].text}")
+    print(f"{len(models)} models, and {len(keys) * len(models)} cells at most, floors among them")

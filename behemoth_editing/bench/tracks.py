@@ -1,0 +1,259 @@
+"""The one table of tracks: which edits each makes, and the one number of a method that comes of their rows.
+
+A track is an entry of TRACKS and a function from rows to its number. What VERSION names is frozen: draws, bounds and
+numbers here, and the models that a bench's recipe lists.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from behemoth_data.edits import EditConfig
+from behemoth_data.settings import check_known
+from behemoth_editing.scoring.intervals import Interval, estimate_difference, estimate_mean, estimate_share
+from behemoth_editing.scoring.scores import Sample, Unit, columns_of
+from behemoth_editing.sweep.identity import model_of
+from behemoth_editing.sweep.looks import EQUAL, curve_of, look_at_equal
+from behemoth_editing.sweep.rows import Row
+
+VERSION = 1
+BOUND = 0.95  # edit success and collateral accuracy below which a model is broken
+_PROBES = 20  # of each kind, per edit: enough for what a number is made of
+
+
+@dataclasses.dataclass(frozen=True)
+class Number:
+    """A track's number of one method at one level: over its models, with the 95% interval of other models."""
+
+    value: float
+    low: float
+    high: float
+    models: int
+    unbroken: int = 0  # models that the largest draw did not break: of them the number is at least that
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Track:
+    """What is done to every model of a level, and what is counted.
+
+    `stages` are made in their order; of a track that `breaks`, a stage is made only of a model that the one before did
+    not break.
+    """
+
+    name: str
+    text: str  # what is done
+    number: str  # what the number is
+    unit: str
+    stages: tuple[tuple[EditConfig, ...], ...]
+    number_of: Callable[[Sequence[Row]], Number | None]  # of a method's rows of all models; None where it is unknown
+    goals: tuple[str, ...] = ("edit",)  # of the methods that can take part
+    better: str = "higher"
+    breaks: bool = False
+
+    @property
+    def draws(self) -> tuple[EditConfig, ...]:
+        """Those of all stages."""
+        return tuple(draw for stage in self.stages for draw in stage)
+
+
+def breaking_point(curve: Mapping[int, float], bound: float = BOUND) -> float:
+    """The number of edits at which a curve first falls below the bound, or the largest number if it never does.
+
+    `curve` has a share, of which 1 is flawless, for each number of edits. Between two numbers it is a straight line
+    over log(1 + edits), and it begins at 1 without edits. Raises: ValueError for an empty curve.
+    """
+    if not curve:
+        raise ValueError("curve must have at least 1 point, got 0")
+    place, share = 0.0, 1.0
+    for edits in sorted(curve):
+        there = math.log1p(edits)
+        if curve[edits] < bound:
+            return math.expm1(place + (there - place) * (share - bound) / (share - curve[edits]))
+        place, share = there, curve[edits]
+    return float(max(curve))
+
+
+def curve_over_edits(rows: Sequence[Row]) -> dict[int, float]:
+    """The smaller of edit success and collateral accuracy, for each number of edits that one model's rows made.
+
+    A row of `single` edits is of one edit, each made on a model of its own.
+    """
+    by_edits: dict[int, list[Row]] = {}
+    for row in rows:
+        by_edits.setdefault(1 if row["scenario"] == "single" else int(row["num_edits"]), []).append(row)
+    return {
+        edits: min(_share(some, "edit_success"), _share(some, "collateral_accuracy"))
+        for edits, some in by_edits.items()
+    }
+
+
+def _share(rows: Sequence[Row], name: str) -> float:
+    """A headline over all units of rows of one model; nothing to count is no loss."""
+    units = [unit for row in rows for unit in row["units"]]
+    columns = columns_of(Sample(units, draws=[row["seed"] for row in rows for _ in row["units"]]), name)
+    tops, bottoms = columns.numerators.sum(axis=0), columns.denominators.sum(axis=0)
+    return float((tops[bottoms > 0] / bottoms[bottoms > 0]).mean()) if bottoms.any() else 1.0
+
+
+def by_model(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """The rows of every model."""
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(model_of(row), []).append(row)
+    return found
+
+
+def _edits_until_broken(rows: Sequence[Row]) -> Number:
+    """The mean over models of log(1 + edits), as a number of edits; its interval is a t over models."""
+    curves = {model: curve_over_edits(some) for model, some in by_model(rows).items()}
+    points = {model: math.log1p(breaking_point(curve)) for model, curve in curves.items()}
+    held = sum(min(curve.values()) >= BOUND for curve in curves.values())
+    most = max(max(curve) for curve in curves.values())
+    found = estimate_mean([*points.values()], [*points], 0.0, math.log1p(most) if held else math.inf).at()
+    value, low, high = (math.expm1(x) for x in (found.value, found.low, found.high))
+    return Number(value, low, high, models=len(points), unbroken=held)
+
+
+def _followed_less_broken(rows: Sequence[Row]) -> Number | None:
+    """Over dependent facts: those that follow, less those that are answered neither as before nor as follows.
+
+    None of models that knew none of them.
+    """
+    units: list[tuple[str, Unit]] = [(model_of(row), unit) for row in rows for unit in row["units"]]
+    kinds = sorted({kind for _, unit in units for kind in unit["ripple"]})
+    counts = np.array([[unit["ripple"].get(kind, (0, 0, 0, 0)) for kind in kinds] for _, unit in units])
+    top, bottom = counts[..., 1] - counts[..., 2], counts[..., :3].sum(axis=-1)
+    if not bottom.any():
+        return None
+    return _number(estimate_difference(top, bottom, [model for model, _ in units]).at(), rows)
+
+
+def _kept_at_equal(rows: Sequence[Row]) -> Number | None:
+    """What is kept at the first look that finds at most EQUAL of the old answers; nothing, where no look does.
+
+    None of models that knew nothing.
+    """
+    looks = [(row, look_at_equal(row)) for row in rows]
+    units = [look or _nothing_kept(curve_of(row)[-1]) for row, look in looks]
+    models = [model_of(row) for row, _ in looks]
+    columns = columns_of(
+        Sample([{"edit": number, **unit} for number, unit in enumerate(units)], models), "collateral_accuracy"
+    )
+    if not columns.denominators.any():
+        return None
+    return _number(estimate_share(*columns, models).at(), rows)
+
+
+def _nothing_kept(look: Mapping[str, Any]) -> dict[str, Any]:
+    """The look as it would be if no answer that was right had stayed right."""
+    return {**look, "keep": {kind: [0, knew, 0, asked] for kind, (_, knew, _, asked) in look["keep"].items()}}
+
+
+def _seconds(rows: Sequence[Row]) -> Number | None:
+    """Seconds of the edits and of what they need that is computed once for a model, whoever computed it.
+
+    None of rows of older versions, which do not say it.
+    """
+    if any("needed" not in row["seconds"] for row in rows):
+        return None
+    seconds = {model: float(np.mean([_spent(row) for row in some])) for model, some in by_model(rows).items()}
+    return _number(estimate_mean([*seconds.values()], [*seconds], 0.0).at(), rows)
+
+
+def _spent(row: Row) -> float:
+    return float(row["seconds"]["edit"] + row["seconds"]["needed"])
+
+
+def _number(found: Interval, rows: Sequence[Row]) -> Number:
+    return Number(found.value, found.low, found.high, models=len(by_model(rows)))
+
+
+# Draws
+
+
+def _single(edge: str = "subject_object") -> EditConfig:
+    return EditConfig(scenario="single", edge=edge, num_edits=10, probes_per_edit=_PROBES)
+
+
+def _at_once(num_edits: int, seed: int = 0, edge: str = "subject_object") -> EditConfig:
+    """A sequence of one step: any facts of the relation, where `different` asks for objects of their own."""
+    return EditConfig(
+        scenario="sequence",
+        num_edits=num_edits,
+        edits_per_step=num_edits,
+        edge=edge,
+        edit_seed=seed,
+        probes_per_edit=_PROBES,
+    )
+
+
+def _one_by_one(num_edits: int) -> EditConfig:
+    return EditConfig(scenario="sequence", num_edits=num_edits, probes_per_edit=_PROBES)
+
+
+_TABLE = (
+    Track(
+        name="batch",
+        text="1, 10, 30, 100 and 300 edits of relation 0 at once",
+        number=f"edits until it breaks: the most for which edit success and collateral accuracy both stay at {BOUND}",
+        unit="edits",
+        stages=(
+            (_single(),),
+            (_at_once(10), _at_once(10, seed=1)),
+            (_at_once(30),),
+            (_at_once(100),),
+            (_at_once(300),),
+        ),
+        number_of=_edits_until_broken,
+        breaks=True,
+    ),
+    Track(
+        name="sequence",
+        text="1, 10, 30 and 100 edits of relation 0 one by one on the same model, asked at the end",
+        number=f"edits until it breaks: the most for which edit success and collateral accuracy both stay at {BOUND}",
+        unit="edits",
+        stages=((_single(),), (_one_by_one(10),), (_one_by_one(30),), (_one_by_one(100),)),
+        number_of=_edits_until_broken,
+        breaks=True,
+    ),
+    Track(
+        name="ripple",
+        text="ten edits at once of subjects' objects, and ten of what objects belong to, in a nested world",
+        number="share of the dependent nested facts that follow, less the share that breaks, which is answered "
+        "neither as before nor as follows; the mean over both",
+        unit="share",
+        stages=((_at_once(10), _at_once(10, seed=1), _at_once(10, edge="object_nested")),),
+        number_of=_followed_less_broken,
+    ),
+    Track(
+        name="forget",
+        text="a tenth of relation 0 forgotten",
+        number="collateral accuracy, the rest of the relation included, where for the first time at most "
+        f"{EQUAL:.0%} of the old answers are left; 0 where as many never go",
+        unit="share",
+        stages=((EditConfig(scenario="forget", forget_fraction=0.1, probes_per_edit=_PROBES, look_every=1),),),
+        number_of=_kept_at_equal,
+        goals=("edit", "forget", "refuse"),
+    ),
+    Track(
+        name="cost",
+        text="ten edits at once",
+        number="seconds, with what is computed once for a model",
+        unit="seconds",
+        stages=((_at_once(10), _at_once(10, seed=1)),),
+        number_of=_seconds,
+        better="lower",
+    ),
+)
+TRACKS: dict[str, Track] = {track.name: track for track in _TABLE}
+
+
+def track_of(name: str) -> Track:
+    """Raises: ValueError for an unknown track, which lists the known ones."""
+    check_known("track", name, TRACKS)
+    return TRACKS[name]

@@ -1,0 +1,126 @@
+"""Facts about which cells a bench still needs, and the lines that come of those that it has."""
+
+import dataclasses
+import json
+
+import pytest
+
+from behemoth_data.edits import EditConfig
+from behemoth_editing import METHODS, Rome
+from behemoth_editing.bench import page
+from behemoth_editing.bench.board import board, key_in, key_of, known_rows, method_key, next_draws, stages_for
+from behemoth_editing.bench.floors import FLOORS, Nothing
+from behemoth_editing.bench.page import board_markdown, board_text, write_board
+from behemoth_editing.bench.tracks import TRACKS
+from behemoth_editing.sweep.plain import plain
+
+ONE, TEN, MANY = (
+    EditConfig(scenario="single", num_edits=10),
+    *(EditConfig(scenario="sequence", num_edits=count, edits_per_step=count) for count in (10, 30)),
+)
+BATCH = dataclasses.replace(TRACKS["batch"], stages=((ONE,), (TEN,), (MANY,)))
+
+
+def row(method, draw, made=10, model="a", **fields):
+    """A row of ten edits, so many of them made."""
+    units = [
+        {
+            "edit": 0,
+            "change": {"edited": [made, 10]},
+            "keep": {"same_relation": [40, 40, 40, 40]},
+            "ripple": {},
+        }
+    ]
+    name, settings, edits = method.name, plain(method), plain(dataclasses.asdict(draw))
+    return {
+        "cell": json.dumps([name, settings, edits, model]),
+        "method": name,
+        "settings": settings,
+        "edits": edits,
+        "scenario": draw.scenario,
+        "num_edits": draw.num_edits,
+        "seed": 0,
+        "model": model,
+        "weights": {"before": model},
+        "units": units,
+        "scores": {},
+        "looks": [],
+        "seconds": {"edit": 1.0, "shared": 0.0, "needed": 0.0},
+        "versions": {"behemoth": "0"},
+        "error": None,
+        **fields,
+    }
+
+
+def coming(method, *rows, model="a"):
+    return next_draws(BATCH, method, model, method_key(method), known_rows(rows))
+
+
+def test_a_rows_key_is_that_of_its_cell():
+    assert key_in(row(Rome(layer=2), TEN)) == key_of("a", Rome(layer=2), TEN) != key_of("a", Rome(layer=3), TEN)
+
+
+def test_a_stage_is_made_of_models_that_the_one_before_did_not_break():
+    held, broke = row(Rome(), ONE), row(Rome(), ONE, made=9)
+    assert coming(Rome()) == [ONE]
+    assert coming(Rome(), held) == [TEN]
+    assert coming(Rome(), held, row(Rome(), TEN)) == [MANY]
+    assert coming(Rome(), broke) == []
+    assert coming(Rome(), broke, model="b") == [ONE]
+    assert coming(Rome(layer=1), held) == [ONE]
+
+
+def test_doing_nothing_makes_every_stage_since_it_stands_for_cells_that_fail():
+    assert coming(Nothing(), row(Nothing(), ONE, made=0)) == [TEN]
+
+
+def test_a_cell_that_failed_counts_as_a_model_that_was_left_as_it_was():
+    failed = row(Rome(), ONE, units=None, scores=None, seconds=None, error="ValueError: no")
+    assert coming(Rome(), failed) == [ONE]  # until it is known what that is
+    rows = [row(Nothing(), draw, made=0) for draw in (ONE, TEN, MANY)] + [failed]
+    assert coming(Rome(), *rows) == []
+    (nothing, rome) = board(rows, {"hard": ["a"]}, [BATCH])
+    assert rome.number.value == nothing.number.value < 1
+    assert (nothing.failed, rome.failed) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "draws"),
+    [("rome", [ONE, TEN, MANY]), ("nothing", [ONE, TEN, MANY]), ("retrain", [TEN, MANY]), ("npo", [])],
+)
+def test_who_trains_anew_makes_draws_of_one_set_and_who_forgets_has_no_part_in_edits(name, draws):
+    stages = stages_for(BATCH, {**METHODS, **FLOORS}[name])
+    assert [draw for stage in stages for draw in stage] == draws
+
+
+def test_a_line_is_there_once_all_models_of_its_level_are_through():
+    rows = [row(Rome(), ONE), row(Rome(), TEN, made=0), row(Rome(), ONE, made=0, model="b")]
+    levels = {"easy": ["a"], "hard": ["a", "b"], "other": ["c"]}
+    assert [(entry.level, entry.number.models) for entry in board(rows[:2], levels, [BATCH])] == [("easy", 1)]
+    assert [(entry.level, entry.number.models) for entry in board(rows, levels, [BATCH])] == [("easy", 1), ("hard", 2)]
+
+
+def test_settings_of_one_method_are_told_apart():
+    rows = [row(Rome(layer=layer), ONE, made=0) for layer in (1, 2)]
+    assert [entry.method for entry in board(rows, {"hard": ["a"]}, [BATCH])] == ["rome (layer=1)", "rome (layer=2)"]
+
+
+def test_files_have_every_line_and_the_page_every_table(tmp_path, monkeypatch):
+    monkeypatch.setattr(page, "TRACKS", {"batch": BATCH})
+    rows = [row(Nothing(), draw, made=0) for draw in (ONE, TEN, MANY)]
+    rows += [row(Rome(), ONE), row(Rome(), TEN), row(Rome(), MANY, made=9)]
+    levels = {"hard": ["a"]}
+    entries = board(rows, levels, [BATCH])
+    write_board(entries, rows, levels, tmp_path, minutes=3.0, command="behemoth bench")
+    lines = [json.loads(line) for line in (tmp_path / "board.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [(line["track"], line["level"], line["method"], line["unit"]) for line in lines] == [
+        ("batch", "hard", "nothing", "edits"),
+        ("batch", "hard", "rome", "edits"),
+    ]
+    assert lines[1]["value"] == pytest.approx((11 * 31) ** 0.5 - 1)  # half way from 10 edits to 30
+    assert "| rome | 17 [" in board_markdown(entries)
+    assert "rome     17 [" in board_text(entries)
+    shown = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert "<td>17 [" in shown
+    assert "rome: 1.00 at 1, 1.00 at 10, 0.90 at 30" in shown
+    assert (tmp_path / "figures" / "batch-hard.svg").is_file()

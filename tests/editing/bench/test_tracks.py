@@ -1,0 +1,137 @@
+"""Facts about the numbers of tracks, from rows whose counts are made up and whose numbers are worked out by hand."""
+
+import math
+
+import pytest
+from scipy import stats
+
+from behemoth_data.edits import EditConfig, draw_edits
+from behemoth_data.kinds import KEEP_KINDS
+from behemoth_editing.bench.tracks import BOUND, TRACKS, breaking_point, curve_over_edits
+
+
+def unit(made=1, asked=1, kept=40, known=40, **parts):
+    """An edit of `asked` edited facts, and of known facts of one kind."""
+    counts = {"change": {"edited": [made, asked]}, "keep": {"same_relation": [kept, known, kept, known]}, "ripple": {}}
+    return {"edit": 0, **counts, **parts}
+
+
+def row(model, num_edits, *units, scenario="sequence", seed=0, **fields):
+    """What a track reads of a row."""
+    return {
+        "weights": {"before": model},
+        "scenario": scenario,
+        "num_edits": num_edits,
+        "seed": seed,
+        "units": list(units),
+        "seconds": {"edit": 1.0, "shared": 0.0, "score": 9.0, "needed": 0.0},
+        "looks": [],
+        **fields,
+    }
+
+
+@pytest.mark.parametrize(
+    ("curve", "edits"),
+    [
+        # Half way from 1.0 to 0.9, on the scale of log(1 + edits): sqrt(2 * 11) - 1.
+        ({1: 1.0, 10: 0.9}, math.sqrt(22) - 1),
+        # Without edits nothing is broken: half way from log(1) to log(2).
+        ({1: 0.9, 10: 0.0}, math.sqrt(2) - 1),
+        # The first time counts.
+        ({1: 0.9, 10: 1.0}, math.sqrt(2) - 1),
+        # At the bound itself nothing is broken yet: all the way from 10 to 100, and a quarter of it.
+        ({10: 0.95, 100: 0.55}, 10),
+        ({10: 0.96, 100: 0.92}, 11 ** (3 / 4) * 101 ** (1 / 4) - 1),
+        ({1: 1.0, 10: 0.95, 100: 1.0}, 100),
+    ],
+)
+def test_a_model_breaks_where_the_line_between_two_numbers_of_edits_falls_below_the_bound(curve, edits):
+    assert breaking_point(curve) == pytest.approx(edits)
+
+
+def test_a_curve_without_a_point_is_refused():
+    with pytest.raises(ValueError, match="curve must have at least 1 point, got 0"):
+        breaking_point({})
+
+
+def test_a_curve_has_the_smaller_share_of_all_units_of_as_many_edits():
+    rows = [
+        row("a", 10, unit(1), unit(0), scenario="single"),  # ten edits, each on a model of its own
+        row("a", 10, unit(kept=39), unit(kept=40), seed=0),
+        row("a", 10, unit(kept=20), unit(kept=40), seed=1),
+    ]
+    assert curve_over_edits(rows) == {1: 0.5, 10: pytest.approx(139 / 160)}
+
+
+def test_edits_until_broken_are_a_mean_of_logarithms_with_a_t_interval_over_models():
+    # Success falls from 1 to 0.9, 0.8 and 0.5 at 10 edits.
+    rows = [row(model, 10, unit(made, 10)) for model, made in (("a", 9), ("b", 8), ("c", 5))]
+    places = [math.log(11) * (1 - BOUND) / (1 - share) for share in (0.9, 0.8, 0.5)]
+    mean, error = sum(places) / 3, stats.sem(places)
+    low, high = stats.t.interval(0.95, 2, mean, error)
+    number = TRACKS["batch"].number_of(rows)
+    assert number.value == pytest.approx(math.expm1(mean))
+    assert (number.low, number.high) == (pytest.approx(math.expm1(max(0, low))), pytest.approx(math.expm1(high)))
+    assert (number.models, number.unbroken) == (3, 0)
+
+
+def test_models_that_nothing_broke_say_at_least_so_many():
+    number = TRACKS["batch"].number_of([row(model, edits, unit()) for model in "ab" for edits in (10, 300)])
+    assert (number.value, number.high, number.unbroken) == (pytest.approx(300), pytest.approx(300), 2)
+    some = TRACKS["batch"].number_of([row("a", 300, unit()), row("b", 300, unit(0))])
+    assert some.unbroken == 1
+    assert some.high == pytest.approx(300)  # of more nothing is known
+
+
+def test_ripple_is_what_follows_less_what_breaks_as_the_mean_over_kinds():
+    rows = [
+        row("a", 10, unit(ripple={"nested_subject": [1, 3, 1, 5]})),  # (3 - 1) of 5; what was wrong before is left out
+        row("b", 10, unit(ripple={"nested_siblings": [0, 2, 6, 0]})),  # (2 - 6) of 8
+        row("b", 10, unit(), seed=1),
+    ]
+    number = TRACKS["ripple"].number_of(rows)
+    assert number.value == pytest.approx((2 / 5 - 4 / 8) / 2)
+    assert number.low < number.value < number.high
+    assert number.models == 2
+
+
+def forgotten(model, kept, left):
+    """A row whose looks find so many of 20 old answers left, and keep so many of 100 facts."""
+    looks = [
+        {
+            "step": step,
+            "change": {"edited": [0, 20]},
+            "keep": {"same_relation": [stays, 100, stays, 100]},
+            "ripple": {},
+            "forget": {"edited": [stay, 20, 0, 20]},
+        }
+        for step, (stays, stay) in enumerate(zip(kept, left, strict=True))
+    ]
+    *before, last = looks
+    return row(model, 20, {"edit": 0, **last}, looks=before)
+
+
+def test_forgetting_counts_what_is_kept_where_first_few_enough_old_answers_are_left():
+    rows = [forgotten("a", [100, 90, 50], [20, 1, 0]), forgotten("b", [100, 80, 70], [20, 2, 1])]
+    number = TRACKS["forget"].number_of(rows)
+    assert number.value == pytest.approx((90 + 70) / 200)
+    never = TRACKS["forget"].number_of([*rows, forgotten("c", [100, 100], [20, 2])])
+    assert never.value == pytest.approx((90 + 70 + 0) / 300)
+    assert never.models == 3
+
+
+def test_cost_is_the_seconds_of_edits_and_of_what_they_need_whoever_computed_it_and_not_of_asking():
+    spent = (1, 9, 1), (3, 0, 0), (5, 0, 1)
+    seconds = [{"edit": edit, "shared": shared, "score": 50.0, "needed": needed} for edit, shared, needed in spent]
+    rows = [row(model, 10, unit(), seconds=some) for model, some in zip("aab", seconds, strict=True)]
+    assert TRACKS["cost"].number_of(rows).value == pytest.approx(((2 + 3) / 2 + 6) / 2)
+
+
+@pytest.mark.parametrize("name", TRACKS)
+def test_every_draw_of_a_track_is_there_in_a_world_of_the_benchmarks_size(name, bench_corpus):
+    for draw in TRACKS[name].draws:
+        sets = draw_edits(bench_corpus, draw)
+        assert sum(len(edit_set.edits) for edit_set in sets) in (draw.num_edits, 100 - 1, 100)  # or a tenth forgotten
+        asked = [probe.kind for edit_set in sets for probe in edit_set.probes]
+        headline = [kind for kind in KEEP_KINDS if asked.count(kind) >= 30]
+        assert draw.edge != EditConfig().edge or len(headline) >= 2
