@@ -69,6 +69,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth bench") -> Non
     from behemoth_cli.bench_runner import preview, run_bench  # with torch, which help does without
     from behemoth_cli.study_plan import models_of
     from behemoth_cli.study_runner import usual_processes
+    from behemoth_editing.bench.floors import FLOORS
     from behemoth_editing.bench.tracks import TRACKS
 
     with one_line_errors(prog):
@@ -81,6 +82,8 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth bench") -> Non
         named = [outside[name].name if name in outside else name for name in arguments.methods]
         for name in named:
             check_known("method", name, sections)
+        for cls in outside.values():
+            check(cls.name not in FLOORS, f"name of a method must be none of {', '.join(FLOORS)}, got {cls.name}")
         settings = dict(zip(sections, parsed, strict=True))
         methods = [method for name in dict.fromkeys(named) for method in settings[name]]
         tracks = [name for name in TRACKS if not arguments.track or name in arguments.track]

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import torch
 
 from behemoth_cli.crew import crew_of
 from behemoth_cli.study_jobs import Desk
 from behemoth_cli.study_plan import Model
 from behemoth_cli.study_runner import Clock, edit_all, is_trained, train_all
 from behemoth_data.edits import EditConfig
+from behemoth_data.settings import check
 from behemoth_editing import EditMethod
-from behemoth_editing.bench.board import board, key_of, known_rows, method_key, next_draws, stages_for
+from behemoth_editing.bench.board import board, key_in, key_of, known_rows, method_key, next_draws, stages_for
 from behemoth_editing.bench.floors import FLOORS
 from behemoth_editing.bench.page import board_text, write_board
 from behemoth_editing.bench.tracks import TRACKS
 from behemoth_editing.checkpoint import Checkpoint, load_checkpoint
 from behemoth_editing.report.summaries import load_results
-from behemoth_editing.sweep.cells import Cell
+from behemoth_editing.sweep.cells import Cell, unfinished
 from behemoth_editing.sweep.identity import last_part
 from behemoth_editing.sweep.rows import RESULTS, Row, mend, settled
+from behemoth_models.sizes import pythia
+
+_log = logging.getLogger(__name__)
 
 
 def run_bench(
@@ -43,17 +50,22 @@ def run_bench(
     clock = Clock(output / "time.json")
     chosen = models if chosen is None else chosen
     competing = [*(floor() for floor in FLOORS.values()), *methods]
+    _check_methods(competing, chosen, tracks)
     with crew_of(processes, scheduler, Desk) as crew:
         train_all(chosen, output, processes, clock, crew=crew)
         there = [model for model in models if is_trained(model, output / "models" / model.name)]
         checkpoints = {model: load_checkpoint((output / "models" / model.name).as_posix()) for model in there}
         of_chosen = [checkpoints[model] for model in chosen]
-        for checkpoint, method in itertools.product(of_chosen, competing):
-            method.check(checkpoint.model)
+        _warn_of_gaps(chosen, of_chosen)
         beside = [Cell(checkpoint, competing[0], TRACKS[tracks[0]].draws[0]) for checkpoint in checkpoints.values()]
         path = output / "results" / RESULTS
+        unfinished([], path.parent, beside=beside)  # refuses results of other models
+        again = {(checkpoint.weights, method_key(method)) for checkpoint in of_chosen for method in competing}
         if path.is_file():  # what failed in an earlier run is tried again, and once in each
-            mend(path, lambda rows: [row for row in settled(rows) if row["error"] is None])
+            mend(
+                path,
+                lambda rows: [row for row in settled(rows) if row["error"] is None or key_in(row)[:2] not in again],
+            )
         rows, tried = _rows(output), set[Cell]()
         while cells := [cell for cell in needed(of_chosen, competing, tracks, rows) if cell not in tried]:
             tried.update(cells)
@@ -68,6 +80,31 @@ def run_bench(
     write_board(entries, rows, levels, output, minutes=minutes, command=command)
     said = [f"{row['method']} on {last_part(row['model'])} failed: {row['error']}" for row in failed]
     return board_text(entries), said
+
+
+def _check_methods(methods: Sequence[EditMethod], models: Sequence[Model], tracks: Sequence[str]) -> None:
+    """Raises: ValueError for a method that a model cannot have, or that has no part in any of the tracks."""
+    for size in dict.fromkeys(model.train.size for model in models):
+        with torch.device("meta"):
+            shape = pythia(size, 8)
+        shape.config.behemoth = {"train": {}}
+        for method in methods:
+            method.check(shape)
+    for method in methods:
+        check(
+            any(stages_for(TRACKS[track], method) for track in tracks),
+            f"methods must have a part in one of the tracks {', '.join(tracks)}, got {method.name}, whose goal is "
+            f"{method.goal}",
+        )
+
+
+def _warn_of_gaps(models: Sequence[Model], checkpoints: Sequence[Checkpoint]) -> None:
+    """A line for every model that knows less of a table than its recipe wants."""
+    for model, checkpoint in zip(models, checkpoints, strict=True):
+        wanted = model.train.target_recall or 0.0
+        for table, known in checkpoint.recall.get(checkpoint.corpus.forms[0], {}).items():
+            if known < wanted:
+                _log.warning("%s knows %.2f%% of %s, and not %.1f%%", model.name, 100 * known, table, 100 * wanted)
 
 
 def needed(

@@ -55,13 +55,14 @@ def _verified(arguments: VerifyArguments) -> int:
     from behemoth_cli.edit import outside_methods
     from behemoth_cli.memory import keep_freed_memory
     from behemoth_cli.process import announce, prepare_process
+    from behemoth_editing.bench.floors import FLOORS
     from behemoth_editing.checkpoint import Checkpoint, load_checkpoint
     from behemoth_editing.methods.contract import Shared
     from behemoth_editing.report.summaries import load_results
     from behemoth_editing.sweep.plain import words_of
     from behemoth_editing.sweep.verifying import in_words, sample, verify
 
-    outside = {cls.name: cls for cls in outside_methods(arguments.methods).values()}
+    outside = FLOORS | {cls.name: cls for cls in outside_methods(arguments.methods).values()}
     output = Path(arguments.results)
     rows = load_results([output])
     chosen = sample(rows, arguments.rows, arguments.seed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from behemoth_data.edits import EditConfig
 from behemoth_data.settings import from_mapping
@@ -67,19 +67,21 @@ def stages_for(track: Track, method: type[EditMethod] | EditMethod) -> tuple[tup
 
 
 def known_rows(rows: Iterable[Row]) -> dict[Key, Row]:
-    """The rows by key, in place of each that failed the one of the same draw of a model that was left as it was.
+    """The rows by key, each that failed with what a model shows that was left as it was, in the same draw.
 
-    A row that failed has no other where `nothing` was not done yet.
+    Without those that failed before it is known what that is.
     """
     rows = list(rows)
-    untouched = {(model_of(row), key_in(row)[2]): row for row in rows if row["method"] == Nothing.name}
+    untouched = {
+        (model_of(row), key_in(row)[2]): row for row in rows if row["method"] == Nothing.name and row["error"] is None
+    }
     found: dict[Key, Row] = {}
     for row in rows:
         if row["error"] is not None:
             instead = untouched.get((model_of(row), key_in(row)[2]))
             if instead is None:
                 continue
-            row = {**row, **{name: instead[name] for name in ("units", "scores", "looks", "seconds")}}
+            row = {**row, **{name: instead[name] for name in ("units", "scores", "looks")}}
         found[key_in(row)] = row
     return found
 
@@ -105,6 +107,13 @@ def next_draws(
     return []
 
 
+@dataclasses.dataclass(frozen=True)
+class _Elsewhere(Nothing):
+    """A method whose class is not here: its rows alone say where it had a part."""
+
+    name: ClassVar[str] = ""
+
+
 def board(
     rows: Sequence[Row],
     levels: Mapping[str, Sequence[str]],
@@ -123,7 +132,7 @@ def board(
     for track in TRACKS.values() if tracks is None else tracks:
         for level, models in levels.items():
             for named, row in methods.items():
-                method = classes.get(row["method"], Nothing)  # of one that is not there any more, rows say the rest
+                method = classes.get(row["method"], _Elsewhere)
                 made = _made(track, method, models, named, known)
                 number = track.number_of(made) if made else None
                 if number is not None:

@@ -32,13 +32,13 @@ JSONL, MARKDOWN, PAGE = "board.jsonl", "board.md", "index.html"
 
 
 def number_text(track: Track, number: Number) -> str:
-    """The number with its interval: "12 [8.1, 17]"; behind "at least" where the largest draw broke no model."""
+    """The number with its interval: "12 [8.1, 17]"; behind "at least" where the largest draw did not break all."""
     if track.unit == "edits":
         if number.unbroken == number.models:
             return f"at least {number.value:.0f}"
         ends = [_edits(number.low), _edits(number.high)]
-        most = f"{_edits(number.value)} [{ends[0]}, {ends[1]}]"
-        return f"{most}, {number.unbroken} of {number.models} unbroken" if number.unbroken else most
+        text = f"{_edits(number.value)} [{ends[0]}, {ends[1]}]"
+        return f"at least {text}, {number.unbroken} of {number.models} unbroken" if number.unbroken else text
     if track.unit == "seconds":
         return f"{duration(number.value)} [{duration(number.low)}, {duration(number.high)}]"
     return f"{number.value:.2f} [{number.low:.2f}, {number.high:.2f}]"
@@ -136,6 +136,7 @@ def write_board(
         versions=[json.loads(text) for text in dict.fromkeys(json.dumps(row["versions"]) for row in rows)],
         minutes=minutes,
         command=command,
+        output=output.as_posix(),
     )
     put_file(output / PAGE, page.encode())
 

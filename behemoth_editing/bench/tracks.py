@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 
 from behemoth_data.edits import EditConfig
-from behemoth_data.settings import check_known
-from behemoth_editing.scoring.intervals import Interval, estimate_difference, estimate_mean, estimate_share
-from behemoth_editing.scoring.scores import Sample, Unit, columns_of
+from behemoth_editing.scoring.intervals import LEVEL, Interval, estimate_difference, estimate_mean, estimate_share
+from behemoth_editing.scoring.scores import EVERYWHERE, Sample, Unit, columns_of
 from behemoth_editing.sweep.identity import model_of
 from behemoth_editing.sweep.looks import EQUAL, curve_of, look_at_equal
 from behemoth_editing.sweep.rows import Row
@@ -24,6 +23,7 @@ from behemoth_editing.sweep.rows import Row
 VERSION = 1
 BOUND = 0.95  # edit success and collateral accuracy below which a model is broken
 _PROBES = 20  # of each kind, per edit: enough for what a number is made of
+_LEAST = 20  # probes of a kind that are asked where it counts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Number:
     low: float
     high: float
     models: int
-    unbroken: int = 0  # models that the largest draw did not break: of them the number is at least that
+    unbroken: int = 0  # models that the largest draw did not break, for which it counts: the number is at least this
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ class Track:
     number: str  # what the number is
     unit: str
     stages: tuple[tuple[EditConfig, ...], ...]
-    number_of: Callable[[Sequence[Row]], Number | None]  # of a method's rows of all models; None where it is unknown
+    number_of: Callable[[Sequence[Row]], Number | None]  # of a method's rows of all models; None where it is not known
     goals: tuple[str, ...] = ("edit",)  # of the methods that can take part
     better: str = "higher"
     breaks: bool = False
@@ -86,18 +86,27 @@ def curve_over_edits(rows: Sequence[Row]) -> dict[int, float]:
     by_edits: dict[int, list[Row]] = {}
     for row in rows:
         by_edits.setdefault(1 if row["scenario"] == "single" else int(row["num_edits"]), []).append(row)
-    return {
-        edits: min(_share(some, "edit_success"), _share(some, "collateral_accuracy"))
-        for edits, some in by_edits.items()
-    }
+    units = {edits: [unit for row in some for unit in row["units"]] for edits, some in by_edits.items()}
+    return {edits: min(_success(some), _collateral(some)) for edits, some in units.items()}
 
 
-def _share(rows: Sequence[Row], name: str) -> float:
-    """A headline over all units of rows of one model; nothing to count is no loss."""
-    units = [unit for row in rows for unit in row["units"]]
-    columns = columns_of(Sample(units, draws=[row["seed"] for row in rows for _ in row["units"]]), name)
-    tops, bottoms = columns.numerators.sum(axis=0), columns.denominators.sum(axis=0)
-    return float((tops[bottoms > 0] / bottoms[bottoms > 0]).mean()) if bottoms.any() else 1.0
+def _success(units: Sequence[Unit]) -> float:
+    made, asked = (sum(unit["change"]["edited"][place] for unit in units) for place in (0, 1))
+    return float(made / asked)
+
+
+def _collateral(units: Sequence[Unit]) -> float:
+    """Collateral accuracy of one model: the mean over the kinds that all structures have, if enough of one is asked.
+
+    What a draw asks decides, and not what a model knows: a kind that came and went with a single fact would make curves
+    of unlike things. Nothing to count is no loss.
+    """
+    shares = []
+    for kind in EVERYWHERE:
+        counts = [unit["keep"][kind] for unit in units if kind in unit["keep"]]
+        kept, known, asked = (sum(count[place] for count in counts) for place in (0, 1, 3))
+        shares += [kept / known] if known and asked >= _LEAST else []
+    return float(np.mean(shares)) if shares else 1.0
 
 
 def by_model(rows: Sequence[Row]) -> dict[str, list[Row]]:
@@ -109,14 +118,18 @@ def by_model(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 
 def _edits_until_broken(rows: Sequence[Row]) -> Number:
-    """The mean over models of log(1 + edits), as a number of edits; its interval is a t over models."""
+    """The mean over models of log(1 + edits), as a number of edits; its interval is a t over models.
+
+    A model that the largest draw did not break counts as if it broke right behind it, so that there is no upper end of
+    the interval then, and no lower one where no model broke.
+    """
     curves = {model: curve_over_edits(some) for model, some in by_model(rows).items()}
     points = {model: math.log1p(breaking_point(curve)) for model, curve in curves.items()}
     held = sum(min(curve.values()) >= BOUND for curve in curves.values())
-    most = max(max(curve) for curve in curves.values())
-    found = estimate_mean([*points.values()], [*points], 0.0, math.log1p(most) if held else math.inf).at()
-    value, low, high = (math.expm1(x) for x in (found.value, found.low, found.high))
-    return Number(value, low, high, models=len(points), unbroken=held)
+    found = estimate_mean([*points.values()], [*points], 0.0).at()
+    low = math.expm1(found.low) if held < len(points) else -math.inf
+    high = math.inf if held else math.expm1(found.high)
+    return Number(math.expm1(found.value), low, high, models=len(points), unbroken=held)
 
 
 def _followed_less_broken(rows: Sequence[Row]) -> Number | None:
@@ -136,7 +149,7 @@ def _followed_less_broken(rows: Sequence[Row]) -> Number | None:
 def _kept_at_equal(rows: Sequence[Row]) -> Number | None:
     """What is kept at the first look that finds at most EQUAL of the old answers; nothing, where no look does.
 
-    None of models that knew nothing.
+    Where no model's does, the interval is that of no success in as many models. None of models that knew nothing.
     """
     looks = [(row, look_at_equal(row)) for row in rows]
     units = [look or _nothing_kept(curve_of(row)[-1]) for row, look in looks]
@@ -146,7 +159,10 @@ def _kept_at_equal(rows: Sequence[Row]) -> Number | None:
     )
     if not columns.denominators.any():
         return None
-    return _number(estimate_share(*columns, models).at(), rows)
+    found = _number(estimate_share(*columns, models).at(), rows)
+    if not any(look for _, look in looks):
+        return dataclasses.replace(found, high=1 - ((1 - LEVEL) / 2) ** (1 / found.models))
+    return found
 
 
 def _nothing_kept(look: Mapping[str, Any]) -> dict[str, Any]:
@@ -157,9 +173,9 @@ def _nothing_kept(look: Mapping[str, Any]) -> dict[str, Any]:
 def _seconds(rows: Sequence[Row]) -> Number | None:
     """Seconds of the edits and of what they need that is computed once for a model, whoever computed it.
 
-    None of rows of older versions, which do not say it.
+    None where a cell failed, which took no time worth a comparison, and of rows of older versions, which do not say it.
     """
-    if any("needed" not in row["seconds"] for row in rows):
+    if any(row["error"] is not None or "needed" not in row["seconds"] for row in rows):
         return None
     seconds = {model: float(np.mean([_spent(row) for row in some])) for model, some in by_model(rows).items()}
     return _number(estimate_mean([*seconds.values()], [*seconds], 0.0).at(), rows)
@@ -251,9 +267,3 @@ _TABLE = (
     ),
 )
 TRACKS: dict[str, Track] = {track.name: track for track in _TABLE}
-
-
-def track_of(name: str) -> Track:
-    """Raises: ValueError for an unknown track, which lists the known ones."""
-    check_known("track", name, TRACKS)
-    return TRACKS[name]

@@ -101,19 +101,26 @@ def test_methods_get_a_number_on_every_track_and_what_is_there_is_not_made_again
     assert all(sorted(methods) in ([], sorted(everyone)) for methods in by_track.values())
     assert by_track["batch"]
     assert by_track["cost"]
-    # Models after two steps know nothing: nothing is left to keep, and nothing to follow.
-    assert [line["value"] for line in board if (line["track"], line["method"]) == ("batch", "nothing")] < [1.0]
-    failed = {line["method"]: line["failed"] for line in board if line["track"] == "cost"}
-    assert failed == dict.fromkeys(everyone, 0)
+    # No single edit is made by doing nothing: from 1 without edits to 0 with one, it falls below 0.95 at once.
+    (number,) = [line["value"] for line in board if (line["track"], line["method"]) == ("batch", "nothing")]
+    assert number == pytest.approx(2**0.05 - 1)
+    failed = [row for row in rows if row["error"] is not None]
+    assert {(row["method"], row["scenario"]) for row in failed} == {("louder", "forget")}
     models = sorted(path.name for path in (tmp_path / "out" / "models").iterdir())
     assert models == ["hard-0", "hard-1"]
 
-    # Half of the rows are lost, and one of those that failed is tried again.
+    # Half of the rows are lost, and those that failed are tried again.
     path = tmp_path / "out" / "results" / "results.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows[::2]), encoding="utf-8")
+    left = [*rows[::2], *(row for row in failed if row not in rows[::2])]
+    path.write_text("".join(json.dumps({**row, "started": "before"}) + "\n" for row in left), encoding="utf-8")
     with pytest.raises(SystemExit):
         command(f"{WORDS} --level hard")
-    assert {row["cell"] for row in lines(path)} == {row["cell"] for row in rows}
+    now = lines(path)
+    assert {row["cell"] for row in now} == {row["cell"] for row in rows}
+    assert {row["started"] for row in now if row["error"] is None and row["cell"] in {row["cell"] for row in left}} == {
+        "before"
+    }
+    assert "before" not in {row["started"] for row in now if row["error"] is not None}
     again = lines(tmp_path / "out" / "board.jsonl")
     place = ("track", "level", "method", "value", "low", "high")
     numbers = [
@@ -121,8 +128,10 @@ def test_methods_get_a_number_on_every_track_and_what_is_there_is_not_made_again
     ]
     assert sorted(numbers[0]) == sorted(numbers[1])
 
-    # Another level comes beside the first.
-    command("--methods rome --rome.steps 2 --output_dir out --processes 1 --level easy --track batch")
+    # Another level comes beside the first; what failed of others there stays, and is said.
+    with pytest.raises(SystemExit):
+        command("--methods rome --rome.steps 2 --output_dir out --processes 1 --level easy --track batch")
+    assert [row["cell"] for row in lines(path) if row["error"]] == [row["cell"] for row in now if row["error"]]
     assert {line["level"] for line in lines(tmp_path / "out" / "board.jsonl")} == {"easy", "hard"}
     assert (tmp_path / "out" / "index.html").is_file()
 
@@ -143,6 +152,8 @@ def test_a_dry_run_counts_and_makes_nothing(command, tmp_path, capsys):
         ("--level harder", "level must be one of easy, hard, got 'harder'"),
         ("--methods rom", "method must be one of finetune, "),
         ("--processes 0", "processes must be at least 1, got 0"),
+        ("--methods rome --rome.layer 6", "layer must lie in [0, 6), the model's layers, got 6"),
+        ("--methods npo --track batch", "methods must have a part in one of the tracks batch, got npo"),
     ],
 )
 def test_a_wrong_word_is_one_line_and_nothing_is_made(words, said, command, tmp_path, capsys):

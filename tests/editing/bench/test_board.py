@@ -74,6 +74,23 @@ def test_doing_nothing_makes_every_stage_since_it_stands_for_cells_that_fail():
     assert coming(Nothing(), row(Nothing(), ONE, made=0)) == [TEN]
 
 
+def test_doing_nothing_that_failed_stands_for_no_other_cell():
+    failed = [row(method, ONE, units=None, scores=None, error="OSError: gone") for method in (Nothing(), Rome())]
+    assert known_rows(failed) == {}
+    assert board(failed, {"hard": ["a"]}, [BATCH]) == []
+
+
+def test_a_method_whose_class_is_gone_keeps_its_line():
+    rows = [{**row(Rome(), ONE, made=0), "method": "mine"}]
+    assert [entry.method for entry in board(rows, {"hard": ["a"]}, [BATCH])] == ["mine"]
+
+
+def test_a_cell_that_failed_took_no_time_worth_a_comparison():
+    cost = dataclasses.replace(TRACKS["cost"], stages=((TEN,),))
+    rows = [row(Nothing(), TEN), row(Rome(), TEN, units=None, scores=None, error="ValueError: no")]
+    assert [entry.method for entry in board(rows, {"hard": ["a"]}, [cost])] == ["nothing"]
+
+
 def test_a_cell_that_failed_counts_as_a_model_that_was_left_as_it_was():
     failed = row(Rome(), ONE, units=None, scores=None, seconds=None, error="ValueError: no")
     assert coming(Rome(), failed) == [ONE]  # until it is known what that is
