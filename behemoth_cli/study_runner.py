@@ -7,7 +7,6 @@ and edits, this process alone writes rows.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import errno
 import json
 import threading
@@ -23,7 +22,7 @@ from behemoth_cli.cores import chosen_threads, usable_cores
 from behemoth_cli.crew import Crew, Job, crew_of
 from behemoth_cli.study_jobs import Desk, order_of
 from behemoth_cli.study_plan import Model, Sweep
-from behemoth_data.settings import check
+from behemoth_data.settings import check, told
 from behemoth_editing.checkpoint import Checkpoint, load_checkpoint
 from behemoth_editing.sweep.cells import Cell, check_cells, grid, unfinished
 from behemoth_editing.sweep.rows import RESULTS, Row, append_row, put_file
@@ -153,7 +152,7 @@ def is_trained(model: Model, folder: Path) -> bool:
         return False
     held = json.loads(config.read_text(encoding="utf-8")).get("behemoth", {})
     for part in ("world", "lexicon", "corpus", "train"):
-        wanted = json.loads(json.dumps(dataclasses.asdict(getattr(model, part))))
+        wanted = json.loads(json.dumps(told(getattr(model, part))))
         check(
             held.get(part) == wanted,
             f"output_dir must be new or of the same recipe, got {folder}, whose {part} is {held.get(part)} and not "

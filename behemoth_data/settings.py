@@ -12,11 +12,15 @@ from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, SupportsIndex, cast, get_args, get_origin, get_type_hints
 
 
-def setting(default: Any, help: str) -> Any:
-    """A dataclass field with the help text that the command line shows for it."""
+def setting(default: Any, help: str, *, later: bool = False) -> Any:
+    """A dataclass field with the help text that the command line shows for it.
+
+    One that came `later` than digests of its config were kept is told only where it differs from its default.
+    """
+    metadata = {"help": help, **({"later": True} if later else {})}
     if isinstance(default, (list, dict)):
-        return dataclasses.field(default_factory=lambda: default.copy(), metadata={"help": help})
-    return dataclasses.field(default=default, metadata={"help": help})
+        return dataclasses.field(default_factory=lambda: default.copy(), metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 def check(condition: bool, message: str) -> None:
@@ -88,12 +92,22 @@ def from_mapping(cls: type, values: Mapping[str, Any]) -> Any:
     return cls(**values)
 
 
+def told(config: Any) -> dict[str, Any]:
+    """The fields of a dataclass instance as digests, descriptions and rows have them.
+
+    A setting that came later and has its default is not among them: what was made before it stays the same.
+    """
+    late = {field.name: field.default for field in dataclasses.fields(config) if field.metadata.get("later")}
+    fields = dataclasses.asdict(config)
+    return {name: value for name, value in fields.items() if name not in late or value != late[name]}
+
+
 def digest(value: object) -> str:
-    """The first 16 hex digits of the SHA-256 of the value's canonical JSON; dataclasses count as their fields."""
+    """The first 16 hex digits of the SHA-256 of the value's canonical JSON; dataclasses count as what they tell."""
 
     def plain(item: Any) -> Any:
         if dataclasses.is_dataclass(item) and not isinstance(item, type):
-            return dataclasses.asdict(item)
+            return told(item)
         raise TypeError(f"cannot digest {type(item).__name__}")
 
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=plain)

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from behemoth_data.edits import EditConfig, EditSet
 from behemoth_data.scenarios import draw
-from behemoth_data.settings import check, digest
+from behemoth_data.settings import check, digest, told
 from behemoth_editing.checkpoint import Checkpoint
 from behemoth_editing.foreign import load_edited
 from behemoth_editing.sweep.plain import plain
@@ -89,7 +89,7 @@ class Outside:
     def edits(self) -> dict[str, Any]:
         """How the edits were drawn, as rows have it, with a digest of those that were not."""
         given = {} if self.listed is None else {"given": digest(self.listed)}
-        return dataclasses.asdict(self.config) | given
+        return told(self.config) | given
 
     @functools.cached_property
     def cell(self) -> str:

@@ -25,8 +25,8 @@ def plain(value: object) -> Any:
 
     A number that is not finite is "nan", "inf" or "-inf", which float() reads back. Arrays and tensors are nested
     lists, or shape, dtype and digest where they have more than MOST_LISTED numbers; sets are lists in a fixed order;
-    dataclasses are objects of their fields; a key that is no text is its text. Anything else is its own words, without
-    the address in memory. The same value gives the same result in any process.
+    dataclasses are objects of the fields that they tell; a key that is no text is its text. Anything else is its own
+    words, without the address in memory. The same value gives the same result in any process.
     """
     return _plain(value, ())
 
@@ -59,8 +59,10 @@ def _plain(value: object, outside: tuple[int, ...]) -> Any:
 
 def _container(value: object, outside: tuple[int, ...]) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = [field.name for field in dataclasses.fields(value)]
-        return {name: _plain(getattr(value, name), outside) for name in fields if hasattr(value, name)}
+        fields = [field for field in dataclasses.fields(value) if not _untold(value, field)]
+        return {
+            field.name: _plain(getattr(value, field.name), outside) for field in fields if hasattr(value, field.name)
+        }
     if isinstance(value, Mapping):
         return _object(value, outside)
     if isinstance(value, AbstractSet):
@@ -70,6 +72,11 @@ def _container(value: object, outside: tuple[int, ...]) -> Any:
     if isinstance(value, Sequence) and not isinstance(value, range):  # a range may be of any length
         return [_plain(item, outside) for item in value]
     return _words(value)
+
+
+def _untold(value: object, field: dataclasses.Field[Any]) -> bool:
+    """Whether it is a setting that came later and has its default, as settings.told() leaves it out."""
+    return bool(field.metadata.get("later")) and getattr(value, field.name, None) == field.default
 
 
 def _object(value: Mapping[Any, Any], outside: tuple[int, ...]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 
 from behemoth_data.edits import EditConfig, EditSet, draw_edits
 from behemoth_data.scenarios import num_edited
+from behemoth_data.settings import told
 from behemoth_editing.checkpoint import Checkpoint
 from behemoth_editing.scoring.counts import Said, said_by, units_after
 from behemoth_editing.scoring.scores import score_units
@@ -101,12 +102,12 @@ def row_before(
         "relation": None if edits.relation_is_drawn else edits.relation_in(world),
         "num_edits": num_edited(world, edits),
         "seed": edits.edit_seed,
-        "edits": dataclasses.asdict(edits),
+        "edits": told(edits),
         "structure": world.config.structure,
         "model": checkpoint.name,
         "hub_id": checkpoint.name if checkpoint.from_hub else None,
         "model_precision": checkpoint.precision,
-        "world": dataclasses.asdict(world.config),
+        "world": told(world.config),
         "corpus": checkpoint.corpus.digest,
         "recall": checkpoint.recall,
         "load": load_of(checkpoint),

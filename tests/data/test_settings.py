@@ -10,7 +10,7 @@ import pytest
 from behemoth_data.corpus import CorpusConfig
 from behemoth_data.edits import EditConfig
 from behemoth_data.lexicon import LexiconConfig
-from behemoth_data.settings import check, check_known, conform, digest, from_mapping, setting
+from behemoth_data.settings import check, check_known, conform, digest, from_mapping, setting, told
 from behemoth_data.world import WorldConfig
 
 
@@ -162,6 +162,18 @@ def test_digest_is_the_start_of_sha256_of_sorted_compact_json():
 def test_digest_counts_a_dataclass_as_its_fields():
     assert digest([Example()]) == digest([{"size": 3, "names": ["a", "b"]}])
     assert digest(Example()) != digest(Example(size=4))
+
+
+@dataclasses.dataclass(frozen=True)
+class Grown(Example):
+    forms: tuple[str, ...] = setting(("c",), "what came after the first digests", later=True)
+
+
+def test_setting_that_came_later_is_told_only_where_it_differs_from_its_default():
+    assert told(Grown()) == told(Example()) == {"size": 3, "names": ("a", "b")}
+    assert told(Grown(forms=("d",))) == {"size": 3, "names": ("a", "b"), "forms": ("d",)}
+    assert digest(Grown()) == digest(Grown(forms=["c"])) == digest(Example())
+    assert digest(Grown(forms=("d",))) != digest(Example())
 
 
 def test_digest_refuses_what_json_cannot_say():
