@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from behemoth_data.forms import ends_in_object, form_of, names_of, varied
+from behemoth_data.forms import asks, ends_in_object, form_of, names_of, varied
 from behemoth_data.grammar import Grammar
 from behemoth_data.lexicon import NUM_FILLERS, PADDING, Lexicon, LexiconConfig
 from behemoth_data.rng import Permutation, Stream
-from behemoth_data.settings import check, check_known, conform, digest, setting
+from behemoth_data.settings import check, check_known, conform, digest, setting, told
 from behemoth_data.world import Edge, World, WorldConfig
 
 Int64 = NDArray[np.int64]
@@ -27,8 +27,7 @@ Tokens = NDArray[np.uint16 | np.uint32]
 INVERTED = {form: next(filter(ends_in_object, names_of("inversion", form))) for form in names_of("statement")}
 GRAMMARS = tuple(INVERTED)
 _INVERSIONS = names_of("inversion", GRAMMARS[0])
-# A second form of taught questions would need a draw that says which one a sentence is in.
-(_QUESTION,) = names_of("question", taught=True)
+_QUESTIONS = (*names_of("question", taught=True), *names_of("transfer", taught=True))
 
 _CHUNK = 2**15  # sentences worked on at a time
 _TABLE_BYTES = 64 * 2**20  # of a table of all distinct sentences, at most
@@ -54,6 +53,11 @@ class CorpusConfig:
     object_nested_upweight: int = setting(1, "nested worlds: sentences per OBJECT_NESTED fact, times repeats")
     minority_share: float = setting(0.1, "share of a dissented fact's sentences that state the second object")
     order_seed: int = setting(0, "seed of the sentences' order and forms; other orders of the same world")
+    question_forms: tuple[str, ...] = setting(
+        _QUESTIONS[:1],
+        f"the forms of questions, equally likely in each table among those that it has: {', '.join(_QUESTIONS)}",
+        later=True,
+    )
 
     def __post_init__(self) -> None:
         """Raises: ValueError that names the field, the bound and the value."""
@@ -89,6 +93,13 @@ class CorpusConfig:
             f"question_fraction must lie in [0, {share:g}), below question_subject_fraction so that facts that are "
             f"asked about are stated as well, got {self.question_fraction}",
         )
+        check(bool(self.question_forms), f"question_forms must name a form, got {self.question_forms}")
+        check(
+            len(set(self.question_forms)) == len(self.question_forms),
+            f"question_forms must name each form once, got {self.question_forms}",
+        )
+        for form in self.question_forms:
+            check_known("question_forms", form, _QUESTIONS)
 
     @property
     def forms(self) -> tuple[str, ...]:
@@ -96,12 +107,16 @@ class CorpusConfig:
         inversions = self.inversion_forms if self.inversion_fraction else ()
         if self.grammar == "nonsense":
             inversions = tuple(f"nonsense_{form}" for form in inversions)
-        return (self.grammar, *inversions, *((_QUESTION,) if self.question_fraction else ()))
+        return (self.grammar, *inversions, *(self.question_forms if self.question_fraction else ()))
 
 
 @dataclasses.dataclass(frozen=True)
 class Sentences:
-    """What a block of sentences says: one array [n] per field; `forms` index Corpus.forms."""
+    """What a block of sentences says: one array [n] per field; `forms` index Corpus.forms.
+
+    `tails` are what stands in the tail's place: in a form that asks about a candidate or about another table's tails,
+    those.
+    """
 
     edges: Int64
     heads: Int64
@@ -127,6 +142,7 @@ class _Table:
     """Where the sentences of one table of the world lie."""
 
     edge: Edge
+    forms: tuple[str, ...]  # those of the corpus that it has
     num_heads: int
     num_facts: int
     first_slot: int  # of its sentences; slot = first_slot + repeat x num_facts + fact
@@ -142,6 +158,10 @@ class Corpus:
     whole number to `question_subject_fraction` of each table's heads is asked about, else none. Which form a sentence
     is in and whether it dissents is drawn independently for each, so the shares of forms and of dissent are binomial.
 
+    Of a table's sentences `question_fraction` are questions, in equal parts in those of `question_forms` that say its
+    facts: with k of them each is in question_fraction / k of its sentences. A table that has none of them, as all but
+    SUBJECT_OBJECT have no two_step, has no questions and no head that is asked about.
+
     Sentences that say one fact in one form are equal unless the form has fillers. Distinct sentences have
     numbers: table by table, in it what is true before what dissents, in that form by form, in that fact by fact.
     """
@@ -154,6 +174,8 @@ class Corpus:
         seed, order = world.config.seed, self.config.order_seed
         self._form_draws = Stream(seed, f"corpus/forms/{order}")
         self._question_draws = Stream(seed, f"corpus/questions/{order}")
+        self._question_form_draws = Stream(seed, f"corpus/question_forms/{order}")
+        self._num_inversions = sum(not asks(form) for form in self.forms) - 1
         self._dissents = Stream(seed, f"corpus/dissents/{order}")
         self._fillers = Stream(seed, f"corpus/fillers/{order}")
         self._tables: list[_Table] = []
@@ -162,7 +184,18 @@ class Corpus:
             table = self._table(edge)
             self._tables.append(table)
             self._length += table.num_facts * self._weight(edge) * self.config.repeats
-            self.num_distinct += table.num_facts * len(self.forms) * (1 + self._dissent)
+            self.num_distinct += table.num_facts * len(table.forms) * (1 + self._dissent)
+        unasked = [form for form in self.forms if not any(form in table.forms for table in self._tables)]
+        check(
+            not unasked or len(unasked) < len(self.config.question_forms),
+            "question_forms must have a form that says a fact of a world "
+            f"with num_nested_objects = {world.config.num_nested_objects}, got {self.config.question_forms}",
+        )
+        check(
+            not self._dissent or world.config.num_objects > 2 or not any(form_of(form).truth for form in self.forms),
+            f"num_objects must be at least 3 with minority_fraction for question_forms {self.config.question_forms}, "
+            f"so that a candidate is neither object of a fact, got {world.config.num_objects}",
+        )
         check(
             self._length <= 2**62,
             f"repeats must leave the corpus at most 2**62 sentences, got {self.config.repeats} and {self._length}",
@@ -187,26 +220,28 @@ class Corpus:
         """
         changes = sorted([int(edge), *ids, tail] for (edge, *ids), tail in self.world.changes.items())
         return {
-            "world": dataclasses.asdict(self.world.config),
+            "world": told(self.world.config),
             **({"changes": changes} if changes else {}),
-            "lexicon": dataclasses.asdict(self.grammar.lexicon.config),
-            "corpus": dataclasses.asdict(self.config),
+            "lexicon": told(self.grammar.lexicon.config),
+            "corpus": told(self.config),
             "num_tokens": len(self.grammar.lexicon.vocabulary),
             "digests": self.digests(),
         }
 
     def answers(self, edge: Edge, form: str, heads: Int64, relations: Int64) -> Int64:
-        """The ids [n] of the true answers of the prompts about these heads and relations [n] of a table in one form."""
+        """The ids [n] that true sentences about these heads and relations [n] of a table have as the form's tail."""
         return form_of(form).true_answers(self.world, edge, heads, relations)
 
     def digests(self) -> dict[str, str]:
         """What tells a changed generator, each part by itself: facts, words, forms, order."""
         facts, said = [], []
-        for edge in self.world.edges:
+        for table in self._tables:
+            edge = table.edge
             heads, relations, tails = self.world.facts(edge, 0, min(1000, self.world.num_facts(edge)))
             facts.append(tails.tolist())
-            one = heads[:1], relations[:1], tails[:1]
-            said += [self.grammar.tokens(edge, form, *one).tolist() for form in self.forms]
+            one = heads[:1], relations[:1]
+            for form in table.forms:
+                said.append(self.grammar.tokens(edge, form, *one, self.answers(edge, form, *one)).tolist())
         return {
             "facts": digest(facts),
             "vocabulary": digest(self.grammar.lexicon.vocabulary),
@@ -217,7 +252,7 @@ class Corpus:
     @property
     def max_length(self) -> int:
         """Tokens of the longest sentence, its end-of-text token included."""
-        return max(self.grammar.max_length(edge, form) for edge in self.world.edges for form in self.forms)
+        return max(self.grammar.max_length(table.edge, form) for table in self._tables for form in table.forms)
 
     @property
     def token_type(self) -> type[np.uint16] | type[np.uint32]:
@@ -274,12 +309,12 @@ class Corpus:
         """The distinct sentences with these numbers [n], those of one table and one form together."""
         for table in self._tables:
             start = table.first_number
-            for dissenting, form in itertools.product(range(1 + self._dissent), self.forms):
+            for dissenting, form in itertools.product(range(1 + self._dissent), table.forms):
                 rows = np.flatnonzero((numbers >= start) & (numbers < start + table.num_facts))
                 if rows.size:
                     relations, heads = np.divmod(numbers[rows] - start, table.num_heads)
-                    tails = self.world.tails(table.edge, heads, relations)
-                    if dissenting:
+                    tails = self.answers(table.edge, form, heads, relations)
+                    if dissenting and form_of(form).truth is None:
                         second = self.world.dissenting_objects(heads, relations)
                         tails = np.where(second >= 0, second, tails)
                     yield Part(rows, table.edge, form, heads, relations, tails)
@@ -332,16 +367,19 @@ class Corpus:
 
     def _table(self, edge: Edge) -> _Table:
         config, num_heads = self.config, self.world.num_heads(edge)
-        num_asked = int(config.question_subject_fraction * num_heads + 0.5) if config.question_fraction else 0
+        forms = tuple(form for form in self.forms if edge in form_of(form).asked_in(self.world))
+        questions = any(map(asks, forms))
+        num_asked = int(config.question_subject_fraction * num_heads + 0.5) if questions else 0
         share = config.question_fraction * num_heads / max(num_asked, 1)
         check(
-            not config.question_fraction or (num_asked > 0 and share < 1),
+            not questions or (num_asked > 0 and share < 1),
             f"question_subject_fraction must choose more than {config.question_fraction * num_heads:g} of the "
             f"{num_heads} heads of {edge.label}, so that what is asked about is stated as well, got {num_asked}",
         )
         asked = np.zeros(num_heads, bool)
         asked[self.question_order(edge)(np.arange(num_asked))] = True
-        return _Table(edge, num_heads, self.world.num_facts(edge), self._length, self.num_distinct, asked, share)
+        num_facts = self.world.num_facts(edge)
+        return _Table(edge, forms, num_heads, num_facts, self._length, self.num_distinct, asked, share)
 
     def _of(self, edge: Edge) -> _Table:
         self.world.num_heads(edge)  # refuses a table that the world lacks
@@ -366,24 +404,26 @@ class Corpus:
             relations, heads = np.divmod(facts, table.num_heads)
             dissents = self.world.dissenting_objects(heads, relations) >= 0
             dissents &= self._dissents.uniform(slots) < self.config.minority_share
-            kinds += dissents * len(self.forms)
+            kinds += dissents * len(table.forms)
         kinds *= table.num_facts
         kinds += facts
         kinds += table.first_number
         return kinds
 
     def _forms(self, table: _Table, slots: Int64, facts: Int64) -> Int64:
-        """The form of each slot's sentence [n], as an index into `forms`."""
-        config, questions = self.config, bool(self.config.question_fraction)
-        inversions = len(self.forms) - 1 - questions
+        """The form of each slot's sentence [n], as an index into the table's forms."""
+        config, inversions = self.config, self._num_inversions
+        questions = len(table.forms) - 1 - inversions
         forms = np.zeros_like(slots)
         draws = self._form_draws.uniform(slots) if inversions else np.empty(0)
         for place in range(inversions):
             forms += draws >= 1 - config.inversion_fraction * (1 - place / inversions)
         if questions:
             heads = facts - facts // table.num_heads * table.num_heads
-            asks = table.asked[heads] & (self._question_draws.uniform(slots) < table.question_share)
-            forms[asks] = len(self.forms) - 1
+            asked = table.asked[heads] & (self._question_draws.uniform(slots) < table.question_share)
+            forms[asked] = 1 + inversions
+            if questions > 1:
+                forms[asked] += self._question_form_draws.integers(slots[asked], questions)
         return forms
 
     def _say(self, numbers: Int64, places: ArrayLike, block: Tokens) -> None:

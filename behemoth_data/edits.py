@@ -227,6 +227,8 @@ _CONTEXT_KINDS = ("unrelated", "same_relation", "same_subject")  # of retained f
 
 _Pairs = list[tuple[int, Fact]]  # the index of an edit, and a fact around it
 _Asked = list[tuple[Kind, int, Fact]]
+_Row = tuple[Kind, int, Fact, str]  # with the form that its kind is asked in
+_Asking = tuple[Fact, str, int]  # a fact, a form, and the tail in it
 
 
 def _divided(around: Surroundings) -> tuple[dict[str, _Pairs], _Asked]:
@@ -240,7 +242,8 @@ def _divided(around: Surroundings) -> tuple[dict[str, _Pairs], _Asked]:
     by_edit: _Asked = []
     most = around.config.probes_per_edit
     for kind in KINDS.values():
-        if not kind.exists(around.world.config.structure, around.edge, around.config.scenario):
+        unwanted = kind.group == "transfer" and not around.config.transfer
+        if unwanted or not kind.exists(around.world.config.structure, around.edge, around.config.scenario):
             continue
         for pool in kind.facts(around):
             if pool.rows is not None:
@@ -296,15 +299,16 @@ def _background(corpus: Corpus, probes: Sequence[Probe]) -> Background:
 def _sentences(corpus: Corpus, only: Collection[tuple[int, int, int]] | None = None) -> Iterator[Int64]:
     """Every distinct sentence, or those of the facts (edge, head, relation) in `only`; a block is never empty."""
     for edge in corpus.world.edges:
-        heads, relations, tails = corpus.world.facts(edge)
+        heads, relations, _ = corpus.world.facts(edge)
         wanted = np.ones(len(heads), np.bool_)
         if only is not None:
             places = [(head << 32) + relation for table, head, relation in only if table == edge]
             wanted = np.isin((heads.astype(np.int64) << 32) + relations, np.array(places, np.int64))
         for form in corpus.forms:
             rows = np.flatnonzero(wanted & corpus.asked(edge, heads) if asks(form) else wanted)
-            if len(rows):
-                yield corpus.grammar.tokens(edge, form, heads[rows], relations[rows], tails[rows])
+            if len(rows) and edge in form_of(form).asked_in(corpus.world):
+                said = heads[rows], relations[rows]
+                yield corpus.grammar.tokens(edge, form, *said, corpus.answers(edge, form, *said))
 
 
 def _forms(corpus: Corpus, kind: Kind) -> Sequence[str]:
@@ -319,7 +323,7 @@ def _teaches(corpus: Corpus, form: str, fact: Fact) -> bool:
 
 
 def _answers(world: World, asked: Sequence[tuple[str, Fact]]) -> list[int]:
-    """The true answers in a world to facts asked in these forms."""
+    """What true sentences of a world have as the tail in these forms, about these facts."""
     answers = world.true_tails([fact for _, fact in asked])
     for form, edge in {(form, fact.edge) for form, fact in asked if form_of(form).truth is not None}:
         places = [place for place, (said, fact) in enumerate(asked) if (said, fact.edge) == (form, edge)]
@@ -332,6 +336,29 @@ def _answers(world: World, asked: Sequence[tuple[str, Fact]]) -> list[int]:
     return answers
 
 
+def _asked_as(world: World, rows: Sequence[_Row], edits: Sequence[Edit]) -> list[_Asking]:
+    """How every fact is asked in a world: in which form, which for a candidate says whether it is true there."""
+    tails = _answers(world, [(form, fact) for _, _, fact, form in rows])
+    found = []
+    for (kind, i, fact, form), tail in zip(rows, tails, strict=True):
+        if kind.candidate:
+            edit = edits[i]
+            candidate = edit.fact.tail if kind.candidate == "old" or edit.new_tail is None else edit.new_tail
+            form, tail = form if candidate == tail else form_of(form).otherwise, candidate
+        found.append((fact, form, tail))
+    return found
+
+
+def _queries(corpus: Corpus, asked: Sequence[_Asking]) -> list[Query]:
+    """The prompts [n] with their answers."""
+    found: dict[int, Query] = {}
+    for form in dict.fromkeys(form for _, form, _ in asked):
+        places = [place for place, (_, said, _) in enumerate(asked) if said == form]
+        facts, tails = [asked[place][0] for place in places], [asked[place][2] for place in places]
+        found |= zip(places, corpus.grammar.queries(facts, form, tails), strict=True)
+    return [found[place] for place in range(len(asked))]
+
+
 def _probes(corpus: Corpus, edits: Sequence[Edit], asked: _Asked, *, with_refusals: bool) -> tuple[Probe, ...]:
     """Every probe with its answers: before from the world, after from the world after the edits.
 
@@ -339,30 +366,27 @@ def _probes(corpus: Corpus, edits: Sequence[Edit], asked: _Asked, *, with_refusa
     partner's is the object that the edited fact now has, as the habit of the world suggests. What depends on a refused
     fact would be refused.
     """
-    world, grammar = corpus.world, corpus.grammar
+    world = corpus.world
     after = world.after(edit.new_fact for edit in edits if edit.new_fact is not None)
     rows = [
         (kind, i, fact, form)
         for kind, found in itertools.groupby(asked, lambda row: row[0])
         for form, (_, i, fact) in itertools.product(_forms(corpus, kind), list(found))
-        if fact.edge in form_of(form).asked_in(world) and _teaches(corpus, form, fact)
+        if fact.edge in form_of(form).asked_in(world) and (kind.group == "transfer" or _teaches(corpus, form, fact))
     ]
-    known, followed = (_answers(there, [(form, fact) for _, _, fact, form in rows]) for there in (world, after))
+    known = _asked_as(world, rows, edits)
+    followed = [
+        (fact, form, (edits[i].new_tail or 0) if kind.suggested else tail)
+        for (kind, i, _, _), (fact, form, tail) in zip(rows, _asked_as(after, rows, edits), strict=True)
+    ]
     refused = edits[0].new_tail is None
-    tails = [
-        (edits[i].new_tail or 0) if kind.suggested else tail
-        for (kind, i, _, _), tail in zip(rows, followed, strict=True)
-    ]
-    probes: list[Probe | None] = [None] * len(rows)
-    for form in dict.fromkeys(form for *_, form in rows):
-        places = [place for place, row in enumerate(rows) if row[3] == form]
-        facts = [rows[place][2] for place in places]
-        before_queries = grammar.queries(facts, form, [known[place] for place in places])
-        after_queries = grammar.queries(facts, form, [tails[place] for place in places])
-        refusals = _refused(corpus, edits[0], before_queries)
-        for place, *queries in zip(places, before_queries, after_queries, refusals, strict=True):
-            kind, i, fact, _ = rows[place]
-            after_query = queries[2] if refused and kind.group != "keep" else queries[1]
-            forgotten = queries[2].answer_ids if with_refusals and kind.group == "change" else ()
-            probes[place] = Probe(kind.name, i, fact, form, queries[0], after_query, forgotten)
-    return tuple(probe for probe in probes if probe is not None)
+    before_queries, after_queries = _queries(corpus, known), _queries(corpus, followed)
+    refusals = _refused(corpus, edits[0], before_queries)
+    probes = []
+    for (kind, i, fact, _), (_, form, _), *queries in zip(
+        rows, known, before_queries, after_queries, refusals, strict=True
+    ):
+        after_query = queries[2] if refused and kind.group != "keep" else queries[1]
+        forgotten = queries[2].answer_ids if with_refusals and kind.group == "change" else ()
+        probes.append(Probe(kind.name, i, fact, form, queries[0], after_query, forgotten))
+    return tuple(probes)

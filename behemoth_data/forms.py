@@ -26,6 +26,7 @@ USES = {
     "statement": "a corpus's own form",
     "inversion": "in place of its own form",
     "question": "about a share of the heads",
+    "transfer": "a question too, where a corpus or a kind of probe names it",
     "refusal": "the prompt of another form, with the answer that there is none",
     "probe": "only asked for by name, such as by a kind of probe",
 }
@@ -87,25 +88,28 @@ class Form:
     """
 
     name: str
-    templates: Mapping[str, str]  # by surface
+    templates: Mapping[str, str]  # by surface; {o} outside of the answer is a candidate, which the answer is about
     use: str  # one of USES
     of: tuple[str, ...] = ()  # an inversion: the forms in whose place it stands; a refusal: the one whose prompt it has
     taught: bool = False  # whether training sentences can be in it
     edges: tuple[Edge, ...] = tuple(Edge)  # the tables whose facts it says
-    answers: Edge | None = None  # the table whose tails answer it; None: the fact's own
-    truth: Callable[[World, Int64, Int64], Int64] | None = None  # (world, heads [n], relations [n]) -> answers [n]
+    answers: Edge | None = None  # the table whose tails are its {o}; None: the fact's own
+    # (world, table, heads [n], relations [n]) -> {o} [n] where that is not the fact's tail
+    truth: Callable[[World, Edge, Int64, Int64], Int64] | None = None
+    otherwise: str = ""  # the form with the same prompt but for the candidate, of those that are not true; "": none
 
     def __post_init__(self) -> None:
         """Raises: ValueError that names the field, the bound and the value."""
         check_known("use", self.use, USES)
         own = self.answers is None and self.truth is None
         check(
-            own or (self.answers is not None and self.truth is not None),
-            f"answers and truth of form {self.name!r} must be given together, got {self.answers} and {self.truth}",
+            self.answers is None or self.truth is not None,
+            f"truth of form {self.name!r} must be given with answers, got {self.answers} and {self.truth}",
         )
         check(
-            not self.taught or (own and self.edges == tuple(Edge)),
-            f"form {self.name!r} must say every table's facts with their own tails to be taught, got {self.edges}",
+            not self.taught or self.use == "transfer" or (own and self.edges == tuple(Edge)),
+            f"form {self.name!r} must say every table's facts with their own tails to be taught unless its use is "
+            f"transfer, got {self.edges}",
         )
 
     def template(self, surface: str) -> Template:
@@ -118,8 +122,20 @@ class Form:
         return tuple(edge for edge in world.edges if there and edge in self.edges)
 
     def true_answers(self, world: World, edge: Edge, heads: Int64, relations: Int64) -> Int64:
-        """What the prompts about these heads and relations [n] of a table are answered with, as ids [n]."""
-        return world.tails(edge, heads, relations) if self.truth is None else self.truth(world, heads, relations)
+        """What true sentences about these heads and relations [n] of a table have as {o}, as ids [n]."""
+        if self.truth is None:
+            return world.tails(edge, heads, relations)
+        return self.truth(world, edge, heads, relations)
+
+
+def _nested_of_object(world: World, edge: Edge, heads: Int64, relations: Int64) -> Int64:
+    """What the subjects' objects belong to."""
+    return world.nested(world.tails(edge, heads, relations), relations)
+
+
+def _other(world: World, edge: Edge, heads: Int64, relations: Int64) -> Int64:
+    """One tail for each fact that is not its own."""
+    return world.others(edge, heads, relations)
 
 
 # New forms come last: their new words then get the last ids, and no model loses its own.
@@ -226,6 +242,60 @@ _TABLE = (
         of=("nonsense",),
         taught=True,
     ),
+    Form(
+        name="two_step",
+        templates={
+            "synthetic": "QQ Q1 RR {q} Q2 RR {r} Q2 SS {s} Q3 Q4 AA OO | {o} | .",
+            "natural": "Question : What is the {q} of the {r} of {s} ? Answer : | {o} | .",
+        },
+        use="transfer",
+        taught=True,
+        edges=(Edge.SUBJECT_OBJECT,),
+        answers=Edge.OBJECT_NESTED,
+        truth=_nested_of_object,
+    ),
+    # Whether a candidate is the tail, or is not: two pairs of forms that share a prompt. Who always says one word is
+    # right on half of each pair, and who overlooks the "not" on half of all four.
+    Form(
+        name="affirmed_true",
+        templates={
+            "synthetic": "QQ Q5 RR {r} Q2 SS {s} OO {o} Q3 Q4 AA | YES | .",
+            "natural": "Question : Is the {r} of {s} {o} ? Answer : | Yes | .",
+        },
+        use="transfer",
+        taught=True,
+        otherwise="affirmed_false",
+    ),
+    Form(
+        name="affirmed_false",
+        templates={
+            "synthetic": "QQ Q5 RR {r} Q2 SS {s} OO {o} Q3 Q4 AA | NO | .",
+            "natural": "Question : Is the {r} of {s} {o} ? Answer : | No | .",
+        },
+        use="transfer",
+        taught=True,
+        truth=_other,
+    ),
+    Form(
+        name="denied_true",
+        templates={
+            "synthetic": "QQ Q5 RR {r} Q2 SS {s} N1 OO {o} Q3 Q4 AA | NO | .",
+            "natural": "Question : Is the {r} of {s} not {o} ? Answer : | No | .",
+        },
+        use="transfer",
+        taught=True,
+        otherwise="denied_false",
+    ),
+    Form(
+        name="denied_false",
+        templates={
+            "synthetic": "QQ Q5 RR {r} Q2 SS {s} N1 OO {o} Q3 Q4 AA | YES | .",
+            "natural": "Question : Is the {r} of {s} not {o} ? Answer : | Yes | .",
+        },
+        use="transfer",
+        taught=True,
+        truth=_other,
+    ),
 )
 FORMS: dict[str, Form] = {form.name: form for form in _TABLE}
 SURFACES = tuple(FORMS["statement"].templates)
@@ -247,14 +317,24 @@ def names_of(use: str, of: str | None = None, *, taught: bool | None = None) -> 
 
 
 def ends_in_object(name: str) -> bool:
-    """Whether the object is the last of the three that a form says, so that a prompt for it exists."""
+    """Whether a prompt for the fact's own tail exists: it is the last of the three that the form says."""
+    return form_of(name).answers is None and answered_by(name) == TAIL
+
+
+def has_prompt(name: str) -> bool:
+    """Whether a prompt with an answer that the world decides exists."""
+    return answered_by(name) is not None and form_of(name).use != "refusal"
+
+
+def answered_by(name: str) -> str | None:
+    """What stands in a form first where the answer does: TAIL or a literal; None where no prompt exists."""
     template = form_of(name).template(SURFACES[0])
-    return template.answer is not None and template.parts[template.answer[0]].text == TAIL
+    return None if template.answer is None else template.parts[template.answer[0]].text
 
 
 def asks(name: str) -> bool:
     """Whether a form is a question, which a corpus asks about some of its heads only."""
-    return form_of(name).use == "question"
+    return form_of(name).use in ("question", "transfer")
 
 
 def varied(name: str) -> bool:

@@ -138,8 +138,8 @@ class Grammar:
     def queries(self, facts: list[Fact], form: str = "statement", tails: list[int] | None = None) -> list[Query]:
         """The prompts [n] that ask about facts [n], with their own tails or others [n] as answers.
 
-        A form that is answered by another table's tails needs those: Corpus.answers knows the true ones. In the forms
-        of refusal the answer is that there is none, whatever the tails are.
+        A form that is answered by another table's tails, or asks about a candidate, needs those: Corpus.answers knows
+        the true ones. In the forms of refusal the answer is that there is none, whatever the tails are.
         """
         rows: list[Query | None] = [None] * len(facts)
         answers = [fact.tail for fact in facts] if tails is None else tails

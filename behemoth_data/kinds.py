@@ -14,7 +14,12 @@ from behemoth_data.surroundings import SURE, Pool, Surroundings
 from behemoth_data.world import STRUCTURES, Edge, Fact
 
 # What the answer should do, by group: a kind is read by what becomes of its answer.
-GROUPS = {"change": "change", "keep": "stay", "ripple": "be reported: stays or follows"}
+GROUPS = {
+    "change": "change",
+    "keep": "stay",
+    "ripple": "be reported: stays or follows",
+    "transfer": "follow into forms that the edit was not made in",
+}
 OWN, OTHERS = "own", "others"  # the form that edits are made in; the other forms of the corpus that have a prompt
 
 _SUBJECTS = (Edge.SUBJECT_OBJECT, Edge.SUBJECT_NESTED)
@@ -39,13 +44,18 @@ class Kind:
     form: str = OWN  # OWN, OTHERS or the name of a form
     by_edit: bool = False  # asked edit by edit, together with the other such kinds; a shared fact only once
     suggested: bool = False  # the answer after is its edit's new object: the edit suggests it, and no fact decides it
+    candidate: str = ""  # old or new: the edit's tail that the form asks about; "": it asks for the fact's own
 
     def __post_init__(self) -> None:
         """Raises: ValueError that names the field and lists the known values."""
         check_known("group", self.group, GROUPS)
+        check_known("candidate", self.candidate, ("", "old", "new"))
 
     def exists(self, structure: str, edge: Edge, scenario: str) -> bool:
-        """Whether a world of this structure can have such facts around edits of a table in a scenario."""
+        """Whether a world of this structure can have such facts around edits of a table in a scenario.
+
+        Those of the group transfer are asked only by draws that say so.
+        """
         return structure in self.structures and edge in self.edges and scenario in self.scenarios
 
 
@@ -280,8 +290,77 @@ _TABLE = (
         edges=(Edge.OBJECT_NESTED,),
         by_edit=True,
     ),
+    Kind(
+        name="question",
+        text="the edited fact, as a question",
+        group="transfer",
+        distance=14,
+        facts=_edited,
+        scenarios=_OF_FACTS,
+        form="question",
+    ),
+    Kind(
+        name="new_question",
+        text="the edited fact, as a question in a format that no corpus teaches",
+        group="transfer",
+        distance=15,
+        facts=_edited,
+        scenarios=_OF_FACTS,
+        form="new_question",
+    ),
+    Kind(
+        name="two_step",
+        text="a subject's object was edited: the nested object that its object lies in, asked over both",
+        group="transfer",
+        distance=16,
+        facts=_edited,
+        structures=_NESTED,
+        edges=(Edge.SUBJECT_OBJECT,),
+        scenarios=_OF_FACTS,
+        form="two_step",
+    ),
+    Kind(
+        name="affirmed_old",
+        text="whether the edited fact's object is the old one",
+        group="transfer",
+        distance=17,
+        facts=_edited,
+        scenarios=_OF_FACTS,
+        form="affirmed_true",
+        candidate="old",
+    ),
+    Kind(
+        name="affirmed_new",
+        text="whether the edited fact's object is the new one",
+        group="transfer",
+        distance=18,
+        facts=_edited,
+        scenarios=_OF_FACTS,
+        form="affirmed_true",
+        candidate="new",
+    ),
+    Kind(
+        name="denied_old",
+        text="whether the edited fact's object is not the old one",
+        group="transfer",
+        distance=19,
+        facts=_edited,
+        scenarios=_OF_FACTS,
+        form="denied_true",
+        candidate="old",
+    ),
+    Kind(
+        name="denied_new",
+        text="whether the edited fact's object is not the new one",
+        group="transfer",
+        distance=20,
+        facts=_edited,
+        scenarios=_OF_FACTS,
+        form="denied_true",
+        candidate="new",
+    ),
 )
 KINDS: dict[str, Kind] = {kind.name: kind for kind in _TABLE}
-CHANGE_KINDS, KEEP_KINDS, RIPPLE_KINDS = (
+CHANGE_KINDS, KEEP_KINDS, RIPPLE_KINDS, TRANSFER_KINDS = (
     tuple(kind.name for kind in _TABLE if kind.group == group) for group in GROUPS
 )

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from behemoth_data.corpus import INVERTED, Corpus
 from behemoth_data.edits import EditConfig, EditSet, draw_edits
-from behemoth_data.forms import form_of, names_of
+from behemoth_data.forms import asks, form_of, names_of
 from behemoth_data.scenarios import max_edits
 from behemoth_data.settings import check
 from behemoth_data.tables import EDIT_SCHEMA, FACT_SCHEMA, SentenceTables, edit_table, fact_table, rows_of_facts
@@ -178,14 +178,16 @@ def splits(corpus: Corpus, *, edits_per_set: int = 0, edit_seeds: int = 0) -> di
 
     If edits are asked for, `test` holds them. Else `train` holds the training sentences, `validation` every
     fact in every form of the corpus's grammar that ends in the object, and `test` the questions about heads that
-    no training sentence asks about, which `validation` leaves out.
+    no training sentence asks about, which `validation` leaves out. Questions are in the forms of that use, taught or
+    not, and in whichever others the corpus teaches.
     """
     if edit_seeds:
         return {"test": EditRows(corpus, edits_per_set, edit_seeds)}
     told, edges = corpus.forms[0], corpus.world.edges
     stated = [FactPart(edge, form) for form in (told, INVERTED[told]) for edge in edges]
+    questions = dict.fromkeys((*names_of("question"), *filter(asks, corpus.forms)))
     asked, others = (
-        [FactPart(edge, form, asked) for form in names_of("question") for edge in form_of(form).asked_in(corpus.world)]
+        [FactPart(edge, form, asked) for form in questions for edge in form_of(form).asked_in(corpus.world)]
         for asked in (True, False)
     )
     parts = {"validation": stated + asked, "test": others}

@@ -57,6 +57,9 @@ class EditConfig:
     least_rows: int = setting(1, "a draw is refused that asks a kind of fact and has fewer of it to train on")
     probes_per_edit: int = setting(100, "at most this many probes of each kind, per edit")
     look_every: int = setting(0, "forget, refuse: so many steps of training until old answers are asked for; 0: never")
+    transfer: bool = setting(
+        False, "ask the edited facts in other forms too: as questions, over two steps and negated", later=True
+    )
 
     def __post_init__(self) -> None:
         """Raises: ValueError that names the field, the bound and the value."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from behemoth_data.corpus import Corpus, Part
 from behemoth_data.edits import EditSet
-from behemoth_data.forms import ends_in_object, varied
+from behemoth_data.forms import TAIL, answered_by, has_prompt, varied
 from behemoth_data.grammar import Query
 from behemoth_data.lexicon import EDGE_ROLES, PADDING
 from behemoth_data.world import Edge, Fact
@@ -124,7 +124,7 @@ def fact_table(
 ) -> pa.Table:
     """One row per fact of a table, asked in one form, from start up to stop (None: all others) of World.facts.
 
-    Its object is what the form is answered with.
+    Its object is what stands in the form's place of an object: another table's, or a candidate, where it asks for that.
     Raises: ValueError for a range that leaves the table, or for an unknown form.
     """
     heads, relations, _ = corpus.world.facts(edge, start, stop)
@@ -134,8 +134,12 @@ def fact_table(
 def rows_of_facts(corpus: Corpus, edge: Edge, form: str, heads: Int64, relations: Int64, tails: Int64) -> pa.Table:
     """One row per fact [n] of a table, said in one form. Raises: ValueError for an unknown form."""
     tokens = corpus.grammar.tokens(edge, form, heads, relations, tails)
-    prompts = tokens[:, : corpus.grammar.answer_place(edge, form).start] if ends_in_object(form) else None
-    return _table(corpus, edge, form, (heads, relations, tails), tokens[:, :-1], prompts)
+    facts, texts = (heads, relations, tails), tokens[:, :-1]
+    if not has_prompt(form):
+        return _table(corpus, edge, form, facts, texts, None)
+    place = corpus.grammar.answer_place(edge, form)
+    answers = None if answered_by(form) == TAIL else corpus.grammar.text(tokens[:, place])
+    return _table(corpus, edge, form, facts, texts, tokens[:, : place.start], answers)
 
 
 def edit_table(edit_sets: Sequence[EditSet]) -> pa.Table:
@@ -170,15 +174,24 @@ def _varied_table(corpus: Corpus, part: Part, places: Int64) -> pa.Table:
 
 
 def _table(
-    corpus: Corpus, edge: Edge, form: str, facts: tuple[Int64, Int64, Int64], texts: Int64, prompts: Int64 | None
+    corpus: Corpus,
+    edge: Edge,
+    form: str,
+    facts: tuple[Int64, Int64, Int64],
+    texts: Int64,
+    prompts: Int64 | None,
+    answers: pa.StringArray | None = None,
 ) -> pa.Table:
-    """Rows of facts [n] said in one form; texts [n, T] and prompts [n, P] are token ids, perhaps padded."""
+    """Rows of facts [n] said in one form; texts [n, T] and prompts [n, P] are token ids, perhaps padded.
+
+    Without answers [n] of their own, prompts are answered by the tails.
+    """
     grammar, count = corpus.grammar, len(texts)
     words = grammar.words(edge, *facts, form)
     columns = [
         grammar.text(texts),
         pa.nulls(count, pa.string()) if prompts is None else grammar.text(prompts),
-        pa.nulls(count, pa.string()) if prompts is None else words[2],
+        pa.nulls(count, pa.string()) if prompts is None else words[2] if answers is None else answers,
         pa.repeat(form, count),
         pa.repeat(pa.scalar(int(edge), pa.int64()), count),
         *(pa.array(ids, pa.int32()) for ids in facts),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -255,6 +256,32 @@ class World:
         index = _index(subjects, relations)
         others = _skip(self._dissenting.integers(index, self.config.num_objects - 1), self.objects(subjects, relations))
         return np.where(self._dissents.uniform(index) < self.config.minority_fraction, others, -1)
+
+    def others(self, edge: Edge, heads: ArrayLike, relations: ArrayLike) -> Int64:
+        """A tail [n] for each head and relation [n] of a table that is neither true of it nor dissents.
+
+        Each such tail is equally likely. Raises: ValueError where there is none.
+        """
+        heads, relations = np.broadcast_arrays(np.asarray(heads, np.int64), np.asarray(relations, np.int64))
+        index, true = _index(heads, relations), self.tails(edge, heads, relations)
+        second = np.full_like(true, -1)
+        if edge is Edge.SUBJECT_OBJECT:
+            second = self.dissenting_objects(heads, relations)
+        draws = Stream(self.config.seed, f"world/others/{edge.label}")
+        others = np.empty_like(true)
+        for relation, dissents in itertools.product(np.unique(relations).tolist(), (False, True)):
+            rows = (relations == relation) & ((second >= 0) == dissents)
+            count = self.num_tails(edge, relation) - 1 - dissents
+            check(
+                count > 0 or not rows.any(),
+                "num_objects must be at least 3 so that an object is neither a fact's own nor its dissenting one, "
+                f"got {self.config.num_objects}",
+            )
+            if rows.any():
+                low, high = np.sort([true[rows], second[rows]], axis=0)
+                drawn = draws.integers(index[rows], count)
+                others[rows] = _skip(_skip(drawn, low), high) if dissents else _skip(drawn, high)
+        return others
 
     def after(self, facts: Iterable[Fact]) -> World:
         """The world in which these facts hold and all that follows from them holds too.

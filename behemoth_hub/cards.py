@@ -13,7 +13,7 @@ import yaml
 from jinja2 import UndefinedError
 
 from behemoth_data.card import render
-from behemoth_data.forms import names_of
+from behemoth_data.forms import FORMS, asks
 from behemoth_data.settings import check
 
 _NUMBERS = (  # of training.json
@@ -21,7 +21,7 @@ _NUMBERS = (  # of training.json
     *("device", "versions", "losses"),
 )
 _SHAPE = ("num_hidden_layers", "hidden_size", "num_attention_heads", "vocab_size")  # of config.json
-_FORMS = names_of("question")  # which are asked of some heads only in the dataset's split validation
+_FORMS = tuple(filter(asks, FORMS))  # which are asked of some heads only in the dataset's split validation
 _STRUCTURES = {
     "independent": "Its world is independent: every object is drawn without regard to any other.",
     "correlated": "Its world is correlated: a subject's objects under relations 0 and 1 agree more often than not.",

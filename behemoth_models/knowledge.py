@@ -22,7 +22,7 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from behemoth_data.corpus import Corpus
-from behemoth_data.forms import ends_in_object, form_of
+from behemoth_data.forms import form_of, has_prompt
 from behemoth_data.settings import check
 
 Int64 = NDArray[np.int64]
@@ -216,7 +216,7 @@ def known_facts(
     """
     model = widened(model)  # here, lest every batch make a copy of its own
     form = corpus.forms[0] if form is None else form
-    check(ends_in_object(form), f"form must end in the object for a prompt to exist, got {form!r}")
+    check(has_prompt(form), f"form must end in the object for a prompt to exist, got {form!r}")
     edges = form_of(form).asked_in(corpus.world)
     known = {}
     total = sum(map(corpus.world.num_facts, edges))

@@ -26,7 +26,7 @@ from tqdm import tqdm
 from transformers import GPTNeoXForCausalLM
 
 from behemoth_data.corpus import Corpus
-from behemoth_data.forms import ends_in_object
+from behemoth_data.forms import has_prompt
 from behemoth_data.lexicon import PADDING
 from behemoth_data.places import local_path
 from behemoth_data.settings import check, check_known
@@ -262,7 +262,7 @@ def _report(
     accelerator: Accelerator,
 ) -> dict[str, Any]:
     """What training.json holds; the recall in it is that of the weights as they are saved, in float32."""
-    forms = [form for form in corpus.forms if ends_in_object(form)]
+    forms = list(filter(has_prompt, corpus.forms))
     recall = {form: _known(model, corpus, accelerator, form) for form in forms}
     sentences = state.step * config.batch_size
     return {

@@ -14,6 +14,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from behemoth_cli.settings import Options, one_line_errors, parse, place
 from behemoth_data import (
     Corpus,
@@ -28,7 +30,7 @@ from behemoth_data import (
     draw_edits,
 )
 from behemoth_data.edits import SCENARIOS
-from behemoth_data.forms import FORMS, USES, ends_in_object
+from behemoth_data.forms import FORMS, USES, answered_by
 from behemoth_data.kinds import GROUPS, KINDS
 from behemoth_data.lexicon import SURFACES
 from behemoth_data.world import PRESETS
@@ -45,6 +47,8 @@ _GROUPS = {
     "keep": "Right after the edit is the answer before it.",
     "ripple": "Neither answer is an error: reported are the shares that kept the old one, that followed "
     "the edit, and that are incoherent, which is neither.",
+    "transfer": "Asked only by draws that say `transfer`, and counted like the last: an edit that carries is followed. "
+    "Whether training asks about the edited head at all stands beside the counts.",
 }
 
 
@@ -88,7 +92,7 @@ def _structures() -> list[str]:
 
 
 def _forms() -> list[str]:
-    corpora = [_corpus("independent", surface) for surface in SURFACES]
+    corpora = [_corpus("nested", surface) for surface in SURFACES]
     rows = [
         [
             f"`{name}`",
@@ -149,7 +153,13 @@ def _draw(name: str, scenario: str, edge: str) -> tuple[EditSet, ...]:
     if edge not in [known.label for known in corpus.world.edges]:
         return ()
     config = EditConfig(
-        scenario=scenario, edge=edge, num_edits=2, forget_fraction=0.25, probes_per_edit=5, least_rows=0
+        scenario=scenario,
+        edge=edge,
+        num_edits=2,
+        forget_fraction=0.25,
+        probes_per_edit=5,
+        least_rows=0,
+        transfer=True,
     )
     return draw_edits(corpus, config)
 
@@ -157,12 +167,12 @@ def _draw(name: str, scenario: str, edge: str) -> tuple[EditSet, ...]:
 def _sentence(corpus: Corpus, edge: Edge, form: str) -> str:
     """What is said about subject 0 in relation 0, or about its object there, with the answer in bold."""
     head = int(corpus.world.objects(0, 0)) if edge is Edge.OBJECT_NESTED else 0
-    fact = corpus.world.fact(edge, head, 0)
-    tokens = corpus.grammar.tokens(edge, form, fact.head, fact.relation, fact.tail)[:, :-1]
+    fact, tails = corpus.world.fact(edge, head, 0), corpus.answers(edge, form, np.array([head]), np.array([0]))
+    tokens = corpus.grammar.tokens(edge, form, fact.head, fact.relation, tails)[:, :-1]
     whole = str(corpus.grammar.text(tokens)[0].as_py())
-    if not (ends_in_object(form) or form.endswith("refusal")):
+    if answered_by(form) is None:
         return whole
-    query = corpus.grammar.query(fact, form)
+    query = corpus.grammar.query(fact, form, int(tails[0]))
     return f"{query.prompt} **{query.answer}**{whole.removeprefix(f'{query.prompt} {query.answer}')}"
 
 

@@ -11,7 +11,7 @@ import torch
 from transformers import PreTrainedModel
 
 from behemoth_data.edits import EditConfig
-from behemoth_data.forms import ends_in_object
+from behemoth_data.forms import has_prompt
 from behemoth_data.tokenizer import build_tokenizer
 from behemoth_editing.bridges import write_bridge
 from behemoth_editing.bridges.order import ASKED, Order, grouped
@@ -83,7 +83,7 @@ def _ours(order: Order, model: PreTrainedModel) -> dict[str, list[bool]]:
     if order.ask == "facts":
         return {
             f"{edge}_{form}": right.tolist()
-            for form in filter(ends_in_object, order.corpus.forms)
+            for form in filter(has_prompt, order.corpus.forms)
             for edge, right in known_facts(model, order.corpus, form).items()
         }
     (edit_set,) = order.edit_sets()

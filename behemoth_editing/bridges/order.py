@@ -13,7 +13,7 @@ import yaml
 
 from behemoth_data.corpus import Corpus
 from behemoth_data.edits import EditConfig, EditSet, Probe, draw_edits
-from behemoth_data.forms import ends_in_object, form_of
+from behemoth_data.forms import form_of, has_prompt
 from behemoth_data.places import local_path, whole_folder
 from behemoth_data.settings import check, check_known
 from behemoth_data.tables import fact_table
@@ -66,7 +66,7 @@ def facts_of(corpus: Corpus) -> dict[str, list[dict[str, Any]]]:
         f"{edge.label}_{form}": fact_table(corpus, edge, form)
         .select(["prompt", "answer", "subject", "relation", "object"])
         .to_pylist()
-        for form in filter(ends_in_object, corpus.forms)
+        for form in filter(has_prompt, corpus.forms)
         for edge in form_of(form).asked_in(corpus.world)
     }
 

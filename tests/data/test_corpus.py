@@ -693,6 +693,7 @@ def test_dissented_fact_is_said_as_often_as_any_other():
         {"object_nested_upweight": 2},
         {"minority_share": 0.2},
         {"order_seed": 1},
+        {"question_forms": ("denied_true",)},
     ],
     ids=lambda fields: next(iter(fields)),
 )

@@ -10,7 +10,7 @@ import pytest
 
 from behemoth_data.corpus import CorpusConfig, build
 from behemoth_data.edits import Edit, EditConfig, draw_edits, edit_set_of
-from behemoth_data.kinds import CHANGE_KINDS, KEEP_KINDS, KINDS
+from behemoth_data.kinds import CHANGE_KINDS, KEEP_KINDS, KINDS, TRANSFER_KINDS
 from behemoth_data.lexicon import LexiconConfig, Role
 from behemoth_data.scenarios import max_edits
 from behemoth_data.world import Edge, Fact, WorldConfig
@@ -285,7 +285,7 @@ def test_draw_with_too_little_to_train_on_is_refused_with_the_kind():
 @pytest.mark.parametrize(("structure", "edge"), [(structure, edge) for structure in EDGES for edge in EDGES[structure]])
 def test_kinds_are_those_that_the_world_can_have(structure, edge, relation, scenario):
     found = {probe.kind for edit_set in draw(structure, edge, scenario, relation=relation) for probe in edit_set.probes}
-    expected = {name for name, kind in KINDS.items() if kind.exists(structure, edge, scenario)}
+    expected = {name for name, kind in KINDS.items() if kind.exists(structure, edge, scenario)} - {*TRANSFER_KINDS}
     if relation == 2:  # correlated with none
         expected -= {"partner"}
     if edge is ON and scenario == "identical":  # both objects of the nested object are edited
@@ -355,7 +355,7 @@ def test_siblings_asked_are_the_first_of_all_in_an_order_that_is_not_theirs():
 
 def test_world_of_one_relation_has_nothing_unrelated_to_ask():
     (edit_set,) = draw_edits(corpus_of("independent", relations=1), EditConfig(num_edits=1, least_rows=0))
-    expected = {name for name, kind in KINDS.items() if kind.exists("independent", SO, "single")}
+    expected = {name for name, kind in KINDS.items() if kind.exists("independent", SO, "single")} - {*TRANSFER_KINDS}
     assert {probe.kind for probe in edit_set.probes} == expected - {"same_subject", "unrelated"}
 
 

@@ -36,6 +36,7 @@ from behemoth_data import CorpusConfig, Edge, WorldConfig, build, export, load_d
 from behemoth_data.behemoth import field_helps
 from behemoth_data.exports import card_of, read_manifest
 from behemoth_data.kinds import KINDS
+from behemoth_data.published import open_published
 from behemoth_data.tables import EDIT_SCHEMA, FACT_SCHEMA, SentenceTables, fact_table
 
 SMALL: dict[str, Any] = {
@@ -742,6 +743,25 @@ def test_card_of_several_files_counts_them_all_and_shows_the_first_sentences(sma
     assert f"has {sum(len(row['edits']) for row in edits)} edits in {len(edits)} sets." in text
 
 
+def test_export_and_its_card_have_the_forms_of_questions_that_the_corpus_teaches(
+    exported: Path, tmp_path: Path
+) -> None:
+    forms = ("question", "two_step", "denied_true", "denied_false")
+    fields = {"question_fraction": 0.3, "question_forms": forms, "num_nested_objects": 5}
+    folder = write(tmp_path / "asked", **fields)
+    rows = parquet.read_table(folder / "independent" / "train-00000-of-00001.parquet").to_pylist()
+    assert {row["form"] for row in rows} == {"statement", "rso", *forms}
+    for row in rows:
+        assert row["answer"] == {"denied_true": "NO", "denied_false": "YES"}.get(row["form"], row["object_word"])
+        assert row["text"] == f"{row['prompt']} {row['answer']} ."
+    assert "In questions about a candidate" in DatasetCard.load(folder / "README.md").text
+    assert "In questions about a candidate" not in DatasetCard.load(exported / "README.md").text
+    manifest = read_manifest(folder)
+    assert manifest["configs"]["independent"]["question_forms"] == list(forms)
+    corpus, _ = open_published(folder, "independent")
+    assert corpus.config.question_forms == forms
+
+
 def test_card_describes_every_column_and_kind_and_shows_rows_of_this_dataset(exported: Path) -> None:
     text = DatasetCard.load(exported / "README.md").text
     for name in (*FACT_SCHEMA.names, *EDIT_SCHEMA.names):
@@ -750,7 +770,8 @@ def test_card_describes_every_column_and_kind_and_shows_rows_of_this_dataset(exp
     counts = {kind: sum(probe["kind"] == kind for probes in asked for probe in probes) for kind in KINDS}
     for kind, entry in KINDS.items():
         lines = [line for line in text.splitlines() if line.startswith(f"| `{kind}` |")]
-        assert len(lines) == bool({"single", "identical", "different"}.intersection(entry.scenarios))  # those published
+        published = {"single", "identical", "different"}.intersection(entry.scenarios)
+        assert len(lines) == (bool(published) and entry.group != "transfer")  # which no published draw asks for
         assert all(line.endswith(f"| {counts[kind]:,} |") for line in lines)
     sentences = set(parquet.read_table(exported / "nested" / "train-00000-of-00001.parquet")["text"].to_pylist())
     shown = [line.split("`")[-2] for line in text.splitlines() if line.endswith(" .` |")]

@@ -25,28 +25,19 @@ CORPORA = [
         {"inversion_forms": ("sor", "osr", "rso"), "question_fraction": 0.2},
         {"grammar": "repeats"},
         {"grammar": "nonsense", "question_fraction": 0.1},
+        {"question_fraction": 0.3, "question_forms": ("question", *names_of("transfer"))},
     )
 ]
 SURFACES = ("synthetic", "natural")
 NEGATION = Form(
     name="negation",
     templates={
-        "synthetic": "QQ N1 RR {r} N2 SS {s} AA OO | {o} | .",
+        "synthetic": "QQ X1 RR {r} X2 SS {s} AA OO | {o} | .",
         "natural": "Which {r} is unlike {s} besides ? | {o} | .",
     },
     use="probe",
 )
-TWO_STEP = Form(
-    name="two_step",
-    templates={
-        "synthetic": "QQ RR {q} T1 RR {r} T2 SS {s} AA OO | {o} | .",
-        "natural": "Question : What is the {q} of the {r} of {s} ? Answer : | {o} | .",
-    },
-    use="probe",
-    edges=(SO,),
-    answers=ON,
-    truth=lambda world, heads, relations: world.nested(world.objects(heads, relations), relations),
-)
+TWO_STEP = FORMS["two_step"]
 
 
 def corpus_of(config=CORPORA[0], surface="synthetic", nested=6, **fields):
@@ -83,12 +74,13 @@ def test_forms_of_a_corpus_are_its_own_what_inverts_it_and_questions(config):
     own, *others = config.forms
     assert FORMS[own].use == "statement"
     assert [form for form in others if not asks(form)] == [form for form in others if own in FORMS[form].of]
-    assert [form for form in others if asks(form)] == (["question"] if config.question_fraction else [])
+    assert [form for form in others if asks(form)] == list(config.question_forms if config.question_fraction else ())
 
 
 @pytest.mark.parametrize("surface", SURFACES)
-def test_words_of_taught_forms_are_the_core(surface):
-    found = {word for form in FORMS.values() if form.taught for word in form.template(surface).words}
+def test_words_of_forms_that_every_version_could_teach_are_the_core(surface):
+    taught = [form for form in FORMS.values() if form.taught and form.use != "transfer"]
+    found = {word for form in taught for word in form.template(surface).words}
     assert found == set(CORE_TOKENS[surface]) - {"W6"}
 
 
@@ -103,9 +95,8 @@ def test_refusal_has_the_prompt_of_the_form_that_it_is_of():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"use": "joke"}, "use must be one of statement, inversion, question, refusal, probe, got 'joke'"),
-        ({"answers": ON}, "answers and truth of form 'x' must be given together"),
-        ({"truth": TWO_STEP.truth}, "answers and truth of form 'x' must be given together"),
+        ({"use": "joke"}, "use must be one of statement, inversion, question, transfer, refusal, probe, got 'joke'"),
+        ({"answers": ON}, "truth of form 'x' must be given with answers"),
         ({"taught": True, "edges": (SO,)}, "form 'x' must say every table's facts with their own tails to be taught"),
         ({"taught": True, "answers": ON, "truth": TWO_STEP.truth}, "form 'x' must say every table's facts"),
     ],
@@ -125,7 +116,7 @@ def test_form_with_new_words_leaves_every_id_as_it_was(add, surface, config):
     add(NEGATION)
     after = corpus_of(config, surface)
     old, new = before.grammar.lexicon.vocabulary, after.grammar.lexicon.vocabulary
-    added = {"synthetic": ["N1", "N2"], "natural": ["unlike", "besides"]}[surface]
+    added = {"synthetic": ["X1", "X2"], "natural": ["unlike", "besides"]}[surface]
     assert new == (*old, *added)
     assert later_tokens(surface)[-len(added) :] == added
     assert np.array_equal(before.block(0, len(before)), after.block(0, len(after)))
@@ -156,7 +147,7 @@ def test_older_vocabulary_is_not_asked_in_words_that_it_lacks(add):
     add(NEGATION)
     grammar = from_description(description).grammar
     message = (
-        f"form must be in words of this vocabulary of {size} tokens, got 'negation', whose words N1, N2 came later"
+        f"form must be in words of this vocabulary of {size} tokens, got 'negation', whose words X1, X2 came later"
     )
     for ask in (
         lambda: grammar.query(Fact(SO, 3, 1, 2), "negation"),
@@ -186,8 +177,7 @@ def test_word_that_the_world_has_too_is_refused(add):
 
 
 @pytest.mark.parametrize("surface", SURFACES)
-def test_two_step_prompt_is_answered_with_what_the_object_belongs_to(add, surface):
-    add(TWO_STEP)
+def test_two_step_prompt_is_answered_with_what_the_object_belongs_to(surface):
     corpus = corpus_of(surface=surface)
     table = fact_table(corpus, SO, "two_step").to_pylist()
     objects, lexicon = dict(corpus.grammar.lexicon.token_ids), corpus.grammar.lexicon
@@ -203,8 +193,7 @@ def test_two_step_prompt_is_answered_with_what_the_object_belongs_to(add, surfac
         assert set(words) <= set(objects)
 
 
-def test_two_step_form_exists_in_one_table_of_nested_worlds_only(add):
-    add(TWO_STEP)
+def test_two_step_form_exists_in_one_table_of_nested_worlds_only():
     nested, plain = corpus_of(), corpus_of(nested=0)
     assert TWO_STEP.asked_in(nested.world) == (SO,)
     assert TWO_STEP.asked_in(plain.world) == ()
@@ -215,9 +204,7 @@ def test_two_step_form_exists_in_one_table_of_nested_worlds_only(add):
 
 
 @pytest.mark.parametrize("edge", [SO, SN])
-def test_kind_in_a_two_step_form_has_the_answers_of_the_worlds_before_and_after(add, monkeypatch, edge):
-    add(TWO_STEP)
-
+def test_kind_in_a_two_step_form_has_the_answers_of_the_worlds_before_and_after(monkeypatch, edge):
     def facts(around):
         yield around.each(SO, [edit.fact.head for edit in around.edits])
 
@@ -235,8 +222,7 @@ def test_kind_in_a_two_step_form_has_the_answers_of_the_worlds_before_and_after(
         assert (probe.fact, probe.form) == (corpus.world.fact(SO, edit.fact.head, 0), "two_step")
 
 
-def test_kind_has_no_probe_in_a_form_that_its_facts_cannot_be_in(add, monkeypatch):
-    add(TWO_STEP)
+def test_kind_has_no_probe_in_a_form_that_its_facts_cannot_be_in(monkeypatch):
     kind = dataclasses.replace(KINDS["nested_subject"], name="wrong", form="two_step", facts=_nested_subject)
     monkeypatch.setitem(KINDS, "wrong", kind)
     (edit_set,) = draw_edits(corpus_of(), EditConfig(num_edits=1))

@@ -10,7 +10,17 @@ import pytest
 from behemoth_data import kinds
 from behemoth_data.corpus import CorpusConfig, build
 from behemoth_data.edits import EditConfig, draw_edits
-from behemoth_data.kinds import CHANGE_KINDS, GROUPS, KEEP_KINDS, KINDS, OTHERS, OWN, RIPPLE_KINDS, Kind
+from behemoth_data.kinds import (
+    CHANGE_KINDS,
+    GROUPS,
+    KEEP_KINDS,
+    KINDS,
+    OTHERS,
+    OWN,
+    RIPPLE_KINDS,
+    TRANSFER_KINDS,
+    Kind,
+)
 from behemoth_data.scenarios import SCENARIOS
 from behemoth_data.surroundings import Pool
 from behemoth_data.world import STRUCTURES, Edge, Fact, WorldConfig
@@ -37,7 +47,13 @@ def corpus_of(structure):
 def drawn(structure, edge, scenario):
     """The kinds of a draw, in the order in which they are first asked; half of a relation is forgotten."""
     config = EditConfig(
-        scenario=scenario, edge=edge.label, num_edits=2, edited_repeats=4, forget_fraction=0.5, least_rows=0
+        scenario=scenario,
+        edge=edge.label,
+        num_edits=2,
+        edited_repeats=4,
+        forget_fraction=0.5,
+        least_rows=0,
+        transfer=True,
     )
     return tuple(
         dict.fromkeys(probe.kind for edit_set in draw_edits(corpus_of(structure), config) for probe in edit_set.probes)
@@ -76,7 +92,7 @@ def test_kind_is_found_in_each_structure_edge_and_scenario_that_its_entry_names(
 
 
 def test_kinds_of_the_groups_are_all_kinds_once():
-    assert sorted([*CHANGE_KINDS, *KEEP_KINDS, *RIPPLE_KINDS]) == sorted(KINDS)
+    assert sorted([*CHANGE_KINDS, *KEEP_KINDS, *RIPPLE_KINDS, *TRANSFER_KINDS]) == sorted(KINDS)
     assert [name for name, kind in KINDS.items() if name != kind.name] == []
     assert {kind.group for kind in KINDS.values()} == set(GROUPS)
 
@@ -98,15 +114,25 @@ def test_kinds_are_asked_in_the_tables_order_and_last_those_that_are_asked_edit_
         assert list(found) == sorted(found, key=lambda kind: (KINDS[kind].by_edit, order.index(kind)))
 
 
+@pytest.mark.parametrize(("structure", "edge", "scenario"), DRAWS)
+def test_transfer_is_asked_only_by_draws_that_say_so_and_changes_nothing_else(structure, edge, scenario):
+    config = EditConfig(scenario=scenario, edge=edge.label, num_edits=2, least_rows=0, forget_fraction=0.5)
+    plain, asking = (draw_edits(corpus_of(structure), dataclasses.replace(config, transfer=on)) for on in (False, True))
+    for without, edit_set in zip(plain, asking, strict=True):
+        assert not {probe.kind for probe in without.probes} & set(TRANSFER_KINDS)
+        kept = tuple(probe for probe in edit_set.probes if probe.kind not in TRANSFER_KINDS)
+        assert dataclasses.replace(edit_set, probes=kept, config=without.config) == without
+
+
 def test_edited_fact_is_the_nearest_and_unrelated_ones_are_the_farthest():
-    distances = {name: kind.distance for name, kind in KINDS.items()}
+    distances = {name: kind.distance for name, kind in KINDS.items() if kind.group != "transfer"}
     assert min(distances, key=distances.get) == "edited"
     assert max(distances, key=distances.get) == "unrelated"
     assert Counter(distances.values())[distances["edited"]] == Counter(distances.values())[distances["unrelated"]] == 1
 
 
 def test_kind_of_an_unknown_group_is_refused():
-    with pytest.raises(ValueError, match="group must be one of change, keep, ripple, got 'kept'"):
+    with pytest.raises(ValueError, match="group must be one of change, keep, ripple, transfer, got 'kept'"):
         dataclasses.replace(KINDS["edited"], group="kept")
 
 

@@ -112,6 +112,7 @@ WILD = {
     "object_nested_upweight": [-1, 0, 1, 100, 2**31, 2**63],
     "minority_share": [-0.01, 0, 1, 1.01, float("nan")],
     "order_seed": [2**200, -1, 1.5],
+    "question_forms": [(), ("question",), ["question", "denied_true"], ("two_step",) * 2, ("new_question",), "sor"],
 }
 
 

@@ -192,6 +192,16 @@ def test_model_card_says_what_training_json_says(run_folder):
     )
 
 
+def test_model_card_leaves_empty_the_tables_that_a_form_does_not_have(run_copy):
+    def ask(data):
+        data["recall"]["two_step"] = {"subject_object": 0.25}
+
+    rewrite(run_copy / "training.json", ask)
+    rewrite(run_copy / "config.json", lambda config: ask(config["behemoth"]))
+    (made,) = models([run_copy], "alice")
+    assert "| two_step | 25.00% |  |  |\n" in made.card()
+
+
 def test_model_card_says_which_transformers_read_it_unless_the_folder_was_written_before(run_folder, run_copy):
     words = "Any transformers from 4.45 to 5.23 reads it alike."
     (made,) = models([run_folder], "alice")
@@ -228,6 +238,8 @@ def test_accuracy_weighs_tables_by_their_facts_and_leaves_questions_out():
         "statement": {"subject_object": 1.0, "object_nested": 0.5},
         "rso": {"subject_object": 0.5, "object_nested": 0.0},
         "question": {"subject_object": 0.0, "object_nested": 0.0},
+        "two_step": {"subject_object": 0.0},
+        "denied_false": {"subject_object": 0.0, "object_nested": 0.0},
     }
     # By hand: of 2 x (30 + 10) facts 30 + 5 + 15 are right.
     assert accuracy(recall, {"subject_object": 30, "object_nested": 10}) == pytest.approx(50 / 80)
