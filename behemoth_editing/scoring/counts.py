@@ -58,10 +58,17 @@ def count_units(
 
     Each has the parts "change", "keep", "ripple" and, in forget and refuse, "forget": by kind of probe, the numbers
     that PARTS names. Dependent facts that the edit leaves as they are have nothing to follow and are not counted.
+
+    Where the draw asks for transfer, there is the part "transfer" too, and "asked_in_training" says whether training
+    asks questions about the edited head: where it does not, what follows into a question was not taught as one.
     """
     units: list[dict[str, Any]] = [
         {"edit": first + number, "change": {}, "keep": {}, "ripple": {}} for number in range(len(edit_set.edits))
     ]
+    if edit_set.config.transfer:
+        asked = edit_set.corpus.asked(edit_set.edge, [edit.fact.head for edit in edit_set.edits])
+        for unit, is_asked in zip(units, asked.tolist(), strict=True):
+            unit |= {"transfer": {}, "asked_in_training": is_asked}
     for probe, was, now in zip(edit_set.probes, before, after, strict=True):
         for part, counts in _counts(probe, was, now).items():
             kinds = units[probe.edit].setdefault(part, {})
@@ -81,7 +88,7 @@ def _counts(probe: Probe, was: Answer, now: Answer) -> dict[str, list[int]]:
     if group == "keep":
         return {"keep": count_keep(was, now, old)}
     followed = count_ripple(was, now, old, new)
-    return {} if followed is None else {"ripple": followed}
+    return {} if followed is None else {group: followed}
 
 
 def _add_measures(

@@ -21,6 +21,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "keep": ("right before and after", "right before", "right after", "asked"),
     "ripple": ("kept", "followed", "incoherent", "wrong before"),
     "forget": ("right before and still answered so", "right before", "refused", "asked"),
+    "transfer": ("kept", "followed", "incoherent", "wrong before"),
 }
 
 

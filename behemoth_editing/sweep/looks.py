@@ -59,7 +59,8 @@ def together(units: Sequence[Mapping[str, Any]]) -> Look:
         for unit in units:
             for kind, counts in unit.get(part, {}).items():
                 kinds.setdefault(kind, []).append(counts)
-        found[part] = {kind: added(counts, len(PARTS[part])) for kind, counts in kinds.items()}
+        if kinds or part != "transfer":  # which not every draw asks for
+            found[part] = {kind: added(counts, len(PARTS[part])) for kind, counts in kinds.items()}
     return found
 
 

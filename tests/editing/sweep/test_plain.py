@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from behemoth_data.edits import EditConfig
 from behemoth_editing.sweep.plain import MOST_LISTED, plain, words_of
 
 
@@ -88,6 +89,11 @@ def test_plain_values_stay_as_they_are():
     value = {"layers": [2, 3], "rank": None, "rate": 1e-3, "name": "x", "deep": {"yes": True}}
     assert plain(value) == value
     assert plain(plain(value)) == value
+
+
+def test_setting_that_came_later_is_told_only_where_it_differs_from_its_default():
+    assert "transfer" not in plain(EditConfig())
+    assert plain(EditConfig(transfer=True)) == {**plain(EditConfig()), "transfer": True}
 
 
 def test_large_array_is_told_from_another_by_its_digest():

@@ -13,10 +13,13 @@ import pytest
 import torch
 
 import behemoth_editing.sweep.running as module
+from behemoth_data.corpus import CorpusConfig, build
 from behemoth_data.edits import EditConfig, Probe, draw_edits
 from behemoth_data.grammar import Query
-from behemoth_data.kinds import CHANGE_KINDS, KEEP_KINDS
-from behemoth_data.world import Edge, Fact
+from behemoth_data.kinds import CHANGE_KINDS, KEEP_KINDS, TRANSFER_KINDS
+from behemoth_data.settings import told
+from behemoth_data.tables import sentence_table
+from behemoth_data.world import Edge, Fact, WorldConfig
 from behemoth_editing import FineTune, Memit, Rome, Shared
 from behemoth_editing.checkpoint import load_checkpoint
 from behemoth_editing.copies import copy_of
@@ -138,6 +141,32 @@ def test_ripple_counts_kept_followed_incoherent_and_wrong_before(checkpoint):
     ]
     (unit,) = counted(checkpoint, rows)
     assert unit["ripple"] == {"nested_subject": [1, 2, 1, 1]}
+
+
+def test_transfer_counts_as_a_ripple_does_and_says_whether_training_asks_about_the_head():
+    world = WorldConfig(num_subjects=40, num_relations=2, num_objects=12)
+    corpus = build(world, None, CorpusConfig(question_fraction=0.2))
+    config = EditConfig(scenario="different", num_edits=6, transfer=True, least_rows=0)
+    (edit_set,) = draw_edits(corpus, config)
+    rows = [
+        (probe("denied_old", 1), OLD, OLD),
+        (probe("denied_old", 1), OLD, NEW),
+        (probe("denied_old", 1), OTHER, NEW),
+        (probe("two_step", 1), OLD, OTHER),
+        (probe("two_step", 1, new=OLD), OLD, OLD),  # nothing to follow
+        (probe("edited", 1), OLD, NEW),
+    ]
+    probes, before, after = zip(*rows, strict=True)
+    units = count_units(dataclasses.replace(edit_set, probes=probes), before, after)
+    asked = {row["subject"] for row in sentence_table(corpus, 0, len(corpus)).to_pylist() if row["form"] == "question"}
+    heads = [edit.fact.head for edit in edit_set.edits]
+    assert [unit["asked_in_training"] for unit in units] == [head in asked for head in heads]
+    assert {unit["asked_in_training"] for unit in units} == {True, False}
+    assert units[1]["transfer"] == {"denied_old": [1, 1, 0, 1], "two_step": [0, 0, 1, 0]}
+    assert (units[1]["change"], units[1]["ripple"], units[0]["transfer"]) == ({"edited": [1, 1]}, {}, {})
+    (plain,) = draw_edits(corpus, dataclasses.replace(config, transfer=False))
+    for unit in count_units(dataclasses.replace(plain, probes=probes[-1:]), before[-1:], after[-1:]):
+        assert unit.keys() == {"edit", "change", "keep", "ripple"}
 
 
 def test_counts_go_to_the_edit_that_the_probe_was_drawn_for(checkpoint):
@@ -439,7 +468,7 @@ def test_a_method_may_say_anything_and_have_any_settings(checkpoint, tmp_path):
         0.5,
         [1.0, "inf"],
         [1, 3],
-        dataclasses.asdict(EDITS),
+        told(EDITS),
         {"1": "nan"},
         [f"{__name__}.Talker"],
         "caf\\udce9",
@@ -757,3 +786,23 @@ def test_statistics_count_for_every_cell_that_needs_them_and_once_in_it(checkpoi
     assert first["seconds"]["shared"] == pytest.approx(first["seconds"]["needed"], abs=0.05)
     assert second["seconds"]["shared"] < first["seconds"]["shared"]
     assert second["seconds"]["needed"] > second["seconds"]["shared"]
+
+
+def test_row_of_a_draw_that_asks_for_transfer_has_its_counts_and_all_else_as_without(checkpoint, tmp_path):
+    plain, asking = (
+        run([Cell(checkpoint, Watcher(), dataclasses.replace(EDITS, transfer=on))], tmp_path / str(on), progress=False)
+        for on in (False, True)
+    )
+    (without,), (row,) = plain, asking
+    assert "transfer" not in without["edits"]
+    assert row["edits"] == {**without["edits"], "transfer": True}
+    assert row["cell"] != without["cell"]
+    assert row["scores"] == without["scores"]
+    for unit, other in zip(row["units"], without["units"], strict=True):
+        assert unit.pop("asked_in_training") is False  # of a corpus without questions
+        found = unit.pop("transfer")
+        assert unit == other
+        # Watcher changes nothing: what the model knew is kept, or has nothing to follow.
+        assert set(found) - {"two_step"} == set(TRANSFER_KINDS) - {"two_step"}
+        assert all(counts in ([1, 0, 0, 0], [0, 0, 0, 1]) for counts in found.values())
+    assert load_results([tmp_path / "True"])
