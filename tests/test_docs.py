@@ -161,7 +161,7 @@ def test_python_blocks_run(
     monkeypatch.chdir(tmp_path)
     Path("runs").mkdir()
     Path("runs/demo-nested").symlink_to(trained, target_is_directory=True)
-    (code,) = blocks(page, "python")
+    code = "\n".join(blocks(page, "python"))
     exec(compile(code, page, "exec"), {})
     if page == "README.md":
         made = re.match(r"edit success +(\d\.\d+) \[", capsys.readouterr().out)
