@@ -11,7 +11,7 @@ PACKAGES := behemoth_data behemoth_models behemoth_editing behemoth_hub behemoth
 STUDY := study/tiny
 OFFLINE := HF_HUB_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1
 .DEFAULT_GOAL := help
-.PHONY: help setup demo study test lint types check docs gallery constraints lowest clean
+.PHONY: help setup demo study test slow lint types check docs gallery constraints lowest clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -36,8 +36,13 @@ study: | $(STAMP)  ## put the paper's findings to the test: 70 models, 1,550 cel
 	$(OFFLINE) $(BIN)/python scripts/study.py recipes/study_tiny.yaml --output_dir $(STUDY) --readme docs/results.md
 	@echo "The study is complete: open $(STUDY)/report/index.html; the verdicts are in $(STUDY)/verdicts.md"
 
-test: $(STAMP)  ## run the tests, on all cores
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
+
+test: $(STAMP)  ## run the tests, on all cores, but for the slow ones
+	$(PYTEST) -m "not slow"
+
+slow: $(STAMP)  ## run the tests that start processes anew: launchers, kills, strangers, a second device
+	$(PYTEST) -m slow
 
 lint: $(STAMP)  ## ruff: rules and layout
 	$(BIN)/ruff check .
@@ -46,7 +51,7 @@ lint: $(STAMP)  ## ruff: rules and layout
 types: $(STAMP)  ## mypy --strict on the packages
 	$(BIN)/mypy --strict
 
-check: lint types test  ## lint, types and tests
+check: lint types test slow  ## lint, types and all tests
 
 docs: $(STAMP)  ## build the site into site/; a broken link or anchor fails
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict

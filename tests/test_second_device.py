@@ -16,6 +16,7 @@ import pytest
 from behemoth_editing import METHODS
 
 HERE = Path(__file__).resolve().parent
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

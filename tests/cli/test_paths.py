@@ -40,6 +40,7 @@ def test_folder_that_is_there_is_meant_and_not_what_its_name_would_match(tmp_pat
     assert _resolved("model", ["a[1]", "b?", "c[1]"]) == ["a[1]", "b1", "b2", "c[1]"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("locale", "status", "said"),
     [

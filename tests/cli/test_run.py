@@ -112,6 +112,7 @@ def test_edit_runs_every_method_and_prints_the_table_and_where_the_results_are(s
     assert list(table["edit_success"]) == [row["scores"]["edit_success"]["value"] for row in rows]
 
 
+@pytest.mark.slow
 def test_accelerate_launches_edit_on_a_recipe_whose_settings_the_command_line_overrides(trained, tmp_path):
     recipe = "rome: {layer: 3, steps: 2, site: subject_last}\nsweep: {num_edits: 1, probes_per_edit: 3, seeds: [4]}\n"
     (tmp_path / "my.yaml").write_text(recipe, encoding="utf-8")
@@ -245,6 +246,7 @@ def unbroken(trained, tmp_path_factory):
     return words.split(), counts_in(folder / "out")
 
 
+@pytest.mark.slow
 def test_sweep_that_is_killed_ends_with_the_rows_of_an_unbroken_one(script, unbroken, tmp_path, capsys):
     words, expected = unbroken
     path = tmp_path / "out" / "results.jsonl"
@@ -267,6 +269,7 @@ def test_sweep_that_is_killed_ends_with_the_rows_of_an_unbroken_one(script, unbr
     assert counts_in(tmp_path / "out") == expected
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_cells_keep_their_models_and_give_the_rows_of_one(unbroken, tmp_path, monkeypatch):
     words, expected = unbroken
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
@@ -346,6 +349,7 @@ def test_bad_input_of_edit_is_one_clear_line_and_nothing_is_written(script, trai
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_bad_input_of_edit_ends_its_process_with_status_2_and_one_line(trained, tmp_path):
     done = process(["edit.py", "--model", str(trained), "--methods", "romee", "--output_dir", "out"], tmp_path)
     assert (done.returncode, done.stdout) == (2, "")

@@ -87,6 +87,7 @@ def killed(words, folder, rows):
     return rows_in(folder / "out")
 
 
+@pytest.mark.slow
 def test_study_that_is_killed_goes_on_and_ends_as_if_it_never_had_been(study, tmp_path, capsys):
     Path("my.yaml").write_text(SMALL, encoding="utf-8")
     command = "behemoth study my.yaml --output_dir out"

@@ -206,6 +206,7 @@ def test_ranges_of_one_config_share_what_was_looked_up():
     assert rows_of(config)["train"].corpus.config.repeats == 2
 
 
+@pytest.mark.slow
 def test_rows_do_not_depend_on_pythons_hash_seed():
     done = subprocess.run(
         [sys.executable, __file__],

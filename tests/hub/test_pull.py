@@ -78,6 +78,7 @@ def run(words, cwd, environment):
     return done
 
 
+@pytest.mark.slow
 def test_what_was_published_is_pulled_by_strangers_and_edited(
     hub, exported, run_folder, results_folder, environment, token, tmp_path
 ):
@@ -120,6 +121,7 @@ def test_what_was_published_is_pulled_by_strangers_and_edited(
     assert (json.loads(row)["model"], json.loads(row)["error"]) == (MODEL, None)
 
 
+@pytest.mark.slow
 def test_switch_of_the_hub_is_that_of_datasets_too_and_not_that_of_evaluate(environment):
     said = "import datasets, evaluate; print(datasets.config.HF_HUB_OFFLINE, evaluate.config.HF_EVALUATE_OFFLINE)"
     done = run(["-c", said], None, environment("any", HF_HUB_OFFLINE="1"))

@@ -7,6 +7,8 @@ import shutil
 import subprocess
 import sys
 
+import pytest
+
 PULLS = """
 import json
 from behemoth_data.published import open_published
@@ -49,6 +51,7 @@ def rewrite(path, change):
     path.write_text(json.dumps(data), encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_pickles_code_and_foreign_worlds_are_refused_and_nothing_is_run(
     hub, publisher, other_token, run_folder, exported, tmp_path
 ):

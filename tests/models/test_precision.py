@@ -47,6 +47,7 @@ def test_other_devices_and_what_is_named_outright():
         resolve_precision("fp16", "cpu")
 
 
+@pytest.mark.slow
 def test_a_processor_held_to_avx2_has_no_bfloat16():
     limits = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
     code = "from behemoth_models.precision import resolve_precision as r; print(r('auto', 'cpu'))"

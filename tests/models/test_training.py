@@ -554,6 +554,7 @@ def test_batch_in_parts_gives_the_loss_and_the_gradient_of_the_whole(
     assert_same_training(report, norms, exact)
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one_does(corpus, exact, tmp_path):
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     done = subprocess.run(
@@ -635,6 +636,7 @@ def test_vocabulary_smaller_than_the_corpuss_is_refused_before_anything_is_writt
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler")
 def test_compiled_model_computes_the_same_and_is_saved_under_plain_names(corpus, tmp_path, monkeypatch):
     monkeypatch.setitem(SHAPES, "14m", Shape(1, 32, 2, 64))  # compiling takes time by the layer

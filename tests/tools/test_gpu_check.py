@@ -87,6 +87,7 @@ def command(folder):
     return [sys.executable, *words]
 
 
+@pytest.mark.slow
 def test_check_that_was_killed_goes_on_and_has_all_parts(tmp_path):
     process = subprocess.Popen(command(tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while "methods" not in (parts := stored(tmp_path)["parts"] if (tmp_path / "gpu_check.json").exists() else {}):
@@ -174,6 +175,7 @@ def test_other_settings_are_refused(check, tmp_path, monkeypatch, capsys, words,
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_jobs_run_in_processes_of_their_own_however_they_end(check, tools, tmp_path, monkeypatch):
     (tmp_path / "fake_jobs.py").write_text(JOBS, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)

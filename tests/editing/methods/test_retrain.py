@@ -72,6 +72,7 @@ def test_precision_is_that_of_the_new_model(original, edit_set):
     assert Retrain(max_steps=2)(model, edit_set).details["precision"] == "fp32"
 
 
+@pytest.mark.slow
 def test_training_in_a_process_of_its_own_gives_the_same_model(original, edit_set, monkeypatch):
     here = Retrain(max_steps=2)(original.model, edit_set).model
     monkeypatch.setattr(module.torch.distributed, "is_initialized", lambda: True)
@@ -81,6 +82,7 @@ def test_training_in_a_process_of_its_own_gives_the_same_model(original, edit_se
     assert weights_digest(here) == weights_digest(there)
 
 
+@pytest.mark.slow
 def test_training_that_fails_in_a_process_of_its_own_is_said(original, edit_set, monkeypatch):
     monkeypatch.setattr(module.torch.distributed, "is_initialized", lambda: True)
     broken = dataclasses.replace(edit_set, edits=(dataclasses.replace(edit_set.edits[0], new_tail=10_000),))
