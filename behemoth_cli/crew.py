@@ -142,7 +142,7 @@ class _Cluster:
 
     @functools.cached_property
     def _client(self) -> Any:
-        need("a study on several processes", "dask")
+        need("work in several processes", "dask")
         if self._scheduler is None:
             return self._stack.enter_context(_started(self._processes, self._desk.__module__))
         return self._stack.enter_context(_connected(self._scheduler))
