@@ -169,4 +169,4 @@ def test_the_version_names_these_draws_and_models():
     """If this fails, bump VERSION, or find what changed: a board is compared with others of its version."""
     stages = {name: track.stages for name, track in TRACKS.items()}
     recipe = yaml.safe_load((RECIPES / "bench.yaml").read_text(encoding="utf-8"))
-    assert (VERSION, digest([plain(stages), recipe])) == (1, "be0670327c27c73f")
+    assert (VERSION, digest([plain(stages), recipe])) == (0, "be0670327c27c73f")
