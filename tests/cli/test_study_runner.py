@@ -10,6 +10,7 @@ from behemoth_cli import study_jobs, study_runner
 from behemoth_cli.study_jobs import Desk
 from behemoth_cli.study_plan import read_study
 from behemoth_cli.study_runner import Clock, cells_of, edit_all, run_study, train_all
+from behemoth_data.settings import told
 from behemoth_editing.report.summaries import load_results
 from behemoth_models.sizes import SHAPES, Shape
 
@@ -105,7 +106,7 @@ def test_model_that_is_there_is_left_alone_and_one_of_another_recipe_is_refused(
     (first, second), _ = plan
 
     def teach(model, folder):
-        parts = {part: dict(vars(getattr(model, part))) for part in ("world", "lexicon", "corpus", "train")}
+        parts = {part: told(getattr(model, part)) for part in ("world", "lexicon", "corpus", "train")}
         folder.mkdir(parents=True)
         (folder / "config.json").write_text(json.dumps({"behemoth": parts}), encoding="utf-8")
 

@@ -204,11 +204,13 @@ def assert_same(folder, other):
     assert [path for path in ours if ours[path] != theirs[path]] == []
 
 
+@pytest.mark.slow
 def test_run_that_was_ended_at_every_moment_ends_as_if_it_never_had_been(killed):
     assert sorted(os.listdir(killed[0] / "whole")) == FINISHED
     assert_same(killed[0] / "ended", killed[0] / "whole")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_run_that_was_ended_has_its_last_state_and_the_models_kept_until_then(killed, moment):
     names = os.listdir(killed[0] / moment)
@@ -221,12 +223,14 @@ def test_run_that_was_ended_has_its_last_state_and_the_models_kept_until_then(ki
             assert_same(killed[0] / moment / kept, killed[0] / "whole" / kept)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_run_that_was_ended_does_not_load_as_a_model(killed, moment):
     with pytest.raises((OSError, ValueError)):
         AutoModelForCausalLM.from_pretrained(killed[0] / moment)
 
 
+@pytest.mark.slow
 def test_run_that_was_killed_after_its_last_file_was_moved_is_finished(killed):
     left, whole = contents(killed[0] / "after_config_is_moved"), contents(killed[0] / "whole")
     assert [path for path in whole if left[path] != whole[path]] == []
@@ -234,6 +238,7 @@ def test_run_that_was_killed_after_its_last_file_was_moved_is_finished(killed):
         train(small_corpus(), CONFIG, killed[0] / "after_config_is_moved", progress=False)
 
 
+@pytest.mark.slow
 def test_full_disk_says_so_and_leaves_no_scrap(killed):
     (message,) = killed[1].splitlines()
     assert "File too large" in message

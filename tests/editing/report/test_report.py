@@ -356,6 +356,7 @@ def test_a_dollar_or_an_angle_in_a_setting_is_drawn_as_it_is() -> None:
     assert "lora (modules=a&lt;b&gt;)" in drawn
 
 
+@pytest.mark.slow
 def test_command_and_script_give_the_same_bytes_and_say_what_they_wrote(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
