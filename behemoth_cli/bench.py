@@ -3,7 +3,7 @@
 The benchmark's models are trained where they are not there yet, at three levels; every method makes the edits of every
 track on them, beside a model that nobody edits and one whose weights move by chance. Running it again does what is
 missing, with other methods as well: the board has all that the folder holds. A method of your own is MODULE:CLASS, and
---SECTION.FIELD sets what a method offers. `retrain`, training anew, is the ceiling, and takes as long as that.
+--SECTION.FIELD sets what a method offers. `retrain`, training anew, is the reference, and takes as long as that.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from __future__ import annotations
 import dataclasses
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from behemoth_cli.edit import asked_methods, method_sections, outside_methods
 from behemoth_cli.recipe_files import recipe_path, yaml_mapping
-from behemoth_cli.sections import METHOD_SECTIONS
+from behemoth_cli.sections import METHOD_SECTIONS, Section
 from behemoth_cli.settings import Options, one_line_errors, parse, place
 from behemoth_data.settings import check, check_known, setting
 
@@ -46,9 +46,9 @@ class BenchArguments:
     dry_run: bool = setting(False, "only count the models and the cells that there are at most")
 
 
-def options(prog: str = "behemoth bench") -> Options:
-    """What the command line takes, with a section for each method."""
-    return Options({"": BenchArguments}, METHOD_SECTIONS, prog=prog, description=__doc__, usage="[--option value ...]")
+def options(prog: str = "behemoth bench", methods: Mapping[str, Section] = METHOD_SECTIONS) -> Options:
+    """What the command line takes, with a section for each of these methods."""
+    return Options({"": BenchArguments}, methods, prog=prog, description=__doc__, usage="[--option value ...]")
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "behemoth bench") -> None:
@@ -61,14 +61,10 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth bench") -> Non
     with one_line_errors(prog):
         outside = outside_methods(asked_methods(words))
         sections = method_sections(outside)
-    arguments, *parsed = parse(
-        Options({"": BenchArguments}, sections, prog=prog, description=__doc__, usage="[--option value ...]"),
-        words,
-        recipe={},
-    )
+    arguments, *parsed = parse(options(prog, sections), words, recipe={})
     from behemoth_cli.bench_runner import preview, run_bench  # with torch, which help does without
     from behemoth_cli.study_plan import models_of
-    from behemoth_cli.study_runner import usual_processes
+    from behemoth_cli.study_runner import num_processes
     from behemoth_editing.bench.floors import FLOORS
     from behemoth_editing.bench.tracks import TRACKS
 
@@ -88,12 +84,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth bench") -> Non
         methods = [method for name in dict.fromkeys(named) for method in settings[name]]
         tracks = [name for name in TRACKS if not arguments.track or name in arguments.track]
         chosen = [model for model in models if not arguments.level or model.family in arguments.level]
-        check(
-            arguments.dask is None or arguments.processes is None,
-            f"processes must be null with dask, whose workers are as many as they are, got {arguments.processes}",
-        )
-        processes = usual_processes() if arguments.processes is None else arguments.processes
-        check(processes >= 1, f"processes must be at least 1, got {processes}")
+        processes = num_processes(arguments.processes, arguments.dask)
         if arguments.dry_run:
             preview(chosen, methods, tracks)
             return

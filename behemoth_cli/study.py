@@ -80,7 +80,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth study") -> Non
     import transformers  # with torch, which help does without, as have these
 
     from behemoth_cli.study_plan import check_draws, read_study
-    from behemoth_cli.study_runner import run_study, usual_processes
+    from behemoth_cli.study_runner import num_processes, run_study
     from behemoth_editing.sweep.identity import shown_place
 
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
@@ -94,12 +94,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth study") -> Non
         idle = sorted({model.family for model in chosen} - edited) if arguments.only else []
         check(not idle, f"only must name models that a sweep of {path} edits, got {', '.join(idle)}")
         check_draws(chosen, sweeps)
-        check(
-            arguments.dask is None or arguments.processes is None,
-            f"processes must be null with dask, whose workers are as many as they are, got {arguments.processes}",
-        )
-        processes = usual_processes() if arguments.processes is None else arguments.processes
-        check(processes >= 1, f"processes must be at least 1, got {processes}")
+        processes = num_processes(arguments.processes, arguments.dask)
         if readme:
             _check_marks(readme)
         if arguments.dry_run:

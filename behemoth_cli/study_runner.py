@@ -62,6 +62,17 @@ def run_study(
     return clock
 
 
+def num_processes(processes: int | None, scheduler: str | None) -> int:
+    """So many as were asked for, or as usual. Raises: ValueError for none, or a number beside a scheduler."""
+    check(
+        scheduler is None or processes is None,
+        f"processes must be null with dask, whose workers are as many as they are, got {processes}",
+    )
+    found = usual_processes() if processes is None else processes
+    check(found >= 1, f"processes must be at least 1, got {found}")
+    return found
+
+
 def usual_processes() -> int:
     """One for each core that this process may use, or one if there is a GPU."""
     return 1 if torch.cuda.is_available() else max(1, usable_cores() // (chosen_threads() or 1))

@@ -45,7 +45,7 @@ def method_key(method: EditMethod) -> str:
 
 
 def _draw_key(draw: EditConfig) -> str:
-    return as_json(plain(dataclasses.asdict(draw)))
+    return as_json(plain(draw))
 
 
 def key_in(row: Row) -> Key:

@@ -192,8 +192,8 @@ def _number(found: Interval, rows: Sequence[Row]) -> Number:
 # Draws
 
 
-def _single(edge: str = "subject_object") -> EditConfig:
-    return EditConfig(scenario="single", edge=edge, num_edits=10, probes_per_edit=_PROBES)
+def _single() -> EditConfig:
+    return EditConfig(scenario="single", num_edits=10, probes_per_edit=_PROBES)
 
 
 def _at_once(num_edits: int, seed: int = 0, edge: str = "subject_object") -> EditConfig:

@@ -166,7 +166,7 @@ def test_prepared_rows_are_the_streamed_ones(cache, name):
     assert digests(prepared(cache, name)) == streamed(name)
 
 
-@pytest.mark.parametrize("num_proc", [1, 3])
+@pytest.mark.parametrize("num_proc", [1, 2, 3])
 @pytest.mark.parametrize("name", ["nested", "nested_edits"])
 def test_any_number_of_processes_make_the_same_rows(tmp_path, monkeypatch, name, num_proc):
     monkeypatch.setattr(behemoth, "_SHARD", 100)  # several shards of sentences, which the processes share

@@ -41,7 +41,7 @@ ORDERS = {
     "nonsense": "srt",
     "nonsense_rso": "rst",
 }
-MANY = settings(derandomize=True, deadline=None, database=None, max_examples=50)
+MANY = settings(derandomize=True, deadline=None, database=None, max_examples=100)
 
 fractions = st.sampled_from([0.1, 0.25, 0.5, 0.75, 0.9]) | st.floats(0, 1)
 

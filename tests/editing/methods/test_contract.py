@@ -214,11 +214,10 @@ def test_narrow_weights_are_edited_in_float32_and_given_back_each_in_its_type(na
     assert weights_digest(edited) != weights_digest(narrow)
 
 
-# Retraining's answers are those of another training, and of the contexts of r_rome this model has seen none. What is
-# narrower than float16, one of each family shows.
+# Retraining's answers are those of another training. What is narrower than float16, one of each family shows.
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [(name, "float16") for name in METHODS if name not in ("retrain", "r_rome")]
+    [(name, "float16") for name in METHODS if name != "retrain"]
     + [(name, "bfloat16") for name in ("lora", "memit", "npo", "refusal")],
 )
 def test_edit_of_narrow_weights_holds_about_as_well(name, kind, one, checkpoint, edited):
@@ -308,8 +307,7 @@ def test_details_can_be_written_as_json(name, which, edited):
     assert json.loads(json.dumps(details, allow_nan=False)) == details
 
 
-# test_retrain.py asks a model that was trained again; r_rome needs contexts, of which this one has seen none.
-@pytest.mark.parametrize("name", sorted(set(METHODS) - {"retrain", "r_rome"}))
+@pytest.mark.parametrize("name", sorted(set(METHODS) - {"retrain"}))  # test_retrain.py asks such a model
 def test_default_reaches_its_goal_on_a_single_edit(name, one, edited):
     queries = {"edit": one.requests, "forget": one.originals, "refuse": one.refusals}
     (query,) = queries[METHODS[name].goal]

@@ -1,5 +1,6 @@
 """Facts about sweeps: what is counted, what a row says, and that an interrupted sweep ends like any other."""
 
+import copy
 import dataclasses
 import itertools
 import json
@@ -789,8 +790,13 @@ def test_statistics_count_for_every_cell_that_needs_them_and_once_in_it(checkpoi
 
 
 def test_row_of_a_draw_that_asks_for_transfer_has_its_counts_and_all_else_as_without(checkpoint, tmp_path):
+    corpus = checkpoint.corpus
+    words = build(corpus.world.config, corpus=corpus.config)  # all of them, which the model has no room for
+    model = copy.deepcopy(checkpoint.model)
+    model.resize_token_embeddings(len(words.grammar.lexicon.vocabulary), mean_resizing=False)
+    wider = dataclasses.replace(checkpoint, model=model, corpus=words)
     plain, asking = (
-        run([Cell(checkpoint, Watcher(), dataclasses.replace(EDITS, transfer=on))], tmp_path / str(on), progress=False)
+        run([Cell(wider, Watcher(), dataclasses.replace(EDITS, transfer=on))], tmp_path / str(on), progress=False)
         for on in (False, True)
     )
     (without,), (row,) = plain, asking
