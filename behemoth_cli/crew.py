@@ -252,8 +252,23 @@ def _connected(scheduler: str) -> Iterator[Any]:
     Raises: ValueError if this is no address, or other code is installed there; OSError if no scheduler answers.
     """
     distributed = importlib.import_module("distributed")
+
+    class Client(distributed.Client):  # type: ignore[misc, name-defined]  # untyped
+        """One that is closed also where it cannot start.
+
+        Else whichever thread collects garbage closes it, and waits for a lock; if that is the thread of another client,
+        for which the lock's holder waits, for ten seconds, and that client does not start either.
+        """
+
+        def start(self, **options: Any) -> None:
+            try:
+                super().start(**options)
+            except BaseException:
+                self.close()
+                raise
+
     try:
-        client = distributed.Client(scheduler, set_as_default=False)
+        client = Client(scheduler, set_as_default=False)
     except ValueError as error:
         message = f"dask must be the address of a scheduler such as tcp://10.0.0.1:8786, got {scheduler}: {error}"
         raise ValueError(message) from error

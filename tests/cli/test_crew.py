@@ -1,6 +1,7 @@
 """Who does jobs: how they are dealt out, and two processes of which one dies, fails, or is a scheduler's elsewhere."""
 
 import os
+import threading
 from importlib.metadata import PackageNotFoundError
 
 import dask
@@ -132,10 +133,22 @@ def test_scheduler_that_is_none_or_has_no_worker_is_an_error(crew, monkeypatch):
                 collected(other, int, jobs_of("1"))
     monkeypatch.setattr("behemoth_cli.crew._PATIENCE", 0.5)
     monkeypatch.setattr("behemoth_cli.crew._POLL_SECONDS", 0.1)
-    collected(crew, lambda _: None, [Job((), "")])
     monkeypatch.setattr(crew._client, "nthreads", dict)
     with pytest.raises(OSError, match="no dask worker has been there for"):
         collected(crew, int, jobs_of("1"))
+
+
+def _loops():
+    """The threads of clients."""
+    return {thread for thread in threading.enumerate() if thread.name == "IO loop"}
+
+
+def test_client_of_what_is_no_address_is_closed_at_once(crew):
+    collected(crew, lambda _: None, [Job((), "")])  # so that its own thread is there
+    loops = _loops()
+    with crew_of(1, "lcal", dict) as other, pytest.raises(ValueError, match="dask must be the address of a scheduler"):
+        collected(other, int, jobs_of("1"))
+    assert _loops() == loops  # and nothing is left to whoever collects garbage
 
 
 def test_this_process_does_the_jobs_where_there_is_one():
