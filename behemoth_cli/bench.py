@@ -13,12 +13,16 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from behemoth_cli.edit import asked_methods, method_sections, outside_methods
 from behemoth_cli.recipe_files import recipe_path, yaml_mapping
 from behemoth_cli.sections import METHOD_SECTIONS, Section
 from behemoth_cli.settings import Options, one_line_errors, parse, place
-from behemoth_data.settings import check, check_known, setting
+from behemoth_data.settings import check, check_known, from_mapping, setting
+
+if TYPE_CHECKING:
+    from behemoth_editing import EditMethod
 
 RECIPE = "recipes/bench.yaml"
 
@@ -43,6 +47,7 @@ class BenchArguments:
         "address of a dask scheduler of your own, whose workers train and edit in place of processes here; they must "
         "have this version of behemoth-bench and see output_dir under the same name",
     )
+    untuned: bool = setting(False, "methods keep their defaults at levels that have settings for them, too")
     dry_run: bool = setting(False, "only count the models and the cells that there are at most")
 
 
@@ -69,7 +74,9 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth bench") -> Non
     from behemoth_editing.bench.tracks import TRACKS
 
     with one_line_errors(prog):
-        models = models_of(yaml_mapping(RECIPE, recipe_path(RECIPE)), prog)
+        recipe = yaml_mapping(RECIPE, recipe_path(RECIPE))
+        models = models_of(recipe, prog)
+        tuned = tuned_of(recipe)
         levels = list(dict.fromkeys(model.family for model in models))
         for name in arguments.track:
             check_known("track", name, TRACKS)
@@ -81,7 +88,18 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth bench") -> Non
         for cls in outside.values():
             check(cls.name not in FLOORS, f"name of a method must be none of {', '.join(FLOORS)}, got {cls.name}")
         settings = dict(zip(sections, parsed, strict=True))
-        methods = [method for name in dict.fromkeys(named) for method in settings[name]]
+        given = {word[2:].split(".")[0] for word in words if word.startswith("--") and "." in word}
+        own = {} if arguments.untuned else tuned
+        methods = {
+            level: [
+                method
+                for name in dict.fromkeys(named)
+                for method in (
+                    [own[level][name]] if name in own.get(level, {}) and name not in given else settings[name]
+                )
+            ]
+            for level in levels
+        }
         tracks = [name for name in TRACKS if not arguments.track or name in arguments.track]
         chosen = [model for model in models if not arguments.level or model.family in arguments.level]
         processes = num_processes(arguments.processes, arguments.dask)
@@ -99,11 +117,28 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth bench") -> Non
             chosen=chosen,
             scheduler=arguments.dask,
             outside={cls.name: cls for cls in outside.values()},
+            tuned=tuned,
         )
     print(text)
     if failed:
         print("\n".join(failed), file=sys.stderr)
         raise SystemExit(1)
+
+
+def tuned_of(recipe: Mapping[str, Any]) -> dict[str, dict[str, EditMethod]]:
+    """For each level the methods with the settings that a recipe has for them there.
+
+    Raises: ValueError for a method or a setting that is unknown or out of bounds.
+    """
+    from behemoth_editing import METHODS
+
+    found: dict[str, dict[str, EditMethod]] = {}
+    for level, methods in (recipe.get("tuned") or {}).items():
+        for name, settings in methods.items():
+            check_known(f"method of tuned, {level},", name, METHODS)
+            values = {field: tuple(value) if isinstance(value, list) else value for field, value in settings.items()}
+            found.setdefault(level, {})[name] = from_mapping(METHODS[name], values)
+    return found
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ from behemoth_data.edits import EditConfig
 from behemoth_data.settings import check
 from behemoth_editing import EditMethod
 from behemoth_editing.bench.board import board, key_in, key_of, known_rows, method_key, next_draws, stages_for
-from behemoth_editing.bench.floors import FLOORS
+from behemoth_editing.bench.floors import FLOORS, Nothing
+from behemoth_editing.bench.names import Tuned
 from behemoth_editing.bench.page import board_text, write_board
 from behemoth_editing.bench.tracks import TRACKS
 from behemoth_editing.checkpoint import Checkpoint, load_checkpoint
@@ -32,7 +33,7 @@ _log = logging.getLogger(__name__)
 
 def run_bench(
     models: Sequence[Model],
-    methods: Sequence[EditMethod],
+    methods: Mapping[str, Sequence[EditMethod]],
     tracks: Sequence[str],
     output: Path,
     processes: int,
@@ -41,33 +42,35 @@ def run_bench(
     chosen: Sequence[Model] | None = None,
     scheduler: str | None = None,
     outside: Mapping[str, type[EditMethod]] | None = None,
+    tuned: Tuned | None = None,
 ) -> tuple[str, list[str]]:
-    """The folder has the models `chosen`, all that these methods do on them, and the board of all that it holds.
+    """The folder has the models `chosen`, all that the methods of their levels do there, and the board of all it holds.
 
-    Who works, and where from, is as in run_study(). Returns the board as text, and a line for every cell that failed.
+    Who works, and where from, is as in run_study(); `tuned` gives methods their names on the board. Returns the board
+    as text, and a line for every cell that failed.
     Raises: ValueError for results of other models, or a method that the models cannot have; otherwise as run_study().
     """
     clock = Clock(output / "time.json")
     chosen = models if chosen is None else chosen
-    competing = [*(floor() for floor in FLOORS.values()), *methods]
+    competing = _with_floors(methods)
     _check_methods(competing, chosen, tracks)
     with crew_of(processes, scheduler, Desk) as crew:
         train_all(chosen, output, processes, clock, crew=crew)
         there = [model for model in models if is_trained(model, output / "models" / model.name)]
         checkpoints = {model: load_checkpoint((output / "models" / model.name).as_posix()) for model in there}
-        of_chosen = [checkpoints[model] for model in chosen]
-        _warn_of_gaps(chosen, of_chosen)
-        beside = [Cell(checkpoint, competing[0], TRACKS[tracks[0]].draws[0]) for checkpoint in checkpoints.values()]
+        _warn_of_gaps({model: checkpoints[model] for model in chosen})
+        beside = [Cell(checkpoint, Nothing(), TRACKS[tracks[0]].draws[0]) for checkpoint in checkpoints.values()]
         path = output / "results" / RESULTS
         unfinished([], path.parent, beside=beside)  # refuses results of other models
-        again = {(checkpoint.weights, method_key(method)) for checkpoint in of_chosen for method in competing}
+        entrants = [(checkpoints[model], competing[model.family]) for model in chosen]
+        again = {(checkpoint.weights, method_key(method)) for checkpoint, some in entrants for method in some}
         if path.is_file():  # what failed in an earlier run is tried again, and once in each
             mend(
                 path,
                 lambda rows: [row for row in settled(rows) if row["error"] is None or key_in(row)[:2] not in again],
             )
         rows, tried = _rows(output), set[Cell]()
-        while cells := [cell for cell in needed(of_chosen, competing, tracks, rows) if cell not in tried]:
+        while cells := [cell for cell in needed(entrants, tracks, rows) if cell not in tried]:
             tried.update(cells)
             edit_all(cells, output, processes, clock, command, beside=beside, crew=crew)
             rows = _rows(output)
@@ -76,21 +79,27 @@ def run_bench(
         levels.setdefault(model.family, []).append(checkpoint.weights)
     failed = [row for row in rows if row["error"] is not None]
     minutes = clock.keep() / 60
-    entries = board(rows, levels, outside=outside)
-    write_board(entries, rows, levels, output, minutes=minutes, command=command)
+    entries = board(rows, levels, outside=outside, tuned=tuned)
+    write_board(entries, rows, levels, output, tuned=tuned, minutes=minutes, command=command)
     said = [f"{row['method']} on {last_part(row['model'])} failed: {row['error']}" for row in failed]
     return board_text(entries), said
 
 
-def _check_methods(methods: Sequence[EditMethod], models: Sequence[Model], tracks: Sequence[str]) -> None:
+def _with_floors(methods: Mapping[str, Sequence[EditMethod]]) -> dict[str, list[EditMethod]]:
+    return {level: [*(floor() for floor in FLOORS.values()), *some] for level, some in methods.items()}
+
+
+def _check_methods(
+    competing: Mapping[str, Sequence[EditMethod]], models: Sequence[Model], tracks: Sequence[str]
+) -> None:
     """Raises: ValueError for a method that a model cannot have, or that has no part in any of the tracks."""
-    for size in dict.fromkeys(model.train.size for model in models):
+    for level, size in dict.fromkeys((model.family, model.train.size) for model in models):
         with torch.device("meta"):
             shape = pythia(size, 8)
         shape.config.behemoth = {"train": {}}
-        for method in methods:
+        for method in competing[level]:
             method.check(shape)
-    for method in methods:
+    for method in itertools.chain.from_iterable(competing.values()):
         check(
             any(stages_for(TRACKS[track], method) for track in tracks),
             f"methods must have a part in one of the tracks {', '.join(tracks)}, got {method.name}, whose goal is "
@@ -98,9 +107,9 @@ def _check_methods(methods: Sequence[EditMethod], models: Sequence[Model], track
         )
 
 
-def _warn_of_gaps(models: Sequence[Model], checkpoints: Sequence[Checkpoint]) -> None:
+def _warn_of_gaps(checkpoints: Mapping[Model, Checkpoint]) -> None:
     """A line for every model that knows less of a table than its recipe wants."""
-    for model, checkpoint in zip(models, checkpoints, strict=True):
+    for model, checkpoint in checkpoints.items():
         wanted = model.train.target_recall or 0.0
         for table, known in checkpoint.recall.get(checkpoint.corpus.forms[0], {}).items():
             if known < wanted:
@@ -108,7 +117,7 @@ def _warn_of_gaps(models: Sequence[Model], checkpoints: Sequence[Checkpoint]) ->
 
 
 def needed(
-    checkpoints: Sequence[Checkpoint], methods: Sequence[EditMethod], tracks: Sequence[str], rows: Sequence[Row]
+    entrants: Sequence[tuple[Checkpoint, Sequence[EditMethod]]], tracks: Sequence[str], rows: Sequence[Row]
 ) -> list[Cell]:
     """The cells that come next: of every track those of the first stage that is not complete, each cell once.
 
@@ -116,7 +125,7 @@ def needed(
     """
     known = known_rows(rows)
     cells: list[Cell] = []
-    for checkpoint in checkpoints:
+    for checkpoint, methods in entrants:
         by_draw: dict[EditConfig, list[EditMethod]] = {}
         for track, method in itertools.product(tracks, methods):
             for draw in next_draws(TRACKS[track], method, checkpoint.weights, method_key(method), known):
@@ -130,15 +139,20 @@ def _rows(output: Path) -> list[Row]:
     return load_results([folder]) if (folder / RESULTS).is_file() and (folder / RESULTS).stat().st_size else []
 
 
-def preview(models: Sequence[Model], methods: Sequence[EditMethod], tracks: Sequence[str]) -> None:
+def preview(models: Sequence[Model], methods: Mapping[str, Sequence[EditMethod]], tracks: Sequence[str]) -> None:
     """Prints how many models there are of each level, and how many cells of each track at most."""
     for level in dict.fromkeys(model.family for model in models):
         print(f"{sum(model.family == level for model in models):6} models  {level}")
-    competing = [*(floor() for floor in FLOORS.values()), *methods]
+    competing = _with_floors(methods)
     keys = set()
     for track in tracks:
-        draws = {method: sum(stages_for(TRACKS[track], method), ()) for method in competing}
-        of_track = {key_of("", method, draw) for method, some in draws.items() for draw in some}
+        of_track = {
+            key_of(model.name, method, draw)
+            for model in models
+            for method in competing[model.family]
+            for stage in stages_for(TRACKS[track], method)
+            for draw in stage
+        }
         keys |= of_track
-        print(f"{len(of_track) * len(models):6} cells   {track}: {TRACKS[track].text}")
-    print(f"{len(models)} models, and {len(keys) * len(models)} cells at most, floors among them")
+        print(f"{len(of_track):6} cells   {track}: {TRACKS[track].text}")
+    print(f"{len(models)} models, and {len(keys)} cells at most, floors among them")

@@ -2,7 +2,8 @@
 
 Small models are taught, and each group of settings is tried on all of them; a run that was cut off goes on. The file
 has every trial with its score, and what was chosen: the defaults in the code are that, and a test compares them.
-`--study RECIPE --model NAME` tunes on models of another kind, for a recipe to set.
+`--study RECIPE --model NAME` tunes on models of another kind, for a recipe to set, with groups of its own: other layers
+and larger steps may suit another width.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from behemoth_cli.recipe_files import recipe_path, yaml_mapping
 from behemoth_cli.settings import Options, one_line_errors, parse, place
 from behemoth_cli.study_jobs import teach
-from behemoth_cli.study_plan import read_study
+from behemoth_cli.study_plan import models_of
 from behemoth_cli.study_runner import is_trained
 from behemoth_data import CorpusConfig, EditConfig, WorldConfig, build
 from behemoth_data.settings import check, check_known, conform, setting
@@ -54,7 +56,7 @@ class TuneArguments:
     edit_seeds: list[int] = setting([100, 101], f"seeds of the draws, from {FIRST_DRAW} on")
     groups: list[str] = setting(["all"], "groups of settings to try, or all")
     num_subjects: int = setting(500, "subjects of each world")
-    study: str = place("", "a study's recipe, to tune on models of its kind instead; the file is then of its own")
+    study: str = place("", "a recipe with models, to tune on one of its kinds instead; the file is then of its own")
     model: str = setting("", "which of the study's models, by name")
 
     def __post_init__(self) -> None:
@@ -73,9 +75,14 @@ class TuneArguments:
         check(
             own, f"output must be a file of its own with study, got {self.output}, which has the defaults in the code"
         )
-        known = ["all", *GROUPS]
+        known = ["all", *self.table]
         unknown = [name for name in self.groups if name not in known]
         check(not unknown, f"groups must be among {', '.join(known)}, got {', '.join(unknown)}")
+
+    @property
+    def table(self) -> Mapping[str, Group]:
+        """All groups that there are for these models."""
+        return SIZED if self.study else GROUPS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,6 +161,29 @@ GROUPS = {
 }
 
 
+_LATE = {"learning_rate": (1e-3, 3e-3, 1e-2)}
+_ONE = {"layers": ((1,), (3,), None), **_LATE}
+_TWO = {"layers": ((1, 2), (2, 3), None), **_LATE}
+_LONG = [{"max_steps": 400}]  # which who trains makes use of only where it is not done before
+_SPREAD = {"layers": ((1,), (2,), (3,), (1, 2), (1, 2, 3), (3, 4, 5)), "max_norm": (0.75, 4.0)}
+# On models of another width: layers first, then what limits a change.
+SIZED = {
+    **{
+        name: Group(name, "different", {"layer": tuple(range(6)), "max_norm": (4.0, 10.0)}, is_default=False)
+        for name in ("rome", "r_rome")
+    },
+    **{name: Group(name, "different", _SPREAD, is_default=False) for name in ("memit", "emmet", "alphaedit")},
+    "finetune": Group("finetune", "different", _ONE, _LONG, is_default=False),
+    "finetune_constrained": Group(
+        "finetune_constrained", "different", {**_TWO, "max_change": (1e-2, 3e-2)}, _LONG, is_default=False
+    ),
+    "lora": Group("lora", "different", {**_TWO, "learning_rate": (2e-3, 5e-3, 1e-2)}, _LONG, is_default=False),
+    **{name: Group(name, "forget", _ONE, _LONG, is_default=False) for name in ("gradient_ascent", "grad_diff")},
+    **{name: Group(name, "forget", _ONE, _LONG, is_default=False) for name in ("npo", "simnpo", "refusal")},
+    "rmu": Group("rmu", "forget", {"layers": ((1, 2), (2, 3)), **_LATE}, _LONG, is_default=False),
+}
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs the trials that are missing, writes the file and prints a line for each group.
 
@@ -163,11 +193,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = Options({"": TuneArguments}, prog="tune.py", description=__doc__, usage="[--option value ...]")
     (arguments,) = parse(options, argv, recipe={})
     with one_line_errors(options.prog):
-        groups = {name: group for name, group in GROUPS.items() if {"all", name} & set(arguments.groups)}
+        groups = {name: group for name, group in arguments.table.items() if {"all", name} & set(arguments.groups)}
         path = Path(arguments.output)
         found = tuned(arguments, groups)
         if path.exists():
-            found = joined(json.loads(path.read_text(encoding="utf-8")), found)
+            found = joined(json.loads(path.read_text(encoding="utf-8")), found, list(arguments.table))
         partial = path.with_name(f".{path.name}.partial")
         partial.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8", newline="\n")
         os.replace(partial, path)
@@ -211,13 +241,13 @@ def tuned(arguments: TuneArguments, groups: Mapping[str, Group]) -> dict[str, An
     return report
 
 
-def joined(before: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
-    """What was found, with the groups that were not tried this time as they were before, on the same worlds and draws.
+def joined(before: Mapping[str, Any], found: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """What was found, with groups that were not tried this time as they were before, on the same worlds and draws.
 
     Raises: ValueError if those were tried on others.
     """
-    groups = {name: found["groups"].get(name) or before["groups"].get(name) for name in GROUPS}
-    kept = [name for name in GROUPS if name not in found["groups"] and groups[name]]
+    groups = {name: found["groups"].get(name) or before["groups"].get(name) for name in names}
+    kept = [name for name in names if name not in found["groups"] and groups[name]]
     for part in ("score", "model", "worlds", "recall", "edit_seeds"):
         check(
             not kept or before.get(part) == found.get(part),
@@ -258,7 +288,8 @@ def _models(work: Path, arguments: TuneArguments) -> list[Path]:
     if not arguments.study:
         pairs = itertools.product(STRUCTURES, arguments.world_seeds)
         return [_model(work, structure, seed, arguments.num_subjects) for structure, seed in pairs]
-    listed = {model.family: model for model in read_study(arguments.study, "tune.py")[0]}
+    recipe = yaml_mapping(arguments.study, recipe_path(arguments.study))
+    listed = {model.family: model for model in models_of(recipe, "tune.py")}
     check_known("model", arguments.model, list(listed))
     kind, folders = listed[arguments.model], []
     for seed in arguments.world_seeds:

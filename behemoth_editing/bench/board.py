@@ -9,10 +9,11 @@ from typing import Any, ClassVar
 from behemoth_data.edits import EditConfig
 from behemoth_data.settings import from_mapping
 from behemoth_editing.bench.floors import FLOORS, Nothing
+from behemoth_editing.bench.names import Tuned, names_at
 from behemoth_editing.bench.tracks import BOUND, TRACKS, VERSION, Number, Track, curve_over_edits
 from behemoth_editing.methods import METHODS
 from behemoth_editing.methods.contract import EditMethod
-from behemoth_editing.report.summaries import as_json, method_names
+from behemoth_editing.report.summaries import as_json
 from behemoth_editing.sweep.identity import model_of
 from behemoth_editing.sweep.plain import plain
 from behemoth_editing.sweep.rows import Row
@@ -119,14 +120,15 @@ def board(
     levels: Mapping[str, Sequence[str]],
     tracks: Iterable[Track] | None = None,
     outside: Mapping[str, type[EditMethod]] | None = None,
+    tuned: Tuned | None = None,
 ) -> list[Entry]:
     """A line for every track, level and method that is through with it, in their order.
 
     `levels` are the digests of each level's models; `tracks`, if none are given, those of TRACKS; `outside` the methods
-    that are not ours, by name.
+    that are not ours, by name; `tuned` the methods with the settings that the levels have for them.
     """
     classes = {**METHODS, **FLOORS, **(outside or {})}
-    known, names = known_rows(rows), method_names(rows)
+    known, names = known_rows(rows), names_at(rows, tuned or {})
     methods = {key_in(row)[1]: row for row in rows}
     entries = []
     for track in TRACKS.values() if tracks is None else tracks:
@@ -142,7 +144,7 @@ def board(
                             version=VERSION,
                             track=track.name,
                             level=level,
-                            method=names[row["cell"]],
+                            method=names(level, row),
                             settings=row["settings"],
                             number=number,
                             failed=failed,

@@ -18,9 +18,9 @@ from matplotlib.figure import Figure
 from behemoth_data.edits import EditConfig
 from behemoth_data.settings import from_mapping
 from behemoth_editing.bench.board import Entry, known_rows
+from behemoth_editing.bench.names import Tuned, names_at
 from behemoth_editing.bench.tracks import BOUND, TRACKS, VERSION, Number, Track, by_model, curve_over_edits
 from behemoth_editing.report.style import COLOURS, INK, LINES, MARKERS, STYLE, as_svg, standalone
-from behemoth_editing.report.summaries import method_names
 from behemoth_editing.report.text import duration
 from behemoth_editing.sweep.identity import shown_rows
 from behemoth_editing.sweep.rows import Row, put_file
@@ -107,6 +107,7 @@ def write_board(
     levels: Mapping[str, Sequence[str]],
     output: Path,
     *,
+    tuned: Tuned | None = None,
     minutes: float | None = None,
     command: str | None = None,
 ) -> None:
@@ -114,7 +115,7 @@ def write_board(
     lines = "".join(json.dumps(_line(entry), allow_nan=False) + "\n" for entry in entries)
     put_file(output / JSONL, lines.encode())
     put_file(output / MARKDOWN, board_markdown(entries).encode())
-    figures = curves(rows, levels)
+    figures = curves(rows, levels, tuned)
     (output / "figures").mkdir(exist_ok=True)
     for name, (_, svg) in figures.items():
         put_file(output / "figures" / f"{name}.svg", standalone(svg).encode())
@@ -153,17 +154,21 @@ def _line(entry: Entry) -> dict[str, object]:
 # Figures
 
 
-def curves(rows: Sequence[Row], levels: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, str]]:
+def curves(
+    rows: Sequence[Row], levels: Mapping[str, Sequence[str]], tuned: Tuned | None = None
+) -> dict[str, tuple[str, str]]:
     """For every track that ends where a model breaks, and every level: what its figure says, and the figure."""
     known = list(known_rows(rows).values())
-    names = method_names(rows)
-    labels = list(dict.fromkeys(names[row["cell"]] for row in known))
+    names = names_at(rows, tuned or {})
+    model_at = {model: level for level, models in levels.items() for model in models}
+    called = {id(row): names(model_at.get(row["weights"]["before"], ""), row) for row in known}
+    labels = list(dict.fromkeys(called.values()))
     found = {}
     for track in (track for track in TRACKS.values() if track.breaks):
         here = [row for row in known if from_mapping(EditConfig, row["edits"]) in track.draws]
         for level, models in levels.items():
             of_level = [row for row in here if row["weights"]["before"] in models]
-            by_method = {label: by_model([row for row in of_level if names[row["cell"]] == label]) for label in labels}
+            by_method = {label: by_model([row for row in of_level if called[id(row)] == label]) for label in labels}
             by_method = {label: some for label, some in by_method.items() if some}
             if by_method:
                 name = f"{track.name}-{level}"

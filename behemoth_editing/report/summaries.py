@@ -292,7 +292,7 @@ def _method_names(rows: Sequence[Row], had: Mapping[str, str | None]) -> dict[st
         came_to = {key: {**settings, "precision": _came_to(key)} for key, settings in found.items()}
         varying = _varying(list(came_to.values()))
         for key, settings in came_to.items():
-            chosen = [f"{name}={_plain(settings[name])}" for name in varying if name in settings]
+            chosen = [f"{name}={setting_text(settings[name])}" for name in varying if name in settings]
             name = f"{method} ({', '.join(chosen)})" if chosen else method
             names[key] = f"{name}, asked for {found[key].get('precision')}" if name in names.values() else name
     return names
@@ -302,9 +302,10 @@ def _came_to(key: str) -> str:
     return json.loads(key)[2] or "unknown"
 
 
-def _plain(value: Any) -> str:
+def setting_text(value: Any) -> str:
+    """A setting's value as it stands behind its name: 1+2 for a list of layers."""
     if isinstance(value, list) and value:
-        return "+".join(_plain(item) for item in value)
+        return "+".join(setting_text(item) for item in value)
     return value if isinstance(value, str) else json.dumps(value)
 
 

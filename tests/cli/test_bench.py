@@ -10,6 +10,7 @@ from accelerate.state import AcceleratorState
 from behemoth_cli import bench, bench_runner
 from behemoth_cli.console import main
 from behemoth_data.edits import EditConfig
+from behemoth_editing import METHODS
 from behemoth_editing.bench.tracks import TRACKS
 
 RECIPE = """
@@ -19,6 +20,9 @@ train: {size: 3m, batch_size: 64, max_steps: 2, measurements: 1, precision: fp32
 models:
   - {name: easy, config: nested, seeds: [0]}
   - {name: hard, config: nested, seeds: [0, 1], corpus: {repeats: 3}}
+tuned:
+  easy:
+    rome: {layer: 1, steps: 2}
 """
 # A method of somebody's, in a file beside where the command is given.
 MINE = '''
@@ -97,7 +101,7 @@ def test_methods_get_a_number_on_every_track_and_what_is_there_is_not_made_again
     assert {line["level"] for line in board} == {"hard"}
     assert {line["models"] for line in board} == {2}
     by_track = {track: [line["method"] for line in board if line["track"] == track] for track in STAGES}
-    everyone = ["nothing", "noise", "rome", "louder"]
+    everyone = ["nothing", "noise", "rome (steps=2)", "louder"]
     assert all(sorted(methods) in ([], sorted(everyone)) for methods in by_track.values())
     assert by_track["batch"]
     assert by_track["cost"]
@@ -134,6 +138,35 @@ def test_methods_get_a_number_on_every_track_and_what_is_there_is_not_made_again
     assert [row["cell"] for row in lines(path) if row["error"]] == [row["cell"] for row in now if row["error"]]
     assert {line["level"] for line in lines(tmp_path / "out" / "board.jsonl")} == {"easy", "hard"}
     assert (tmp_path / "out" / "index.html").is_file()
+
+
+def test_a_level_has_settings_of_its_own_and_who_sets_one_sets_all(command, tmp_path):
+    for words in ("", "--untuned", "--rome.steps 1"):
+        command(f"--methods rome --track cost --output_dir out --processes 1 --level easy {words}")
+    board = [line for line in lines(tmp_path / "out" / "board.jsonl") if "rome" in line["method"]]
+    assert [(line["method"], line["settings"]["layer"], line["settings"]["steps"]) for line in board] == [
+        ("rome", 1, 2),
+        ("rome, untuned", 3, 30),
+        ("rome (steps=1)", 3, 1),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("tuned", "said"),
+    [
+        ({"hard": {"rom": {}}}, "method of tuned, hard, must be one of finetune, .*, got 'rom'"),
+        ({"hard": {"rome": {"layr": 1}}}, "field of Rome must be one of layer, .*, got 'layr'"),
+        ({"hard": {"rome": {"steps": 0}}}, "steps must be at least 1, got 0"),
+    ],
+)
+def test_settings_of_a_level_are_checked(tuned, said):
+    with pytest.raises(ValueError, match=said):
+        bench.tuned_of({"tuned": tuned})
+
+
+def test_settings_of_a_level_are_a_methods_own():
+    found = bench.tuned_of({"tuned": {"hard": {"finetune": {"layers": [0, 2]}, "rome": {"layer": 1}}}})
+    assert found == {"hard": {"finetune": METHODS["finetune"](layers=(0, 2)), "rome": METHODS["rome"](layer=1)}}
 
 
 def test_a_dry_run_counts_and_makes_nothing(command, tmp_path, capsys):

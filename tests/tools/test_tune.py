@@ -71,10 +71,10 @@ def test_groups_that_are_not_tried_again_stay_if_they_are_of_the_same_draws(scri
     def made(seed: int, **groups: int) -> dict[str, object]:
         return {"score": "", "worlds": [], "recall": [], "edit_seeds": [seed], "groups": groups}
 
-    assert script.joined(made(100, rome=1, npo=2), made(100, npo=3)) == made(100, rome=1, npo=3)
-    assert script.joined(made(100, npo=2), made(101, npo=3)) == made(101, npo=3)
+    assert script.joined(made(100, rome=1, npo=2), made(100, npo=3), ["rome", "npo"]) == made(100, rome=1, npo=3)
+    assert script.joined(made(100, npo=2), made(101, npo=3), ["rome", "npo"]) == made(101, npo=3)
     with pytest.raises(ValueError, match=r"output must be of the same edit_seeds where rome stay .*, got \[100\]"):
-        script.joined(made(100, rome=1), made(101, npo=3))
+        script.joined(made(100, rome=1), made(101, npo=3), ["rome", "npo"])
 
 
 def test_defaults_are_what_was_chosen_of_all_trials_on_worlds_and_draws_of_no_table(script: ModuleType) -> None:

@@ -117,9 +117,24 @@ def test_a_line_is_there_once_all_models_of_its_level_are_through():
     assert [(entry.level, entry.number.models) for entry in board(rows, levels, [BATCH])] == [("easy", 1), ("hard", 2)]
 
 
-def test_settings_of_one_method_are_told_apart():
-    rows = [row(Rome(layer=layer), ONE, made=0) for layer in (1, 2)]
-    assert [entry.method for entry in board(rows, {"hard": ["a"]}, [BATCH])] == ["rome (layer=1)", "rome (layer=2)"]
+def test_a_method_has_its_bare_name_with_the_settings_of_a_level_and_is_told_by_others():
+    rows = [row(Rome(layer=layer), ONE, made=0, model=model) for layer in (1, 2, 3) for model in "ab"]
+    entries = board(rows, {"easy": ["a"], "hard": ["b"]}, [BATCH], tuned={"hard": {"rome": Rome(layer=1)}})
+    assert [(entry.level, entry.method, entry.settings["layer"]) for entry in entries] == [
+        ("easy", "rome (layer=1)", 1),
+        ("easy", "rome (layer=2)", 2),
+        ("easy", "rome", 3),
+        ("hard", "rome", 1),
+        ("hard", "rome (layer=2)", 2),
+        ("hard", "rome, untuned", 3),
+    ]
+
+
+def test_figures_call_a_method_as_tables_do(monkeypatch):
+    monkeypatch.setattr(page, "TRACKS", {"batch": BATCH})
+    rows = [row(Rome(layer=layer), ONE, made=0, model="b") for layer in (1, 3)]
+    (said, _) = page.curves(rows, {"hard": ["b"]}, {"hard": {"rome": Rome(layer=1)}})["batch-hard"]
+    assert "rome: 0.00 at 1; rome, untuned: 0.00 at 1" in said
 
 
 def test_files_have_every_line_and_the_page_every_table(tmp_path, monkeypatch):
