@@ -48,6 +48,7 @@ class BenchArguments:
         "have this version of behemoth-bench and see output_dir under the same name",
     )
     untuned: bool = setting(False, "methods keep their defaults at levels that have settings for them, too")
+    run_by: str | None = setting(None, "who you are, for the lines of the board; none: whoever the folder's board says")
     dry_run: bool = setting(False, "only count the models and the cells that there are at most")
 
 
@@ -118,6 +119,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth bench") -> Non
             scheduler=arguments.dask,
             outside={cls.name: cls for cls in outside.values()},
             tuned=tuned,
+            run_by=arguments.run_by,
         )
     print(text)
     if failed:

@@ -19,7 +19,7 @@ from behemoth_editing import EditMethod
 from behemoth_editing.bench.board import board, key_in, key_of, known_rows, method_key, next_draws, stages_for
 from behemoth_editing.bench.floors import FLOORS, Nothing
 from behemoth_editing.bench.names import Tuned
-from behemoth_editing.bench.page import board_text, write_board
+from behemoth_editing.bench.page import board_text, read_board, write_board
 from behemoth_editing.bench.tracks import TRACKS
 from behemoth_editing.checkpoint import Checkpoint, load_checkpoint
 from behemoth_editing.report.summaries import load_results
@@ -43,6 +43,7 @@ def run_bench(
     scheduler: str | None = None,
     outside: Mapping[str, type[EditMethod]] | None = None,
     tuned: Tuned | None = None,
+    run_by: str | None = None,
 ) -> tuple[str, list[str]]:
     """The folder has the models `chosen`, all that the methods of their levels do there, and the board of all it holds.
 
@@ -79,10 +80,18 @@ def run_bench(
         levels.setdefault(model.family, []).append(checkpoint.weights)
     failed = [row for row in rows if row["error"] is not None]
     minutes = clock.keep() / 60
-    entries = board(rows, levels, outside=outside, tuned=tuned)
+    entries = board(rows, levels, outside=outside, tuned=tuned, run_by=_run_by(output) if run_by is None else run_by)
     write_board(entries, rows, levels, output, tuned=tuned, minutes=minutes, command=command)
     said = [f"{row['method']} on {last_part(row['model'])} failed: {row['error']}" for row in failed]
     return board_text(entries), said
+
+
+def _run_by(output: Path) -> str:
+    """Who made the folder's board before; nobody, of a board of another version."""
+    try:
+        return next((entry.run_by for entry in read_board(output)), "")
+    except ValueError:
+        return ""
 
 
 def _with_floors(methods: Mapping[str, Sequence[EditMethod]]) -> dict[str, list[EditMethod]]:

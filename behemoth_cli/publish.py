@@ -1,4 +1,4 @@
-"""Puts a dataset, models, edited ones too, metrics and results on the Hugging Face Hub: behemoth publish ...
+"""Puts a dataset, models, edited ones too, metrics, results and boards on the Hugging Face Hub: behemoth publish ...
 
 Each becomes a repository of its own under your name, complete with its card, in one commit. The command is safe to
 repeat: what is there with the same content is left alone, and a command that was cut off finishes when it is given
@@ -17,7 +17,7 @@ from pathlib import Path
 from behemoth_cli.settings import Options, one_line_errors, parse, place
 from behemoth_data.exports import MANIFEST, read_manifest
 from behemoth_data.settings import check, setting
-from behemoth_hub import Outcome, Publication, Publisher, dataset, edited, metrics, models, results
+from behemoth_hub import Outcome, Publication, Publisher, dataset, edited, leaderboard, metrics, models, results
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,6 +35,7 @@ class PublishArguments:
     )
     metrics: bool = setting(False, "publish every metric as the Space NAME/METRIC")
     results: list[str] = place([], "folders that `behemoth edit` wrote; together they become NAME/behemoth-results")
+    boards: list[str] = place([], "folders that `behemoth bench` wrote; together they become NAME/behemoth-board")
     private: bool = setting(False, "repositories that do not exist yet are made private")
     dry_run: bool = setting(False, "print every file, its size and the cards, and send nothing; needs no token")
     revision: str | None = setting(
@@ -78,8 +79,11 @@ def _publications(arguments: PublishArguments) -> list[Publication]:
     namespace, tag = arguments.namespace, arguments.revision
     check(bool(namespace), "namespace must be your user name or organisation on the Hub, got none")
     check("/" not in str(namespace), f"namespace must be one name, got {namespace!r}")
-    asked = arguments.dataset, arguments.models, arguments.edited, arguments.metrics, arguments.results
-    check(any(asked), "publish needs something to publish: --dataset, --models, --edited, --metrics or --results")
+    kinds = ("dataset", "models", "edited", "metrics", "results", "boards")
+    check(
+        any(getattr(arguments, kind) for kind in kinds),
+        f"publish needs something to publish: {', '.join(f'--{kind}' for kind in kinds[:-1])} or --{kinds[-1]}",
+    )
     publications: list[Publication] = []
     manifest = None
     if arguments.dataset is not None:
@@ -94,6 +98,8 @@ def _publications(arguments: PublishArguments) -> list[Publication]:
         publications += metrics(str(namespace), tag=tag)
     if arguments.results:
         publications.append(results([Path(folder) for folder in arguments.results], str(namespace), tag=tag))
+    if arguments.boards:
+        publications.append(leaderboard([Path(folder) for folder in arguments.boards], str(namespace), tag=tag))
     return publications
 
 

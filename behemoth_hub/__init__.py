@@ -10,7 +10,7 @@ from behemoth_data.extras import need
 need("behemoth_hub", "hub")
 
 from behemoth_hub.collect import Publication, Upload
-from behemoth_hub.data_publication import dataset, results
+from behemoth_hub.data_publication import dataset, leaderboard, results
 from behemoth_hub.edited_publication import edited
 from behemoth_hub.metric_publication import metrics
 from behemoth_hub.model_publication import models
@@ -24,6 +24,7 @@ __all__ = [
     "Upload",
     "dataset",
     "edited",
+    "leaderboard",
     "metrics",
     "models",
     "results",

@@ -15,6 +15,7 @@ from behemoth_hub.checks import checked
 from behemoth_hub.collect import DATASET, Publication, Upload, files_in
 
 RESULTS = "behemoth-results"  # the name of the results' repository
+BOARD = "behemoth-board"  # and of the leaderboard's
 
 
 def dataset(folder: Path, namespace: str, *, tag: str | None = None, progress: bool = True) -> Publication:
@@ -89,5 +90,27 @@ def results(folders: Sequence[Path], namespace: str, *, tag: str | None = None) 
             uploads=[Upload(path, content) for path, content in files.items()],
             tag=tag,
             loading=[f'datasets.load_dataset("{repo}", split="test")'],
+        )
+    )
+
+
+def leaderboard(folders: Sequence[Path], namespace: str, *, tag: str | None = None) -> Publication:
+    """NAMESPACE/behemoth-board: the lines of every folder's board, and the rows behind them, with no path of ours.
+
+    Raises: ValueError for a folder without a board, or a line that two of them have.
+    """
+    from behemoth_editing.bench.leaderboard import leaderboard_files
+
+    repo = f"{namespace}/{BOARD}"
+    for folder in folders:
+        files_in(folder)  # refuses links that lead out of it
+    files = leaderboard_files(folders, repo)
+    return checked(
+        Publication(
+            repo=repo,
+            kind="dataset",
+            uploads=[Upload(path, content) for path, content in files.items()],
+            tag=tag,
+            loading=[f'datasets.load_dataset("{repo}", "board", split="test")'],
         )
     )

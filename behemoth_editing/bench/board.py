@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from behemoth_data.edits import EditConfig
-from behemoth_data.settings import from_mapping
+from behemoth_data.settings import check, check_known, from_mapping
 from behemoth_editing.bench.floors import FLOORS, Nothing
 from behemoth_editing.bench.names import Tuned, names_at
 from behemoth_editing.bench.tracks import BOUND, TRACKS, VERSION, Number, Track, curve_over_edits
@@ -33,6 +34,11 @@ class Entry:
     settings: Mapping[str, Any]
     number: Number
     failed: int  # cells, each of which counts as a model that was left as it was
+    run_by: str = ""  # whoever made the rows, by their own words
+    weights: tuple[str, ...] = ()  # digests of the level's models
+    versions: Mapping[str, str] = dataclasses.field(default_factory=dict)  # of the code and of the libraries
+    devices: tuple[str, ...] = ()
+    started: tuple[str, ...] = ()  # when the first cell began, and the last
 
 
 def key_of(model: str, method: EditMethod, draw: EditConfig) -> Key:
@@ -121,6 +127,7 @@ def board(
     tracks: Iterable[Track] | None = None,
     outside: Mapping[str, type[EditMethod]] | None = None,
     tuned: Tuned | None = None,
+    run_by: str = "",
 ) -> list[Entry]:
     """A line for every track, level and method that is through with it, in their order.
 
@@ -148,9 +155,52 @@ def board(
                             settings=row["settings"],
                             number=number,
                             failed=failed,
+                            run_by=run_by,
+                            weights=tuple(models),
+                            versions=_versions(made),
+                            devices=tuple(sorted({str(one["device"]) for one in made})),
+                            started=(min(one["started"] for one in made), max(one["started"] for one in made)),
                         )
                     )
     return entries
+
+
+def _versions(rows: Sequence[Row]) -> dict[str, str]:
+    """The version of each package, and all of them where rows differ."""
+    found: dict[str, set[str]] = {}
+    for row in rows:
+        for name, version in row["versions"].items():
+            found.setdefault(name, set()).add(str(version))
+    return {name: ", ".join(sorted(versions)) for name, versions in found.items()}
+
+
+def line_of(entry: Entry) -> dict[str, Any]:
+    """An entry as JSON has it; an interval that nothing bounds ends in null."""
+    line = dataclasses.asdict(entry)
+    number = line.pop("number")
+    ends = {name: None if math.isinf(number[name]) else number[name] for name in ("low", "high")}
+    track = TRACKS[entry.track]
+    return {**line, **number, **ends, "unit": track.unit, "better": track.better}
+
+
+def entry_of(line: Mapping[str, Any]) -> Entry:
+    """The entry of such a line. Raises: ValueError for one of another version, or that lacks something."""
+    version = line.get("version")
+    check(version == VERSION, f"board must be of version {VERSION}, the one that this code makes, got {version}")
+    check_known("track", line.get("track"), TRACKS)
+    for field in (*_fields(Entry), *_fields(Number)):
+        check(field in line or field == "number", f"board must give {field} in every line, got {line}")
+    ends = {"low": -math.inf, "high": math.inf}
+    number: dict[str, Any] = {
+        field: ends.get(field) if line[field] is None else line[field] for field in _fields(Number)
+    }
+    said = {field: line[field] for field in _fields(Entry) if field != "number"}
+    lists = {field: tuple(said[field]) for field in ("weights", "devices", "started")}
+    return Entry(**{**said, **lists, "number": Number(**number)})
+
+
+def _fields(cls: type) -> list[str]:
+    return [field.name for field in dataclasses.fields(cls)]
 
 
 def _made(track: Track, method: type[EditMethod], models: Sequence[str], named: str, known: Known) -> list[Row]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -17,7 +16,7 @@ from matplotlib.figure import Figure
 
 from behemoth_data.edits import EditConfig
 from behemoth_data.settings import from_mapping
-from behemoth_editing.bench.board import Entry, known_rows
+from behemoth_editing.bench.board import Entry, entry_of, known_rows, line_of
 from behemoth_editing.bench.names import Tuned, names_at
 from behemoth_editing.bench.tracks import BOUND, TRACKS, VERSION, Number, Track, by_model, curve_over_edits
 from behemoth_editing.report.style import COLOURS, INK, LINES, MARKERS, STYLE, as_svg, standalone
@@ -101,6 +100,21 @@ def board_text(entries: Sequence[Entry]) -> str:
 # Files
 
 
+def read_board(folder: Path) -> list[Entry]:
+    """The entries that a bench wrote; none where there is no board.
+
+    Raises: ValueError for a board of another version, or what is none.
+    """
+    path = folder / JSONL
+    if not path.is_file():
+        return []
+    try:
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except ValueError as error:
+        raise ValueError(f"{path} must be a board that `behemoth bench` wrote: {error}") from error
+    return [entry_of(line) for line in lines]
+
+
 def write_board(
     entries: Sequence[Entry],
     rows: Sequence[Row],
@@ -112,7 +126,7 @@ def write_board(
     command: str | None = None,
 ) -> None:
     """The folder has board.jsonl, a line for each entry, board.md, index.html and its figures."""
-    lines = "".join(json.dumps(_line(entry), allow_nan=False) + "\n" for entry in entries)
+    lines = "".join(json.dumps(line_of(entry), allow_nan=False) + "\n" for entry in entries)
     put_file(output / JSONL, lines.encode())
     put_file(output / MARKDOWN, board_markdown(entries).encode())
     figures = curves(rows, levels, tuned)
@@ -140,15 +154,6 @@ def write_board(
         output=output.as_posix(),
     )
     put_file(output / PAGE, page.encode())
-
-
-def _line(entry: Entry) -> dict[str, object]:
-    """An entry as JSON has it; an interval that nothing bounds ends in null."""
-    line = dataclasses.asdict(entry)
-    number = line.pop("number")
-    ends = {name: None if math.isinf(number[name]) else number[name] for name in ("low", "high")}
-    track = TRACKS[entry.track]
-    return {**line, **number, **ends, "unit": track.unit, "better": track.better}
 
 
 # Figures

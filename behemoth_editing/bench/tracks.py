@@ -22,6 +22,14 @@ from behemoth_editing.sweep.rows import Row
 
 VERSION = 0  # a trial: levels may still move before version 1
 BOUND = 0.95  # edit success and collateral accuracy below which a model is broken
+# Of transfer: which kinds of questions each form consists of.
+FORMS = {
+    "inverse": ("paraphrase",),
+    "question": ("question",),
+    "new_question": ("new_question",),
+    "two_step": ("two_step",),
+    "denied": ("denied_old", "denied_new"),  # who always says one word has one of them right
+}
 _PROBES = 20  # of each kind, per edit: enough for what a number is made of
 _LEAST = 20  # probes of a kind that are asked where it counts
 
@@ -146,6 +154,27 @@ def _followed_less_broken(rows: Sequence[Row]) -> Number | None:
     return _number(estimate_difference(top, bottom, [model for model, _ in units]).at(), rows)
 
 
+def _carried(rows: Sequence[Row]) -> Number | None:
+    """The mean over forms of the share of edits that carry into them.
+
+    Of edits of subjects that training asked no questions about; an answer that was wrong before carries nothing, and a
+    form of several questions is carried by all of them. None where no such subject was edited.
+    """
+    units = [(model_of(row), unit) for row in rows for unit in row["units"] if not unit.get("asked_in_training", True)]
+    found = np.array([[_carries(unit, kinds) for kinds in FORMS.values()] for _, unit in units])
+    if not found.any():
+        return None
+    return _number(estimate_share(found[..., 0], found[..., 1], [model for model, _ in units]).at(), rows)
+
+
+def _carries(unit: Unit, kinds: Sequence[str]) -> tuple[int, int]:
+    """Whether every question of these kinds follows the edit, and whether all of them are asked."""
+    parts = {**unit["change"], **{kind: (counts[1], sum(counts)) for kind, counts in unit["transfer"].items()}}
+    if not all(kind in parts for kind in kinds):
+        return 0, 0
+    return int(all(parts[kind][0] == parts[kind][1] for kind in kinds)), 1
+
+
 def _kept_at_equal(rows: Sequence[Row]) -> Number | None:
     """What is kept at the first look that finds at most EQUAL of the old answers; nothing, where no look does.
 
@@ -205,6 +234,7 @@ def _at_once(num_edits: int, seed: int = 0, edge: str = "subject_object") -> Edi
         edge=edge,
         edit_seed=seed,
         probes_per_edit=_PROBES,
+        transfer=edge == "subject_object",
     )
 
 
@@ -255,6 +285,15 @@ _TABLE = (
         stages=((EditConfig(scenario="forget", forget_fraction=0.1, probes_per_edit=_PROBES, look_every=1),),),
         number_of=_kept_at_equal,
         goals=("edit", "forget", "refuse"),
+    ),
+    Track(
+        name="transfer",
+        text="ten edits at once, made in a statement, asked with the relation before the subject, as a question, in a "
+        "format that no corpus teaches, over two steps, and denied, of subjects that training asks nothing about",
+        number="share of the forms that carry an edit",
+        unit="share",
+        stages=((_at_once(10), _at_once(10, seed=1)),),
+        number_of=_carried,
     ),
     Track(
         name="cost",

@@ -221,12 +221,17 @@ def _picture(found: Sequence[Summary]) -> tuple[str, bytes | None]:
     return "", None
 
 
+def features_of(table: pa.Table) -> Any:
+    """The columns as a card's data has them."""
+    from datasets import DatasetInfo, Features
+
+    return DatasetInfo(features=Features.from_arrow_schema(table.schema))._to_yaml_dict()["features"]
+
+
 def _card_data(table: pa.Table, size: int) -> str:
     """The YAML between the card's --- lines."""
-    from datasets import DatasetInfo, Features
     from huggingface_hub import DatasetCardData
 
-    features = DatasetInfo(features=Features.from_arrow_schema(table.schema))._to_yaml_dict()["features"]
     data = DatasetCardData(
         language=["en"],
         license="apache-2.0",
@@ -242,7 +247,7 @@ def _card_data(table: pa.Table, size: int) -> str:
         ],
         dataset_info={
             "config_name": "default",
-            "features": features,
+            "features": features_of(table),
             "splits": [{"name": "test", "num_bytes": table.nbytes, "num_examples": table.num_rows}],
             "download_size": size,
             "dataset_size": table.nbytes,

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -9,10 +10,13 @@ import shutil
 import pyarrow as pa
 import pytest
 import yaml
+from datasets import load_dataset
 from pyarrow import parquet
 
 from behemoth_data.exports import read_manifest
-from behemoth_hub import dataset, metrics, models, results
+from behemoth_editing.bench.board import Entry, line_of
+from behemoth_editing.bench.tracks import VERSION, Number
+from behemoth_hub import dataset, leaderboard, metrics, models, results
 from behemoth_hub.cards import accuracy
 from behemoth_hub.checks import front_matter
 
@@ -430,3 +434,82 @@ def test_results_that_are_a_link_out_of_the_folder_are_refused(results_folder, t
     (results_folder / "results.jsonl").symlink_to(tmp_path / "away.jsonl")
     with pytest.raises(ValueError, match="must hold no symbolic link"):
         results([results_folder], "alice")
+
+
+# Boards
+
+
+@pytest.fixture
+def board_of(results_folder, tmp_path):
+    """A function that makes the folder of a bench: somebody's line of each of these methods, and rows."""
+
+    def make(run_by, *methods, version=VERSION):
+        folder = tmp_path / f"{run_by or 'nobody'}-{'-'.join(methods)}"
+        shutil.copytree(results_folder, folder / "results")
+        number = Number(0.25, 0.125, math.inf, models=2)
+        entries = [
+            Entry(
+                version=version,
+                track="ripple",
+                level="hard",
+                method=method,
+                settings={"layer": 1},
+                number=number,
+                failed=0,
+                run_by=run_by,
+                weights=("0a1b",),
+                versions={"behemoth": "0.3.0"},
+                devices=("cpu",),
+                started=("2026-11-27T23:17:12+00:00", "2026-11-28T00:00:00+00:00"),
+            )
+            for method in methods
+        ]
+        lines = [json.dumps(line_of(entry)) for entry in entries]
+        (folder / "board.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        return folder
+
+    return make
+
+
+def test_boards_of_several_people_are_one_dataset_with_the_rows_behind_them(board_of, tmp_path):
+    made = leaderboard([board_of("Ada", "rome", "lora"), board_of("Bo", "mine")], "alice")
+    assert (made.repo, made.kind) == ("alice/behemoth-board", "dataset")
+    assert paths(made.uploads) == {"README.md", "board.parquet", "results.parquet"}
+    for upload in made.uploads:
+        (tmp_path / "there").mkdir(exist_ok=True)
+        (tmp_path / "there" / upload.path).write_bytes(upload.read())
+    lines, rows = (
+        load_dataset(str(tmp_path / "there"), name, split="test", cache_dir=str(tmp_path / "cache"))
+        for name in ("board", "results")
+    )
+    assert [(line["method"], line["run_by"], line["low"], line["high"]) for line in lines] == [
+        ("rome", "Ada", 0.125, None),
+        ("lora", "Ada", 0.125, None),
+        ("mine", "Bo", 0.125, None),
+    ]
+    assert json.loads(lines[0]["settings"]) == {"layer": 1}
+    assert lines[0]["weights"] == ["0a1b"]
+    assert len(rows) == 2  # those of both folders are the same two
+    assert "| rome, Ada | 0.25 [0.12, inf] |" in made.card()
+    assert "Run by Ada, Bo." in made.card()
+
+
+@pytest.mark.parametrize(
+    ("boards", "said"),
+    [
+        ([("", "rome"), ("Bo", "lora")], "boards must say who ran them where there are several"),
+        (
+            [("Ada", "rome"), ("Ada", "lora", "rome")],
+            "boards must have a line for each track, level, method",
+        ),
+        ([("Ada",)], "boards must be folders of `behemoth bench`, got"),
+    ],
+)
+def test_boards_whose_lines_nobody_can_tell_apart_are_refused(boards, said, board_of):
+    with pytest.raises(ValueError, match=said):
+        leaderboard([board_of(*board) for board in boards], "alice")
+
+
+def test_a_board_of_another_version_is_refused(board_of):
+    with pytest.raises(ValueError, match="board must be of version"):
+        leaderboard([board_of("Ada", "rome", version=VERSION + 1)], "alice")

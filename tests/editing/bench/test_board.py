@@ -1,14 +1,26 @@
 """Facts about which cells a bench still needs, and the lines that come of those that it has."""
 
 import dataclasses
+import importlib
 import json
+import math
 
 import pytest
 
 from behemoth_data.edits import EditConfig
 from behemoth_editing import METHODS, Rome
 from behemoth_editing.bench import page
-from behemoth_editing.bench.board import board, key_in, key_of, known_rows, method_key, next_draws, stages_for
+from behemoth_editing.bench.board import (
+    board,
+    entry_of,
+    key_in,
+    key_of,
+    known_rows,
+    line_of,
+    method_key,
+    next_draws,
+    stages_for,
+)
 from behemoth_editing.bench.floors import FLOORS, Nothing
 from behemoth_editing.bench.page import board_markdown, board_text, write_board
 from behemoth_editing.bench.tracks import TRACKS
@@ -47,6 +59,8 @@ def row(method, draw, made=10, model="a", **fields):
         "looks": [],
         "seconds": {"edit": 1.0, "shared": 0.0, "needed": 0.0},
         "versions": {"behemoth": "0"},
+        "device": "cpu",
+        "started": "2026-11-27T23:17:12+00:00",
         "error": None,
         **fields,
     }
@@ -156,3 +170,32 @@ def test_files_have_every_line_and_the_page_every_table(tmp_path, monkeypatch):
     assert "<td>17 [" in shown
     assert "rome: 1.00 at 1, 1.00 at 10, 0.90 at 30" in shown
     assert (tmp_path / "figures" / "batch-hard.svg").is_file()
+
+
+def test_a_line_is_read_as_it_was_written(tmp_path, monkeypatch):
+    for module in (page, importlib.import_module("behemoth_editing.bench.board")):
+        monkeypatch.setattr(module, "TRACKS", {"batch": BATCH})
+    rows = [row(Rome(), draw, model=model) for draw in (ONE, TEN, MANY) for model in "ab"]
+    rows[-1] |= {"started": "2026-11-28T00:00:00+00:00", "versions": {"behemoth": "1"}}
+    levels = {"hard": ["a", "b"]}
+    (entry,) = board(rows, levels, [BATCH], run_by="Ada")
+    assert (entry.run_by, entry.weights, entry.versions) == ("Ada", ("a", "b"), {"behemoth": "0, 1"})
+    assert entry.started == ("2026-11-27T23:17:12+00:00", "2026-11-28T00:00:00+00:00")
+    assert entry.number.low == -math.inf  # since nothing broke, which JSON cannot say
+    write_board([entry], rows, levels, tmp_path)
+    assert page.read_board(tmp_path) == [entry]
+    assert page.read_board(tmp_path / "elsewhere") == []
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"version": 99}, "board must be of version 0, the one that this code makes, got 99"),
+        ({"track": "bach"}, "track must be one of batch, .*, got 'bach'"),
+        ({"weights": None}, "board must give weights in every line, got"),
+    ],
+)
+def test_a_line_of_something_else_is_refused(change, said):
+    line = line_of(board([row(Rome(), ONE, made=0)], {"hard": ["a"]}, [BATCH])[0]) | change
+    with pytest.raises(ValueError, match=said):
+        entry_of({name: value for name, value in line.items() if value is not None})

@@ -112,6 +112,44 @@ def test_ripple_is_what_follows_less_what_breaks_as_the_mean_over_kinds():
     assert number.models == 2
 
 
+def carried(model, *edits, asked=False, **fields):
+    """A row of edits of which it is given, by kind, whether the answer followed."""
+    return row(
+        model,
+        10,
+        *(
+            unit(
+                change={"edited": [1, 1], "paraphrase": [edit.pop("paraphrase"), 1]},
+                transfer={kind: [0, 1, 0, 0] if one else [0, 0, 0, 1] for kind, one in edit.items()},
+                asked_in_training=asked,
+            )
+            for edit in edits
+        ),
+        **fields,
+    )
+
+
+def test_transfer_is_the_share_of_forms_that_carry_an_edit_of_subjects_that_training_does_not_ask_about():
+    same = {"new_question": 0, "denied_old": 1}
+    rows = [
+        # With b: inverse 2 of 3, question 2 of 3, unseen 0 of 3, denied 1 of 3, and two steps 1 of 2, since the second
+        # edit left the nested object as it was.
+        carried(
+            "a",
+            {"paraphrase": 1, "question": 1, "two_step": 1, "denied_new": 1, **same},
+            {"paraphrase": 1, "question": 0, "denied_new": 0, **same},
+        ),
+        carried("a", {"paraphrase": 0, "question": 0, "two_step": 0, "denied_new": 0, **same}, asked=True, seed=1),
+        carried("b", {"paraphrase": 0, "question": 1, "two_step": 0, "denied_new": 0, **same}),
+    ]
+    number = TRACKS["transfer"].number_of(rows)
+    assert number.value == pytest.approx((2 / 3 + 2 / 3 + 0 / 3 + 1 / 2 + 1 / 3) / 5)
+    assert 0 <= number.low < number.value < number.high <= 1
+    assert number.models == 2
+    assert TRACKS["transfer"].number_of(rows[1:2]) is None
+    assert TRACKS["transfer"].number_of([row("a", 10, unit())]) is None  # of a draw that asks no questions
+
+
 def forgotten(model, kept, left):
     """A row whose looks find so many of 20 old answers left, and keep so many of 100 facts."""
     looks = [
