@@ -35,7 +35,7 @@ class BenchArguments:
         ["rome", "memit", "lora"], "methods: of those below, of an installed package, or MODULE:CLASS"
     )
     output_dir: str = place("bench/mine", "folder for models/, results/ and the board, index.html")
-    track: list[str] = setting([], "tracks: batch, sequence, ripple, forget, cost; none: all")
+    track: list[str] = setting([], "tracks: batch, sequence, ripple, forget, transfer, cost; none: all")
     level: list[str] = setting([], "levels: easy, medium, hard; none: all")
     processes: int | None = setting(
         None,

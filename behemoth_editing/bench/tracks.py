@@ -158,9 +158,13 @@ def _carried(rows: Sequence[Row]) -> Number | None:
     """The mean over forms of the share of edits that carry into them.
 
     Of edits of subjects that training asked no questions about; an answer that was wrong before carries nothing, and a
-    form of several questions is carried by all of them. None where no such subject was edited.
+    form of several questions is carried by all of them. None where no such subject was edited, or training asked about
+    nobody.
     """
-    units = [(model_of(row), unit) for row in rows for unit in row["units"] if not unit.get("asked_in_training", True)]
+    units = [(model_of(row), unit) for row in rows for unit in row["units"] if "asked_in_training" in unit]
+    if not any(unit["asked_in_training"] for _, unit in units):
+        return None
+    units = [(model, unit) for model, unit in units if not unit["asked_in_training"]]
     found = np.array([[_carries(unit, kinds) for kinds in FORMS.values()] for _, unit in units])
     if not found.any():
         return None

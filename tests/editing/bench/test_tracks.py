@@ -147,6 +147,7 @@ def test_transfer_is_the_share_of_forms_that_carry_an_edit_of_subjects_that_trai
     assert 0 <= number.low < number.value < number.high <= 1
     assert number.models == 2
     assert TRACKS["transfer"].number_of(rows[1:2]) is None
+    assert TRACKS["transfer"].number_of(rows[2:]) is None  # of a model that was asked nothing
     assert TRACKS["transfer"].number_of([row("a", 10, unit())]) is None  # of a draw that asks no questions
 
 
