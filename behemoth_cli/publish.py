@@ -35,7 +35,9 @@ class PublishArguments:
     )
     metrics: bool = setting(False, "publish every metric as the Space NAME/METRIC")
     results: list[str] = place([], "folders that `behemoth edit` wrote; together they become NAME/behemoth-results")
-    boards: list[str] = place([], "folders that `behemoth bench` wrote; together they become NAME/behemoth-board")
+    boards: list[str] = place(
+        [], "folders that `behemoth bench` wrote; together they become the dataset NAME/behemoth-board and a page of it"
+    )
     private: bool = setting(False, "repositories that do not exist yet are made private")
     dry_run: bool = setting(False, "print every file, its size and the cards, and send nothing; needs no token")
     revision: str | None = setting(
@@ -99,7 +101,7 @@ def _publications(arguments: PublishArguments) -> list[Publication]:
     if arguments.results:
         publications.append(results([Path(folder) for folder in arguments.results], str(namespace), tag=tag))
     if arguments.boards:
-        publications.append(leaderboard([Path(folder) for folder in arguments.boards], str(namespace), tag=tag))
+        publications += leaderboard([Path(folder) for folder in arguments.boards], str(namespace), tag=tag)
     return publications
 
 

@@ -242,3 +242,25 @@ def dataset_card(card: str, repo: str) -> str:
 def dumped(value: Any) -> bytes:
     """The bytes of a JSON file."""
     return (json.dumps(value, indent=2) + "\n").encode("utf-8")
+
+
+def board_space_card(dataset: str) -> str:
+    """README.md of the Space that shows the leaderboard which is the dataset of this name."""
+    data = {
+        "title": "Behemoth leaderboard",
+        "emoji": "\N{TROPHY}",
+        "colorFrom": "blue",
+        "colorTo": "gray",
+        "sdk": "static",
+        "app_file": "index.html",
+        "pinned": False,
+        "license": "apache-2.0",
+        "datasets": [dataset],
+        "short_description": "Editing and unlearning methods on an invented world",
+        "tags": ["leaderboard", "knowledge-editing", "machine-unlearning", "benchmark"],
+    }
+    fields = yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
+    return (
+        f"---\n{fields}---\n\n# Behemoth leaderboard\n\nThe page of the dataset "
+        f"[{dataset}](https://huggingface.co/datasets/{dataset}), which has every line and the rows behind them.\n"
+    )

@@ -151,13 +151,14 @@ def _model_faults(data: Mapping[str, Any], uploads: Sequence[Upload]) -> Iterato
 
 def _space_faults(data: Mapping[str, Any], uploads: Sequence[Upload]) -> Iterator[str]:
     there = {upload.path for upload in uploads}
-    for name in (data.get("app_file"), "requirements.txt"):
+    static = data.get("sdk") == "static"  # a page, and nothing that runs
+    for name in (data.get("app_file"), *(() if static else ("requirements.txt",))):
         if name not in there:
             yield f"{name} must be among the files"
     for field in ("title", "sdk", "emoji"):
         if not data.get(field):
             yield f"{field} must be given"
-    if not {"evaluate", "metric"} <= set(data.get("tags", [])):
+    if not static and not {"evaluate", "metric"} <= set(data.get("tags", [])):
         yield f"tags must hold evaluate and metric, got {data.get('tags')}"
 
 

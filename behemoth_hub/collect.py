@@ -30,9 +30,9 @@ _ALLOWED: dict[str, tuple[bytes, ...]] = {
     ".svg": (b"<svg", b"<?xml"),
     ".png": (b"\x89PNG\r\n\x1a\n",),
 }
-_ALLOWED_IN_SPACES: dict[str, tuple[bytes, ...]] = {**_ALLOWED, ".py": ()}
+_ALLOWED_IN_SPACES: dict[str, tuple[bytes, ...]] = {**_ALLOWED, ".py": (), ".html": (b"<!doctype html>",)}
 _REQUIREMENTS = "requirements.txt"
-_TEXT = {".json", ".yaml", ".md", ".svg", ".py", ".txt"}
+_TEXT = {".json", ".yaml", ".md", ".svg", ".py", ".txt", ".html"}
 _TOKEN = re.compile(rb"hf_[A-Za-z0-9]{30,}")
 
 
@@ -83,6 +83,7 @@ class Publication:
     uploads: Sequence[Upload]
     branches: Mapping[str, Sequence[Upload]] = dataclasses.field(default_factory=dict)  # beside main
     tag: str | None = None  # of what main then holds
+    sdk: str = "gradio"  # of a space
     loading: Sequence[str] = ()  # lines of Python that load it
     left_out: Sequence[str] = ()  # files of the folders it was made from that stay here
     notes: Sequence[str] = ()  # what the publisher should know

@@ -10,7 +10,7 @@ from typing import Any
 from behemoth_data.card import CARD
 from behemoth_data.exports import MANIFEST, card_of, read_manifest
 from behemoth_data.settings import check
-from behemoth_hub.cards import benchmark, dataset_card, dumped
+from behemoth_hub.cards import benchmark, board_space_card, dataset_card, dumped
 from behemoth_hub.checks import checked
 from behemoth_hub.collect import DATASET, Publication, Upload, files_in
 
@@ -94,23 +94,36 @@ def results(folders: Sequence[Path], namespace: str, *, tag: str | None = None) 
     )
 
 
-def leaderboard(folders: Sequence[Path], namespace: str, *, tag: str | None = None) -> Publication:
-    """NAMESPACE/behemoth-board: the lines of every folder's board, and the rows behind them, with no path of ours.
+def leaderboard(folders: Sequence[Path], namespace: str, *, tag: str | None = None) -> list[Publication]:
+    """NAMESPACE/behemoth-board, once as a dataset and once as a Space that is its page.
 
+    The dataset has the lines of every folder's board, and the rows behind them, with no path of this machine.
     Raises: ValueError for a folder without a board, or a line that two of them have.
     """
-    from behemoth_editing.bench.leaderboard import leaderboard_files
+    from behemoth_editing.bench.leaderboard import leaderboard_files, leaderboard_page
 
     repo = f"{namespace}/{BOARD}"
     for folder in folders:
         files_in(folder)  # refuses links that lead out of it
     files = leaderboard_files(folders, repo)
-    return checked(
-        Publication(
-            repo=repo,
-            kind="dataset",
-            uploads=[Upload(path, content) for path, content in files.items()],
-            tag=tag,
-            loading=[f'datasets.load_dataset("{repo}", "board", split="test")'],
-        )
-    )
+    page = {"index.html": leaderboard_page(folders, repo).encode("utf-8"), CARD: board_space_card(repo).encode("utf-8")}
+    return [
+        checked(
+            Publication(
+                repo=repo,
+                kind="dataset",
+                uploads=[Upload(path, content) for path, content in files.items()],
+                tag=tag,
+                loading=[f'datasets.load_dataset("{repo}", "board", split="test")'],
+            )
+        ),
+        checked(
+            Publication(
+                repo=repo,
+                kind="space",
+                sdk="static",
+                uploads=[Upload(path, content) for path, content in page.items()],
+                tag=tag,
+            )
+        ),
+    ]

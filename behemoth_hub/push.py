@@ -102,7 +102,7 @@ class Publisher:
                 publication.repo,
                 repo_type=publication.kind,
                 private=True if self.private else None,
-                space_sdk="gradio" if publication.kind == "space" else None,
+                space_sdk=publication.sdk if publication.kind == "space" else None,
                 exist_ok=True,
             )
             return

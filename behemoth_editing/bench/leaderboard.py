@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 from pyarrow import parquet
@@ -13,7 +14,7 @@ from pyarrow import parquet
 from behemoth_data.card import render, size_category
 from behemoth_data.settings import check
 from behemoth_editing.bench.board import Entry, line_of
-from behemoth_editing.bench.page import JSONL, cell_text, read_board, tables
+from behemoth_editing.bench.page import JSONL, cell_text, read_board, tables, template
 from behemoth_editing.bench.tracks import VERSION
 from behemoth_editing.report.dataset import features_of, result_table
 from behemoth_editing.report.summaries import load_results
@@ -48,6 +49,38 @@ def leaderboard_files(folders: Sequence[Path], name: str) -> dict[str, bytes]:
 
     Raises: ValueError for a folder without a board or of another version, or two whose lines nobody can tell apart.
     """
+    entries = _entries(folders)
+    rows = load_results([folder / "results" for folder in folders])
+    parts = {BOARD: board_table(entries), ROWS: result_table(rows)}
+    content = {path: _parquet(table) for path, table in parts.items()}
+    values = {
+        **_shown(entries, name),
+        "card_data": _card_data(parts, content),
+        "cell_text": cell_text,
+        "columns": [(column, str(kind), text) for column, (kind, text) in _COLUMNS.items()],
+        "num_rows": len(rows),
+    }
+    return {**content, CARD: render("board.md.jinja", values).encode("utf-8")}
+
+
+def leaderboard_page(folders: Sequence[Path], name: str) -> str:
+    """The page of the dataset `name` as HTML, which needs no other file. Raises: as leaderboard_files()."""
+    return template("leaderboard.html.jinja").render(_shown(_entries(folders), name))
+
+
+def _shown(entries: Sequence[Entry], name: str) -> dict[str, Any]:
+    """What card and page have in common."""
+    return {
+        "name": name,
+        "version": VERSION,
+        "tables": tables(_told_apart(entries)),
+        "levels": {entry.level: entry.weights for entry in entries},
+        "run_by": list(dict.fromkeys(entry.run_by for entry in entries if entry.run_by)),
+    }
+
+
+def _entries(folders: Sequence[Path]) -> list[Entry]:
+    """Those of all boards. Raises: as leaderboard_files()."""
     entries: list[Entry] = []
     for folder in folders:
         found = read_board(folder)
@@ -60,21 +93,7 @@ def leaderboard_files(folders: Sequence[Path], name: str) -> dict[str, bytes]:
     names = [(entry.track, entry.level, entry.method, entry.run_by) for entry in entries]
     twice = [key for key in names if names.count(key) > 1]
     check(not twice, f"boards must have a line for each track, level, method and person, got two for {twice[:1]}")
-    rows = load_results([folder / "results" for folder in folders])
-    parts = {BOARD: board_table(entries), ROWS: result_table(rows)}
-    content = {path: _parquet(table) for path, table in parts.items()}
-    values = {
-        "name": name,
-        "card_data": _card_data(parts, content),
-        "tables": tables(_told_apart(entries)),
-        "cell_text": cell_text,
-        "version": VERSION,
-        "columns": [(column, str(kind), text) for column, (kind, text) in _COLUMNS.items()],
-        "run_by": list(dict.fromkeys(entry.run_by for entry in entries if entry.run_by)),
-        "num_rows": len(rows),
-        "levels": {entry.level: entry.weights for entry in entries},
-    }
-    return {**content, CARD: render("board.md.jinja", values).encode("utf-8")}
+    return entries
 
 
 def board_table(entries: Sequence[Entry]) -> pa.Table:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 
 import jinja2
@@ -100,6 +99,20 @@ def board_text(entries: Sequence[Entry]) -> str:
 # Files
 
 
+def template(name: str) -> jinja2.Template:
+    """One of the templates beside this module."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("behemoth_editing.bench", ""),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(capitalize_first=lambda text: text[:1].upper() + text[1:])
+    environment.globals["cell_text"] = cell_text
+    return environment.get_template(name)
+
+
 def read_board(folder: Path) -> list[Entry]:
     """The entries that a bench wrote; none where there is no board.
 
@@ -133,15 +146,9 @@ def write_board(
     (output / "figures").mkdir(exist_ok=True)
     for name, (_, svg) in figures.items():
         put_file(output / "figures" / f"{name}.svg", standalone(svg).encode())
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters.update(capitalize_first=lambda text: text[:1].upper() + text[1:])
-    template = files("behemoth_editing.bench").joinpath("bench.html.jinja").read_text(encoding="utf-8")
     shown = shown_rows(rows)
-    page = environment.from_string(template).render(
+    page = template("bench.html.jinja").render(
         tables=tables(entries),
-        cell_text=cell_text,
         figures=figures,
         version=VERSION,
         bound=BOUND,

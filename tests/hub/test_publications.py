@@ -472,8 +472,13 @@ def board_of(results_folder, tmp_path):
 
 
 def test_boards_of_several_people_are_one_dataset_with_the_rows_behind_them(board_of, tmp_path):
-    made = leaderboard([board_of("Ada", "rome", "lora"), board_of("Bo", "mine")], "alice")
-    assert (made.repo, made.kind) == ("alice/behemoth-board", "dataset")
+    made, space = leaderboard([board_of("Ada", "rome", "lora"), board_of("Bo", "<mine>")], "alice")
+    assert (made.repo, made.kind) == (space.repo, "dataset") == ("alice/behemoth-board", "dataset")
+    assert (space.kind, space.sdk, paths(space.uploads)) == ("space", "static", {"README.md", "index.html"})
+    page = content(space, "index.html").decode("utf-8")
+    assert "<td>0.25 [0.12, inf]</td>" in page
+    assert "&lt;mine&gt;, Bo" in page  # what others wrote is text
+    assert not re.search(r"(src|href)=.(?!https://huggingface.co/datasets/alice/behemoth-board|data:,)", page)
     assert paths(made.uploads) == {"README.md", "board.parquet", "results.parquet"}
     for upload in made.uploads:
         (tmp_path / "there").mkdir(exist_ok=True)
@@ -485,7 +490,7 @@ def test_boards_of_several_people_are_one_dataset_with_the_rows_behind_them(boar
     assert [(line["method"], line["run_by"], line["low"], line["high"]) for line in lines] == [
         ("rome", "Ada", 0.125, None),
         ("lora", "Ada", 0.125, None),
-        ("mine", "Bo", 0.125, None),
+        ("<mine>", "Bo", 0.125, None),
     ]
     assert json.loads(lines[0]["settings"]) == {"layer": 1}
     assert lines[0]["weights"] == ["0a1b"]
