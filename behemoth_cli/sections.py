@@ -52,6 +52,12 @@ METHOD_SECTIONS = {
     "npo": _method("Npo", "forgetting by negative preference optimisation"),
     "simnpo": _method("SimNpo", "the same without a reference model"),
     "rmu": _method("Rmu", "forgetting by misdirected hidden states"),
+    "undial": _method("Undial", "forgetting by self-distillation with the old answers' logits lowered"),
+    "ceu": _method("Ceu", "forgetting towards what the model says without the old answers"),
+    "wga": _method("Wga", "forgetting by ascent on what is still likely"),
+    "satimp": _method("SatImp", "the same, leaving alone for long what is nearly certain"),
+    "pdu": _method("Pdu", "forgetting by flat logits, as far as what is retained allows"),
+    "undo": _method("Undo", "forgetting taught to a noised copy, so that it lasts"),
     "refusal": _method("Refusal", "training to refuse"),
     "retrain": _method("Retrain", "training from the start on the changed world"),
 }

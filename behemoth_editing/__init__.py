@@ -8,12 +8,16 @@ need("behemoth_editing", "editing")
 
 from behemoth_editing.checkpoint import Checkpoint, load_checkpoint
 from behemoth_editing.methods import METHODS
+from behemoth_editing.methods.constrain import Pdu
 from behemoth_editing.methods.contract import Edited, EditMethod, Shared
 from behemoth_editing.methods.finetune import FineTune, FineTuneConstrained
 from behemoth_editing.methods.lora import Lora
 from behemoth_editing.methods.memit import AlphaEdit, Emmet, Memit
+from behemoth_editing.methods.noise import Undo
 from behemoth_editing.methods.outside import check_method, method_named
+from behemoth_editing.methods.redirect import Ceu, Undial
 from behemoth_editing.methods.retrain import Retrain
+from behemoth_editing.methods.reweigh import SatImp, Wga
 from behemoth_editing.methods.rome import Rome, RRome
 from behemoth_editing.methods.unlearn import GradDiff, GradientAscent, Npo, Refusal, Rmu, SimNpo
 from behemoth_editing.sweep.elsewhere import Maker
@@ -22,6 +26,7 @@ from behemoth_editing.toolkit import Scored, draw, edit_fact, report_on, save_ed
 __all__ = [
     "METHODS",
     "AlphaEdit",
+    "Ceu",
     "Checkpoint",
     "EditMethod",
     "Edited",
@@ -34,14 +39,19 @@ __all__ = [
     "Maker",
     "Memit",
     "Npo",
+    "Pdu",
     "RRome",
     "Refusal",
     "Retrain",
     "Rmu",
     "Rome",
+    "SatImp",
     "Scored",
     "Shared",
     "SimNpo",
+    "Undial",
+    "Undo",
+    "Wga",
     "check_method",
     "draw",
     "edit_fact",

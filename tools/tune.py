@@ -157,6 +157,11 @@ GROUPS = {
         {"beta": (1.0, 2.0, 4.5), "forget_weight": (0.125, 1.0), "learning_rate": (3e-3, 1e-2)},
     ),
     "rmu": Group("rmu", "forget", _RATES),
+    "undial": Group("undial", "forget", {"beta": (3.0, 10.0), "learning_rate": (3e-3, 1e-2)}),
+    "ceu": Group("ceu", "forget", {"retain": ("none", "mixture"), "learning_rate": (1e-3, 3e-3)}),
+    "wga": Group("wga", "forget", {"beta": (1.0, 2.0), "learning_rate": (1e-3, 3e-3)}),
+    "satimp": Group("satimp", "forget", {"importance": (0.1, 1.0), "learning_rate": (3e-3, 1e-2)}),
+    "pdu": Group("pdu", "forget", {"retain_weight": (30.0, 100.0), "tolerance": (0.03, 0.3)}),
     "refusal": Group("refusal", "forget", _RATES),
 }
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from behemoth_editing.methods.constrain import Pdu
 from behemoth_editing.methods.contract import EditMethod
 from behemoth_editing.methods.finetune import FineTune, FineTuneConstrained
 from behemoth_editing.methods.lora import Lora
 from behemoth_editing.methods.memit import AlphaEdit, Emmet, Memit
+from behemoth_editing.methods.noise import Undo
+from behemoth_editing.methods.redirect import Ceu, Undial
 from behemoth_editing.methods.retrain import Retrain
+from behemoth_editing.methods.reweigh import SatImp, Wga
 from behemoth_editing.methods.rome import Rome, RRome
 from behemoth_editing.methods.unlearn import GradDiff, GradientAscent, Npo, Refusal, Rmu, SimNpo
 
@@ -24,6 +28,12 @@ METHODS: dict[str, type[EditMethod]] = {
     "npo": Npo,
     "simnpo": SimNpo,
     "rmu": Rmu,
+    "undial": Undial,
+    "ceu": Ceu,
+    "wga": Wga,
+    "satimp": SatImp,
+    "pdu": Pdu,
+    "undo": Undo,
     "refusal": Refusal,
     "retrain": Retrain,
 }

@@ -112,6 +112,9 @@ class Objective:
         """Whether the rows are as wanted; right [n] says of each query if every answer token is the likeliest."""
         raise NotImplementedError
 
+    def stepped(self) -> None:
+        """Whatever the losses are to know of the step that was just made; nothing, for most."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Learn(Objective):
@@ -190,6 +193,7 @@ def fit(
         if project is not None:
             project()
         decay.step()
+        objective.stepped()
         steps += 1
         if watch is not None:
             watch(model, steps)
@@ -294,12 +298,17 @@ class _Part:
 
     def rows(self, step: int) -> list[int]:
         """The rows of a step, as places in the mixture."""
-        start, stop, size = step * self.count, (step + 1) * self.count, self.size
-        rows: list[int] = []
-        for epoch in range(start // size, (stop - 1) // size + 1):
-            shuffled = self.order.bits((epoch << 32) + np.arange(size)).argsort(kind="stable")
-            rows += (self.first + shuffled[max(start - epoch * size, 0) : stop - epoch * size]).tolist()
-        return rows
+        return [self.first + place for place in passes(self.order, self.size, self.count, step)]
+
+
+def passes(order: Stream, size: int, count: int, step: int) -> list[int]:
+    """Of `size` places the `count` that a step sees: shuffled passes, each place once before any comes again."""
+    start, stop = step * count, (step + 1) * count
+    places: list[int] = []
+    for epoch in range(start // size, (stop - 1) // size + 1):
+        shuffled = order.bits((epoch << 32) + np.arange(size)).argsort(kind="stable")
+        places += shuffled[max(start - epoch * size, 0) : stop - epoch * size].tolist()
+    return places
 
 
 def _parts(edited: Sequence[Query], kinds: Mapping[str, Sequence[Query]], settings: FitSettings) -> list[_Part]:

@@ -27,7 +27,7 @@ from behemoth_editing.methods.mixture import IGNORED, Batch, Learn, Objective, m
 from behemoth_models.precision import autocast
 
 TOKENS = ("answer", "all")
-_ROWS = 256  # rows that the given model reads in one batch
+ROWS = 256  # rows that the given model reads in one batch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -261,8 +261,8 @@ class Rmu(Unlearning):
         layer = max(self._layers(model))
         given = first_layers(copy_of(model), layer + 1)
         norms: list[torch.Tensor] = []
-        for start in range(0, len(task.originals), _ROWS):
-            tokens, targets = (rows.to(model.device) for rows in rows_of(task.originals[start : start + _ROWS]))
+        for start in range(0, len(task.originals), ROWS):
+            tokens, targets = (rows.to(model.device) for rows in rows_of(task.originals[start : start + ROWS]))
             with torch.no_grad():
                 states = given(input_ids=tokens, use_cache=False).last_hidden_state
             norms.append(states[chosen_tokens(targets, self.tokens)].norm(dim=-1))
@@ -315,8 +315,8 @@ def direction_of(seed: int, width: int) -> torch.Tensor:
 def _reference(model: PreTrainedModel, queries: Sequence[Query], precision: str) -> torch.Tensor:
     """The model's own log p(y|x) of all queries."""
     found: list[torch.Tensor] = []
-    for start in range(0, len(queries), _ROWS):
-        tokens, targets = (rows.to(model.device) for rows in rows_of(queries[start : start + _ROWS]))
+    for start in range(0, len(queries), ROWS):
+        tokens, targets = (rows.to(model.device) for rows in rows_of(queries[start : start + ROWS]))
         with torch.no_grad(), autocast(precision, model.device):
             logits = model(input_ids=tokens, use_cache=False).logits
         found.append(log_likelihood(logits.float(), targets))
