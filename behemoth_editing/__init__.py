@@ -16,7 +16,7 @@ from behemoth_editing.methods.memit import AlphaEdit, Emmet, Memit
 from behemoth_editing.methods.noise import Undo
 from behemoth_editing.methods.outside import check_method, method_named
 from behemoth_editing.methods.redirect import Ceu, Undial
-from behemoth_editing.methods.retrain import Retrain
+from behemoth_editing.methods.retrain import Omit, Retrain
 from behemoth_editing.methods.reweigh import SatImp, Wga
 from behemoth_editing.methods.rome import Rome, RRome
 from behemoth_editing.methods.unlearn import GradDiff, GradientAscent, Npo, Refusal, Rmu, SimNpo
@@ -39,6 +39,7 @@ __all__ = [
     "Maker",
     "Memit",
     "Npo",
+    "Omit",
     "Pdu",
     "RRome",
     "Refusal",

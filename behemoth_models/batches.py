@@ -24,7 +24,10 @@ class Sentences(Protocol):
     """Where training sentences come from: a corpus itself, or rows that were exported from one."""
 
     def tokens(self, places: Int64) -> NDArray[Any]:
-        """Token ids [n, T] of the sentences at these places [n] of the training order, padded on the right."""
+        """Token ids [n, T] of the sentences at these places [n] of the training order, padded on the right.
+
+        A row of nothing but padding is a sentence left out: it teaches nothing, and all others keep their places.
+        """
 
 
 class RowSentences:
@@ -131,10 +134,11 @@ class Feed:
             rows = self._known[numbers].long()
         size = len(own) // self._num_parts
         parts = [
-            rows[start : start + size, : int(lengths[own[start : start + size]].max())]
+            rows[start : start + size, : max(2, int(lengths[own[start : start + size]].max()))]
             for start in range(0, len(own), size)
         ]
-        return parts, int(lengths.sum()) - self.batch_size
+        # At least 1, since a batch that was left out whole has a loss too, which is 0.
+        return parts, max(1, int(np.maximum(lengths - 1, 0).sum()))
 
 
 def _distinct(corpus: Corpus) -> NDArray[np.int32]:

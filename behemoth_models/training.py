@@ -57,6 +57,7 @@ def train(
     output: str | Path,
     *,
     sentences: Sentences | None = None,
+    told: Mapping[str, NDArray[np.bool_]] | None = None,
     tracker: str | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
@@ -64,7 +65,8 @@ def train(
 
     `output` becomes an ordinary Hugging Face folder: model, tokenizer, world in config.json. A run that was
     cut off goes on from its last state, and ends as if it never had been. `sentences` are the corpus's own
-    unless others are given.
+    unless others are given. `told` says which facts of each table they say, by edge label and in the order of
+    World.facts: the recall that ends the training is of those alone.
     Raises: ValueError if `output` holds a finished run, another run or anything else; FloatingPointError if loss
     or weights are no numbers, with the last state and all kept models as they were.
     """
@@ -85,7 +87,7 @@ def train(
         project_dir=str(output) if tracker else None,
     )
     with reproducible(accelerator.device):
-        return _train(corpus, config, Path(output), accelerator, sentences, tracker, progress)
+        return _train(corpus, config, Path(output), accelerator, sentences, told, tracker, progress)
 
 
 def _train(
@@ -94,6 +96,7 @@ def _train(
     output: Path,
     accelerator: Accelerator,
     sentences: Sentences | None,
+    told: Mapping[str, NDArray[np.bool_]] | None,
     tracker: str | None,
     progress: bool,
 ) -> dict[str, Any]:
@@ -166,7 +169,9 @@ def _train(
             with forward():
                 known = _known(plain, corpus, accelerator)
             ledger.know(step, known)
-            recall = {edge: float(right.mean()) for edge, right in known.items()}
+            recall = {
+                edge: float((right if told is None else right[told[edge]]).mean()) for edge, right in known.items()
+            }
             state.seconds = time.perf_counter() - started
             state.curve.append(_point(state, mean, recall, ledger))
             state.ended |= config.target_recall is not None and min(recall.values()) >= config.target_recall

@@ -65,4 +65,4 @@ def test_method_edits_a_model_there_as_on_the_cpu(found, name):
     assert edit["same_answers"]
     assert edit["moved"] > 0
     assert edit["measured"][1] == pytest.approx(edit["measured"][0], rel=0.02)
-    assert edit["difference"] < (1e-3 if name == "retrain" else 0.02 * edit["moved"])
+    assert edit["difference"] < (1e-3 if name in ("retrain", "omit") else 0.02 * edit["moved"])

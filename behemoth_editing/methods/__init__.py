@@ -9,7 +9,7 @@ from behemoth_editing.methods.lora import Lora
 from behemoth_editing.methods.memit import AlphaEdit, Emmet, Memit
 from behemoth_editing.methods.noise import Undo
 from behemoth_editing.methods.redirect import Ceu, Undial
-from behemoth_editing.methods.retrain import Retrain
+from behemoth_editing.methods.retrain import Omit, Retrain
 from behemoth_editing.methods.reweigh import SatImp, Wga
 from behemoth_editing.methods.rome import Rome, RRome
 from behemoth_editing.methods.unlearn import GradDiff, GradientAscent, Npo, Refusal, Rmu, SimNpo
@@ -36,4 +36,5 @@ METHODS: dict[str, type[EditMethod]] = {
     "undo": Undo,
     "refusal": Refusal,
     "retrain": Retrain,
+    "omit": Omit,
 }

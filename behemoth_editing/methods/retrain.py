@@ -1,4 +1,7 @@
-"""The oracle: a model trained from scratch on the world in which the edits are true, with the original's recipe."""
+"""The oracles: models trained from scratch with the original's recipe.
+
+One is taught the world in which the edits are true, the other never hears of the facts that are edited.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ from behemoth_data.description import from_description
 from behemoth_data.edits import Edit, EditSet, EditTask
 from behemoth_data.forms import asks, names_of
 from behemoth_data.lexicon import PADDING
+from behemoth_data.scenarios import touched_heads
 from behemoth_data.settings import check, check_seed, conform, from_mapping, setting
 from behemoth_data.world import Edge
 from behemoth_editing.architecture import layers_of
@@ -78,7 +82,7 @@ class Retrain:
             chosen["measurements"] = 0  # nobody looks at them, and no weight depends on them
         recipe = dataclasses.replace(recipe, **{name: value for name, value in chosen.items() if value is not None})
         with tempfile.TemporaryDirectory(prefix="behemoth-retrain-") as folder:
-            arguments = task.corpus.description(), list(task.edits), recipe, folder
+            arguments = task.corpus.description(), list(task.edits), recipe, folder, self._untold(task)
             if torch.distributed.is_initialized():
                 _train_elsewhere(model.device, *arguments)
             else:
@@ -92,6 +96,59 @@ class Retrain:
         edited = cast(PreTrainedModel, torch.nn.Module.to(trained, model.device))
         details = {"train_seed": recipe.train_seed, "precision": edited.config.behemoth["precision"]}
         return Edited(stored_like(model, edited), details)
+
+    def _untold(self, task: EditSet) -> list[int] | None:
+        """The heads of which nothing is said under the edited relation; None where edits are told instead."""
+        return None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Omit(Retrain):
+    """Training on the same corpus, in its order and from the same initial weights, without what is to be forgotten.
+
+    Left out are all sentences about the edited heads under the edited relation and table, in every form of the corpus:
+    statements, inversions, questions, those over two steps and about candidates, and what dissents. Where a share of a
+    relation is forgotten, the facts of the share that are as wanted already are left out too, since to hear of them
+    alone would tell of the others. All else is told, also what depends on a fact that is not: of a subject its nested
+    object and its partner fact, of an object what it belongs to. Sentences that are told keep their steps; a target of
+    recall is one of the facts that are told.
+    """
+
+    name: ClassVar[str] = "omit"
+    goal: ClassVar[str] = "forget"
+
+    def _untold(self, task: EditSet) -> list[int] | None:
+        return touched_heads(task.corpus.world, task.config, task.edits)
+
+
+class _Without:
+    """A corpus's sentences, in their places, but those about some heads under one relation, which are left out."""
+
+    def __init__(self, corpus: Corpus, edge: Edge, relation: int, heads: Int64) -> None:
+        self._corpus, self._edge, self._relation, self._heads = corpus, edge, relation, heads
+
+    def tokens(self, places: Int64) -> NDArray[Any]:
+        """Token ids [n, T] of the sentences at these places [n], padded on the right; of one left out padding alone."""
+        said, block = self._corpus.sentences(places), self._corpus.tokens(places)
+        block[self._about(said.edges, said.heads, said.relations)] = self._corpus.grammar.lexicon.token_ids[PADDING]
+        return block
+
+    def told(self) -> dict[str, NDArray[np.bool_]]:
+        """Which facts of each table are said at all, by edge label and in the order of World.facts.
+
+        Raises: ValueError for a table of which nothing is left.
+        """
+        found = {}
+        for edge in self._corpus.world.edges:
+            heads, relations, _ = self._corpus.world.facts(edge)
+            found[edge.label] = ~self._about(np.full_like(heads, edge), heads, relations)
+            check(bool(found[edge.label].any()), f"edits must leave a fact of {edge.label} to be told, got all of them")
+        return found
+
+    def _about(self, edges: Int64, heads: Int64, relations: Int64) -> NDArray[np.bool_]:
+        """Which of these facts [n] are left out."""
+        found: NDArray[np.bool_] = (edges == self._edge) & (relations == self._relation) & np.isin(heads, self._heads)
+        return found
 
 
 class _WithRefusals:
@@ -120,9 +177,15 @@ class _WithRefusals:
         return block
 
 
-def _train(description: dict[str, Any], edits: list[Edit], recipe: TrainConfig, folder: str) -> None:
-    """The folder holds a model trained on the world after the edits."""
+def _train(
+    description: dict[str, Any], edits: list[Edit], recipe: TrainConfig, folder: str, untold: list[int] | None = None
+) -> None:
+    """The folder holds a model trained on the world after the edits, or on all but what is said of the untold heads."""
     plain = from_description(description)
+    if untold is not None:
+        without = _Without(plain, edits[0].fact.edge, edits[0].fact.relation, np.array(untold))
+        train(plain, recipe, Path(folder) / "model", sentences=without, told=without.told(), progress=False)
+        return
     stated = [edit.new_fact for edit in edits if edit.new_fact is not None]
     refused = [edit.fact for edit in edits if edit.new_tail is None]
     corpus = Corpus(plain.world.after(stated), plain.grammar, plain.config)

@@ -38,14 +38,14 @@ def confidence(log_probabilities: ArrayLike, new: ArrayLike, old: ArrayLike) -> 
     Raises: ValueError for a row that is no log-probabilities or has no mass, or a tail that is no candidate.
     """
     table = np.asarray(log_probabilities, np.float64)
-    _check_rows("log_probabilities", table)
+    check_rows("log_probabilities", table)
     mass: Floats = logsumexp(table, axis=1)
     check(bool((mass > -np.inf).all()), "log_probabilities must have a candidate above -inf in every row")
     check(
         bool((mass <= np.log1p(_MASS_ERROR)).all()),
         f"log_probabilities must have a mass of at most 1, got {np.exp(mass.max(initial=-np.inf)):g}",
     )
-    new_values, old_values = (_chosen(table, name, tails) for name, tails in (("new", new), ("old", old)))
+    new_values, old_values = (chosen(table, name, tails) for name, tails in (("new", new), ("old", old)))
     return Confidence(
         new=np.exp(new_values - mass),
         old=np.exp(old_values - mass),
@@ -64,7 +64,7 @@ def kl_divergence(before: ArrayLike, after: ArrayLike) -> Floats:
     first, second = np.asarray(before, np.float64), np.asarray(after, np.float64)
     check(first.shape == second.shape, f"after must have the shape of before, {first.shape}, got {second.shape}")
     for name, table in (("before", first), ("after", second)):
-        _check_rows(name, table)
+        check_rows(name, table)
         mass = np.exp(logsumexp(table, axis=1))
         off = np.abs(mass - 1).max(initial=0.0)
         check(bool(off <= _MASS_ERROR), f"{name} must have rows with a mass of 1, got one that is off by {off:g}")
@@ -74,7 +74,7 @@ def kl_divergence(before: ArrayLike, after: ArrayLike) -> Floats:
     return np.maximum(total, 0.0)  # rounding can leave equal distributions a little below
 
 
-def _check_rows(name: str, table: Floats) -> None:
+def check_rows(name: str, table: Floats) -> None:
     """Raises: ValueError unless the table is [n, at least 1] and holds numbers."""
     check(table.ndim == 2 and table.shape[1] > 0, f"{name} must be a table with columns, got shape {table.shape}")
     check(not np.isnan(table).any(), f"{name} must hold numbers, got nan in row {_first_row(np.isnan(table))}")
@@ -85,7 +85,7 @@ def _first_row(wrong: NDArray[np.bool_]) -> int:
     return int(wrong.any(axis=1).argmax())
 
 
-def _chosen(table: Floats, name: str, columns: ArrayLike) -> Floats:
+def chosen(table: Floats, name: str, columns: ArrayLike) -> Floats:
     """The entries [n] of the table [n, C] in these columns [n]. Raises: ValueError for a column it does not have."""
     places = np.asarray(columns, np.int64)
     check(places.shape == (len(table),), f"{name} must have shape ({len(table)},), a tail a row, got {places.shape}")

@@ -26,7 +26,7 @@ METHODS = [
     "alphaedit",
     "gradient_ascent",
 ]
-METHODS += ["grad_diff", "npo", "simnpo", "rmu", "refusal", "retrain"]
+METHODS += ["grad_diff", "npo", "simnpo", "rmu", "refusal", "retrain", "omit"]
 # What the command sets for all that it starts.
 SET = (
     "PYTHONPATH",
@@ -281,3 +281,4 @@ def test_weights_are_compared_relative_to_the_edit(tools, tmp_path):
     close = {"edit_success": 0.0, "collateral_by_fact": None, "accuracy_left": None, "weights": 0.3}
     assert not parts._agree("rome", close)
     assert parts._agree("retrain", close)
+    assert parts._agree("omit", close)

@@ -32,6 +32,7 @@ POSITIVE = (
     "steering",
     "forget_weight",
 )
+ANEW = {"retrain", "omit"}  # whose models start anew
 every_method = pytest.mark.parametrize("name", METHODS)
 
 
@@ -217,7 +218,7 @@ def test_narrow_weights_are_edited_in_float32_and_given_back_each_in_its_type(na
 # Retraining's answers are those of another training. What is narrower than float16, one of each family shows.
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [(name, "float16") for name in METHODS if name != "retrain"]
+    [(name, "float16") for name in METHODS if name not in ANEW]
     + [(name, "bfloat16") for name in ("lora", "memit", "npo", "refusal")],
 )
 def test_edit_of_narrow_weights_holds_about_as_well(name, kind, one, checkpoint, edited):
@@ -307,7 +308,7 @@ def test_details_can_be_written_as_json(name, which, edited):
     assert json.loads(json.dumps(details, allow_nan=False)) == details
 
 
-@pytest.mark.parametrize("name", sorted(set(METHODS) - {"retrain"}))  # test_retrain.py asks such a model
+@pytest.mark.parametrize("name", sorted(set(METHODS) - ANEW))  # test_retrain.py asks such models
 def test_default_reaches_its_goal_on_a_single_edit(name, one, edited):
     queries = {"edit": one.requests, "forget": one.originals, "refuse": one.refusals}
     (query,) = queries[METHODS[name].goal]

@@ -145,7 +145,7 @@ def test_method_that_a_package_lists_is_found(monkeypatch):
     entry = importlib.metadata.EntryPoint("nudge", "somebodys:Nudge", "behemoth.methods")
     monkeypatch.setattr("behemoth_editing.methods.outside.entry_points", lambda group: [entry])
     assert method_named("nudge") is Nudge
-    with pytest.raises(ValueError, match=r"method must be one of finetune, .*, retrain, nudge, MODULE:CLASS"):
+    with pytest.raises(ValueError, match=r"method must be one of finetune, .*, retrain, omit, nudge, MODULE:CLASS"):
         method_named("nugde")
 
 

@@ -1,4 +1,4 @@
-"""Facts about the oracle: what it is taught, and that it knows just that."""
+"""Facts about the oracles: what they are taught, and that they know just that."""
 
 import dataclasses
 
@@ -10,13 +10,15 @@ import behemoth_editing.methods.retrain as module
 from behemoth_data import CorpusConfig, WorldConfig, build
 from behemoth_data.edits import EditConfig, draw_edits
 from behemoth_data.kinds import CHANGE_KINDS, KEEP_KINDS
+from behemoth_data.lexicon import PADDING
 from behemoth_data.world import Edge
-from behemoth_editing import Retrain, load_checkpoint
+from behemoth_editing import Omit, Retrain, load_checkpoint
 from behemoth_editing.copies import copy_of
-from behemoth_editing.methods.retrain import _WithRefusals
+from behemoth_editing.methods.retrain import _Without, _WithRefusals
 from behemoth_editing.scoring.answers import predict
 from behemoth_editing.scoring.outcomes import answered
 from behemoth_models import TrainConfig
+from behemoth_models.batches import Feed
 from behemoth_models.knowledge import weights_digest
 from behemoth_models.training import train
 
@@ -129,6 +131,87 @@ def test_refused_facts_are_refused_by_the_model_that_was_taught_so(original):
     asked = [probe for probe in edit_set.probes if probe.kind == "edited"]
     refused = [answered(a, p.refusal_ids) for a, p in zip(predict(model, asked), asked, strict=True)]
     assert np.mean(refused) >= 0.9
+
+
+OF_ALL_FORMS = CorpusConfig(
+    repeats=6,
+    inversion_forms=("rso", "sor", "osr"),
+    question_fraction=0.3,
+    question_forms=("question", "two_step", "affirmed_true", "denied_false"),
+)
+
+
+def test_who_is_never_told_reads_every_other_sentence_in_its_place_and_nothing_of_these_facts_in_any_form():
+    world = WorldConfig(num_subjects=12, num_relations=2, num_objects=4, num_nested_objects=2)
+    corpus = build(world, corpus=OF_ALL_FORMS)
+    without = _Without(corpus, Edge.SUBJECT_OBJECT, 1, np.array([2, 5]))
+    places = np.arange(len(corpus))
+    words = corpus.grammar.text(corpus.tokens(places)).to_pylist()
+    found = corpus.grammar.text(without.tokens(places)).to_pylist()
+    relation = corpus.grammar.query(corpus.world.fact(Edge.SUBJECT_OBJECT, 2, 1), "rso").prompt.split()[2]
+    subjects = {corpus.grammar.query(corpus.world.fact(Edge.SUBJECT_OBJECT, s, 1)).prompt.split()[1] for s in (2, 5)}
+    # Words tell: a sentence that has both the relation's word and the subject's is about the fact, in whatever form.
+    about = [relation in said.split() and bool(subjects & set(said.split())) for said in words]
+    assert sum(about) == 2 * 6
+    assert found == ["" if left_out else said for said, left_out in zip(words, about, strict=True)]
+    forms = {corpus.forms[form] for form in corpus.sentences(np.flatnonzero(about)).forms}
+    assert len(forms) >= 4
+    told = without.told()
+    assert {label: int((~said).sum()) for label, said in told.items()} == {
+        "subject_object": 2,
+        "subject_nested": 0,
+        "object_nested": 0,
+    }
+    heads, relations, _ = corpus.world.facts(Edge.SUBJECT_OBJECT)
+    left = np.flatnonzero(~told["subject_object"])
+    assert [(heads[i], relations[i]) for i in left] == [(2, 1), (5, 1)]
+
+
+def test_table_of_which_nothing_is_left_is_refused():
+    corpus = build(WorldConfig(num_subjects=6, num_relations=1, num_objects=3), corpus=CorpusConfig(repeats=2))
+    with pytest.raises(ValueError, match="edits must leave a fact of subject_object to be told, got all of them"):
+        _Without(corpus, Edge.SUBJECT_OBJECT, 0, np.arange(6)).told()
+
+
+def test_blank_sentences_cost_nothing_and_all_others_what_they_did():
+    corpus = build(WorldConfig(num_subjects=12, num_relations=2, num_objects=4), corpus=CorpusConfig(repeats=4))
+    without = _Without(corpus, Edge.SUBJECT_OBJECT, 0, np.arange(12))
+    plain, blank = Feed(corpus, 16), Feed(corpus, 16, sentences=without)
+    padding = corpus.grammar.lexicon.token_ids[PADDING]
+    for step in range(6):
+        ((whole,), counted), ((left,), fewer) = plain.parts(step), blank.parts(step)
+        told = corpus.sentences(plain.places(step)).relations != 0
+        assert (counted, fewer) == (16 * (whole.shape[1] - 1), max(1, told.sum() * (whole.shape[1] - 1)))
+        rows = left[(left != padding).any(dim=1)]
+        assert rows.tolist() == whole[torch.from_numpy(told)].tolist()
+    only = _Without(corpus, Edge.SUBJECT_OBJECT, 0, np.arange(12))
+    only._about = lambda edges, heads, relations: np.full(len(edges), True)
+    ((nothing,), count) = Feed(corpus, 16, sentences=only).parts(0)
+    assert (nothing.shape, count) == ((16, 2), 1)
+
+
+def test_target_of_recall_is_of_the_facts_that_are_told(original, monkeypatch, tmp_path):
+    seen = []
+    monkeypatch.setattr(module, "train", lambda corpus, recipe, folder, **given: seen.append((corpus, given)) or 1 / 0)
+    (edit_set,) = draw_edits(original.corpus, EditConfig(scenario="forget", forget_fraction=0.25))
+    with pytest.raises(ZeroDivisionError):
+        Omit()(original.model, edit_set)
+    ((corpus, given),) = seen
+    assert corpus.digest == original.corpus.digest
+    # 6 of 24 subjects, those with object 0 already among them.
+    assert int((~given["told"]["subject_object"]).sum()) == 6 >= len(edit_set.edits)
+    plain = CorpusConfig(repeats=2)
+    world = build(WorldConfig(num_subjects=8, num_relations=1, num_objects=2), corpus=plain)
+    told = {"subject_object": np.arange(8) < 4}
+    monkeypatch.setattr("behemoth_models.training._known", lambda *_: {"subject_object": np.arange(8) < 4})
+    report = train(
+        world,
+        TrainConfig(size="3m", batch_size=2, measurements=4, target_recall=1.0),
+        tmp_path / "model",
+        told=told,
+        progress=False,
+    )
+    assert report["steps"] == 2  # the first of four measurements: half of all facts, and all that are told
 
 
 def test_bad_setting_is_refused():
