@@ -29,6 +29,7 @@ COMMANDS = {
     "verify": Command("make a sample of result rows again and say which differ", "editing"),
     "report": Command("make one page, figures and tables of results", "editing"),
     "bench": Command("give methods a number on every track of the benchmark", "editing"),
+    "play": Command("open a page to pick a fact, change it, and see what else moves", "play"),
     "study": Command("put findings to the test: many models, many edits, verdicts", "editing"),
     "bridge": Command("write a world and its edits in the format of another tool", "editing"),
     "publish": Command("put dataset, models, metrics and results on the Hugging Face Hub", "hub"),

@@ -211,11 +211,11 @@ def _taken(hint: Any, field: dataclasses.Field[Any]) -> dict[str, Any]:
     return {"type": _word_of(hint), "metavar": _metavar(hint, field), **switch}
 
 
-def _metavar(hint: Any, field: dataclasses.Field[Any]) -> str:
+def _metavar(hint: Any, field: dataclasses.Field[Any] | None) -> str:
     (kind,) = (kind for kind in _alternatives(hint) if kind is not type(None))
     if get_origin(kind) is tuple:
         return f"{_METAVARS[get_args(kind)[0]]},..."
-    return "PATH" if field.metadata.get("place") else _METAVARS[kind]
+    return "PATH" if field is not None and field.metadata.get("place") else _METAVARS[kind]
 
 
 def _resolved(name: str, value: Any) -> Any:
@@ -265,6 +265,17 @@ def _word_of(hint: Any) -> Callable[[str], Any]:
     else:
         convert = _truth if kind is bool else kind
     return _or_none(convert) if type(None) in _alternatives(hint) else convert
+
+
+def value_of(field: str, hint: Any, text: str) -> Any:
+    """The value of a field of this type that a word of the command line stands for.
+
+    Raises: ValueError that names the field, the type and the text.
+    """
+    try:
+        return _word_of(hint)(text.strip())
+    except (ValueError, argparse.ArgumentTypeError) as error:
+        raise ValueError(f"{field} must be {_metavar(hint, None)}, got {text!r}") from error
 
 
 def _truth(word: str) -> bool:

@@ -1,0 +1,632 @@
+"""The page: what a person does, each answered by a function of the other rooms. The only one that knows gradio."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import gradio as gr
+from starlette.middleware import Middleware
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from behemoth_cli.playground import panels, telling
+from behemoth_cli.playground.making import NUMBERS_OF_EDITS, Made, Stopped, Wish, make, method_of
+from behemoth_cli.playground.outcomes import STATUSES
+from behemoth_cli.playground.panels import Looked, looked_at
+from behemoth_cli.playground.sessions import Session, Sessions
+from behemoth_cli.playground.shelf import TAUGHT, Shelf, bits_per_parameter
+from behemoth_cli.playground.telling import State
+from behemoth_cli.playground.words import MOST_LETTERS
+from behemoth_cli.sections import METHOD_SECTIONS
+from behemoth_data.forms import SURFACES
+from behemoth_data.world import Edge
+from behemoth_editing import METHODS
+
+HERE = Path(__file__).resolve().parent
+TITLE = "Behemoth playground"
+# Of the machine: no page of ours asks another one for a font.
+FONTS = ("system-ui", "-apple-system", "Segoe UI", "sans-serif")
+MONO_FONTS = ("ui-monospace", "SF Mono", "Menlo", "Consolas", "monospace")
+_POLL = 0.2  # seconds between two looks at an edit
+_BAR = gr.Progress(track_tqdm=True)  # shows the bars of training
+_MOST_WAITING = 200  # requests that may wait for their turn
+Updates = dict[Any, Any]
+_UNTOUCHED: Mapping[str, int] = {"edge": 0, "head": 0}
+
+
+def _file(name: str) -> str:
+    return (HERE / name).read_text(encoding="utf-8")
+
+
+def _html(name: str, **more: str) -> gr.HTML:
+    """A place on the page with our own style alone."""
+    return gr.HTML("", elem_id=name, apply_default_css=False, **more)
+
+
+def stylesheet() -> str:
+    """The page's own style, with a colour for each status on light and on dark."""
+    rules = []
+    for name, status in STATUSES.items():
+        for place, colour in zip(("", ".dark "), status.colours, strict=True):
+            filled = "none" if status.shape in ("ring", "cross") else colour
+            line = 2.2 if status.shape == "cross" else 1.2
+            rules.append(f"{place}.s-{name} {{ fill: {filled}; stroke: {colour}; stroke-width: {line}; }}")
+    return _file("page.css") + "\n".join(rules) + "\n"
+
+
+class NoUploads:
+    """No file reaches the server, whatever asks to send one: the page has no use for any."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers 403 in place of taking an upload."""
+        if scope["type"] == "http" and scope["path"].rstrip("/").endswith("/upload"):
+            await PlainTextResponse("uploads are off", status_code=403)(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+
+def _safely(handler: Callable[..., Updates]) -> Callable[..., Updates]:
+    """What a user can mend is told on the page, and what was there stays."""
+
+    @functools.wraps(handler)
+    def answered(self: Playground, *values: Any) -> Updates:
+        try:
+            return {self.status: "", **handler(self, *values)}
+        except (ValueError, OSError, FloatingPointError) as error:
+            return {self.status: panels.said_html(" ".join(str(error).split()), bad=True)}
+
+    return answered
+
+
+class Playground:
+    """The page over a shelf of models, with a session for each browser tab."""
+
+    def __init__(self, shelf: Shelf, methods: Sequence[str] = tuple(METHODS)) -> None:
+        self.shelf, self.methods = shelf, tuple(methods)
+        self.sessions = Sessions()
+
+    # What is on the page
+
+    def blocks(self) -> gr.Blocks:
+        """The page, ready to be launched."""
+        page: gr.Blocks = gr.Blocks(analytics_enabled=False, title=TITLE, fill_width=True)
+        with page:
+            self._build()
+            self._wire(page)
+        page.queue(max_size=_MOST_WAITING, default_concurrency_limit=8)
+        return page
+
+    def _build(self) -> None:
+        gr.Markdown(
+            f"# {TITLE}\nA small model that knows an invented world. Pick a fact, change it, and see what else moves: "
+            "the world says what ought to."
+        )
+        self.pick = gr.State(dict(_UNTOUCHED))
+        self.settings = gr.State({})
+        self.status = _html("status")
+        with gr.Row():
+            with gr.Column(scale=5, min_width=320):
+                self._build_world()
+                self.graph = _html("graph", html_template=_file("graph.html"), js_on_load=_file("graph.js"))
+            with gr.Column(scale=4, min_width=320):
+                self._build_asking()
+                self._build_edit()
+        with gr.Row():
+            with gr.Column(scale=5, min_width=320):
+                gr.Markdown("## 4 · Before and after")
+                self.shown = gr.Radio([("before any edit", 0)], value=0, label="What the page shows", elem_id="shown")
+                with gr.Row():
+                    self.undo = gr.Button("Undo the last edit", elem_id="undo")
+                    self.again = gr.Button("The same edits by this method", elem_id="again")
+                self.history = _html("history")
+                self.outcome = _html("outcome")
+            with gr.Column(scale=4, min_width=320):
+                gr.Markdown("### Broken facts")
+                self.broken = _html("broken", html_template=_file("broken.html"), js_on_load=_file("broken.js"))
+                gr.Markdown("## 5 · The code for this")
+                self.link = _html("link")
+                self.python = gr.Code(label="Python", language="python", interactive=False, elem_id="python")
+                self.command = gr.Code(label="Command", language="shell", interactive=False, elem_id="command")
+                with gr.Accordion("The result row as JSON", open=False):
+                    self.row = gr.Code(language="json", interactive=False, elem_id="row", max_lines=30)
+
+    def _build_world(self) -> None:
+        gr.Markdown("## 1 · A world and a fact")
+        names = [(self._label(name), name) for name in self.shelf.names]
+        self.model = gr.Dropdown(names, value=names[0][1], label="Model", elem_id="model", visible=len(names) > 1)
+        self.step = gr.Slider(0, 1, value=1, step=1, label="Training", visible=False, elem_id="step")
+        self.load = gr.Slider(0, 1, value=0, step=1, label="Load", visible=False, elem_id="load")
+        self.surface = gr.Radio(list(SURFACES), label="Words", elem_id="surface")
+        self.relation = gr.Radio([], label="Relation", elem_id="relation")
+        with gr.Row():
+            self.find = gr.Textbox(
+                label="Find a subject by part of its name", max_length=60, elem_id="find", scale=1, min_width=140
+            )
+            self.found = gr.Dropdown([], label="Subjects found", elem_id="found", scale=1, min_width=140)
+
+    def _label(self, name: str) -> str:
+        if name in self.shelf.given:
+            return name
+        return f"{name}: {TAUGHT[name].text}" + ("" if self.shelf.is_ready(name) else " (taught first: two minutes)")
+
+    def _build_asking(self) -> None:
+        gr.Markdown("## 2 · What the model says")
+        self.says = _html("says")
+        with gr.Row():
+            self.prompt = gr.Textbox(
+                label="A prompt of your own, in its words", max_length=MOST_LETTERS, elem_id="prompt", scale=3
+            )
+            self.ask = gr.Button("Ask", elem_id="ask", scale=1, min_width=80)
+        self.asked = _html("asked")
+
+    def _build_edit(self) -> None:
+        gr.Markdown("## 3 · Change the fact")
+        self.new_tail = gr.Dropdown([], label="New object", elem_id="new_tail")
+        with gr.Row():
+            self.num_edits = gr.Radio(
+                list(NUMBERS_OF_EDITS),
+                value=1,
+                label="Edits: this fact, and others of the relation",
+                elem_id="num_edits",
+            )
+            self.seed = gr.Number(0, label="Seed of the others", precision=0, elem_id="seed", min_width=100)
+        methods = [(f"{name}: {METHOD_SECTIONS[name].help}", name) for name in self.methods]
+        first = "rome" if "rome" in self.methods else self.methods[0]
+        self.method = gr.Dropdown(methods, value=first, label="Method", elem_id="method")
+        with gr.Accordion("Settings of the method", open=False, elem_id="settings"):
+            self._build_settings()
+        with gr.Row():
+            self.edit = gr.Button("Edit", variant="primary", elem_id="edit")
+            self.stop = gr.Button("Stop", elem_id="stop", min_width=80)
+        self.progress = _html("progress")
+
+    def _build_settings(self) -> None:
+        """A box for each field of the chosen method, with its help; what differs from the default is kept."""
+
+        def boxes(method: str, settings: dict[str, dict[str, str]]) -> None:
+            if method not in self.methods:  # before the page is filled in
+                return
+            for field in dataclasses.fields(METHODS[method]):  # type: ignore[arg-type]
+                default = text_of(field.default)
+                box = gr.Textbox(
+                    settings.get(method, {}).get(field.name, default),
+                    label=field.name,
+                    info=field.metadata.get("help"),
+                    max_length=80,
+                    elem_id=f"setting-{field.name}",
+                )
+                keep = functools.partial(with_setting, method=method, field=field.name, default=default)
+                box.change(keep, [self.settings, box], self.settings, show_progress="hidden", api_visibility="private")
+
+        gr.render(inputs=[self.method, self.settings], triggers=[self.method.change])(boxes)
+
+    # What happens when
+
+    def _wire(self, page: gr.Blocks) -> None:
+        self.everything = [
+            *(self.status, self.graph, self.model, self.step, self.load, self.surface, self.relation, self.found),
+            *(self.pick, self.says, self.asked, self.new_tail, self.num_edits, self.seed, self.method, self.settings),
+            *(self.shown, self.history, self.outcome, self.broken, self.link, self.python, self.command, self.row),
+            self.progress,
+        ]
+        where = [self.model, self.step, self.surface, self.relation, self.pick, self.shown]
+        wish = [self.new_tail, self.num_edits, self.seed, self.method, self.settings]
+        every = [*where, *wish]
+        quiet: dict[str, Any] = {"outputs": self.everything, "show_progress": "hidden"}
+        loading = page.load(self.on_load, None, show_progress="full", outputs=self.everything, api_name="open")
+        loading.then(self.on_linked_edit, every, api_visibility="private", concurrency_limit=4, **quiet)
+        self.model.input(self.on_model, every, outputs=self.everything, show_progress="full", api_name="choose_model")
+        self.step.release(self.on_look, every, api_name="step", **quiet)
+        self.load.release(self.on_load_level, [*every, self.load], api_name="load_level", **quiet)
+        for part in (self.surface, self.relation, self.shown):
+            part.input(self.on_look, every, api_visibility="private", **quiet)
+        self.graph.click(self.on_click, every, api_visibility="private", **quiet)
+        self.broken.click(self.on_click, every, api_visibility="private", **quiet)
+        self.find.input(self.on_find, [*every, self.find], api_visibility="private", **quiet)
+        self.found.input(self.on_found, [*every, self.found], api_visibility="private", **quiet)
+        self.new_tail.input(self.on_code, every, api_visibility="private", **quiet)
+        for ask in (self.ask.click, self.prompt.submit):
+            ask(self.on_ask, [*every, self.prompt], api_name="ask", **quiet)
+        editing: dict[str, Any] = {"concurrency_limit": 4, "concurrency_id": "edits", **quiet}
+        self.edit.click(self.on_edit, every, api_name="edit", **editing)
+        self.again.click(self.on_again, every, api_name="again", **editing)
+        self.stop.click(self.on_stop, None, outputs=[self.status], queue=False, show_progress="hidden", api_name="stop")
+        self.undo.click(self.on_undo, every, api_name="undo", **quiet)
+        page.unload(self.on_unload)
+
+    def _session(self, request: gr.Request) -> Session:
+        return self.sessions.get(request.session_hash)
+
+    def _looked(self, session: Session, where: Sequence[Any]) -> Looked:
+        model, step, surface, relation, pick, shown = where
+        return looked_at(
+            self.shelf, session, model, self._step(model, step), surface, relation, pick or _UNTOUCHED, int(shown or 0)
+        )
+
+    def _step(self, model: str, place: float | None) -> int | None:
+        """The step of training at a place of the slider; none at its end, which is the trained model."""
+        steps = self.shelf.steps(model)
+        at = len(steps) if place is None else int(place)
+        return steps[at] if 0 <= at < len(steps) else None
+
+    @_safely
+    def on_load(self, request: gr.Request) -> Updates:
+        """The page as its link says."""
+        query = {name: text for name, text in dict(request.query_params).items() if not name.startswith("__")}
+        state = telling.state_of(urlencode(query))
+        model = state.model if state.model in self.shelf.names else self.shelf.names[0]
+        steps = self.shelf.steps(model)
+        place = steps.index(state.step) if state.step in steps else len(steps)
+        wish = state.wish
+        pick = {"edge": int(Edge.from_label(wish.edge)), "head": wish.head}
+        session = self._session(request)
+        surface = state.surface if query else None
+        looked = self._looked(session, (model, place, surface, wish.relation, pick, 0))
+        updates = self._all(session, looked, wish.new_tail if query else None, 0)
+        method = wish.method if wish.method in self.methods else self.methods[0]
+        updates |= {
+            self.model: model,
+            self.step: self._step_slider(model, place),
+            self.load: self._load_slider(model),
+            self.num_edits: wish.num_edits,
+            self.seed: wish.edit_seed,
+            self.method: method if query else gr.skip(),
+            self.settings: {method: dict(state.settings)},
+        }
+        if state.made:
+            updates[self.progress] = panels.progress_html(0, "the edit of this link is made", 0)
+        return updates
+
+    def on_linked_edit(self, request: gr.Request, *values: Any) -> Iterator[Updates]:
+        """The edit of the link that the page was opened with, if it asks for one."""
+        if dict(request.query_params).get("made") != "1" or self._session(request).made:
+            yield {self.progress: ""}
+        else:
+            yield from self._edited(request, values, again=False)
+
+    @_safely
+    def on_model(self, request: gr.Request, progress: gr.Progress = _BAR, *values: Any) -> Updates:
+        """Another model, which is taught first if it has to be."""
+        model, _, surface, *_ = values
+        session, place = self._session(request), len(self.shelf.steps(model))
+        looked = self._looked(session, (model, place, surface, 0, _UNTOUCHED, 0))
+        names = [(self._label(name), name) for name in self.shelf.names]
+        return {
+            **self._all(session, looked, None, 0),
+            self.model: gr.update(choices=names),
+            self.step: self._step_slider(model, len(self.shelf.steps(model))),
+            self.load: self._load_slider(model),
+        }
+
+    @_safely
+    def on_load_level(self, request: gr.Request, *values: Any) -> Updates:
+        """Another given model of the same structure, which carries more or less."""
+        model, *_, place = values
+        levels = self.shelf.by_load(model)
+        chosen = levels[min(max(0, int(place)), len(levels) - 1)]
+        session = self._session(request)
+        looked = self._looked(session, (chosen, None, *values[2:5], 0))
+        return {
+            **self._all(session, looked, None, 0),
+            self.model: chosen,
+            self.step: self._step_slider(chosen, len(self.shelf.steps(chosen))),
+            self.load: self._load_slider(chosen),
+        }
+
+    def _step_slider(self, model: str, place: int) -> Any:
+        steps = self.shelf.steps(model)
+        at = "the end" if place >= len(steps) else f"step {steps[place]}"
+        return gr.update(
+            visible=bool(steps),
+            maximum=max(1, len(steps)),
+            value=place,
+            label=f"Training: {at}",
+            info=f"kept steps: {', '.join(map(str, steps))}, then the end",
+        )
+
+    def _load_slider(self, model: str) -> Any:
+        levels = self.shelf.by_load(model)
+        bits = bits_per_parameter(self.shelf.get(model).checkpoint)
+        return gr.update(
+            visible=len(levels) > 1,
+            maximum=max(1, len(levels) - 1),
+            value=levels.index(model),
+            label=f"Load: {bits:.3g} bits per parameter",
+            info="given models of this structure, from the least to the most",
+        )
+
+    @_safely
+    def on_look(self, request: gr.Request, *values: Any) -> Updates:
+        """The same in other words, of another relation or step, or after another edit."""
+        model, place, _, relation, pick, shown, *_ = values
+        session = self._session(request)
+        before = session.model
+        pick = pick if pick.get("relation", relation) == relation else {"edge": 0, "head": pick["head"]}
+        looked = self._looked(session, (*values[:4], pick, shown))
+        shown = 0 if session.model != before else shown
+        updates = self._all(session, looked, values[6], int(shown or 0))
+        return {**updates, self.step: self._step_slider(model, int(place))}
+
+    @_safely
+    def on_click(self, request: gr.Request, event: gr.EventData, *values: Any) -> Updates:
+        """Another fact, picked in the picture or in a list."""
+        told = event._data or {}
+        relation = int(told.get("relation", values[3] or 0))
+        pick = {"edge": int(told.get("edge", 0)), "head": int(told.get("head", 0))}
+        session = self._session(request)
+        looked = self._looked(session, (*values[:3], relation, pick, values[5]))
+        return self._all(session, looked, values[6], values[5])
+
+    @_safely
+    def on_find(self, request: gr.Request, *values: Any) -> Updates:
+        """The subjects whose names hold what is typed."""
+        looked = self._looked(self._session(request), values[:6])
+        words = looked.words.heads(Edge.SUBJECT_OBJECT, 0)
+        heads = looked.words.found(Edge.SUBJECT_OBJECT, 0, str(values[-1])[:60])
+        label = f"Subjects found: {len(heads)}" if len(heads) < 50 else "Subjects found: the first 50"
+        return {self.found: gr.update(choices=[(words[head], head) for head in heads], value=None, label=label)}
+
+    @_safely
+    def on_found(self, request: gr.Request, *values: Any) -> Updates:
+        """One of them, picked."""
+        session = self._session(request)
+        pick = {"edge": 0, "head": int(values[-1] or 0)}
+        looked = self._looked(session, (*values[:4], pick, values[5]))
+        return self._all(session, looked, values[6], values[5])
+
+    @_safely
+    def on_ask(self, request: gr.Request, *values: Any) -> Updates:
+        """What the model says after a prompt that was typed."""
+        looked = self._looked(self._session(request), values[:6])
+        return {self.asked: panels.asked_html(looked, str(values[-1] or ""))}
+
+    @_safely
+    def on_undo(self, request: gr.Request, *values: Any) -> Updates:
+        """The last edit is gone."""
+        session = self._session(request)
+        session.undo()
+        shown = len(session.made)
+        return self._all(session, self._looked(session, (*values[:5], shown)), values[6], shown)
+
+    @_safely
+    def on_code(self, request: gr.Request, *values: Any) -> Updates:
+        """The link with what is chosen now."""
+        session = self._session(request)
+        looked = self._looked(session, values[:6])
+        return {self.link: self._link_html(self._state(looked, values))}
+
+    def on_stop(self, request: gr.Request) -> Updates:
+        """The edit that the session makes ends."""
+        self._session(request).stop()
+        return {self.status: panels.said_html("Stopping.")}
+
+    def on_unload(self, request: gr.Request) -> None:
+        """The page was closed: its edits are gone."""
+        self.sessions.drop(request.session_hash)
+
+    def on_edit(self, request: gr.Request, *values: Any) -> Iterator[Updates]:
+        """The wished edit, with its progress."""
+        yield from self._edited(request, values, again=False)
+
+    def on_again(self, request: gr.Request, *values: Any) -> Iterator[Updates]:
+        """The edits that are shown, by the method that is chosen now."""
+        yield from self._edited(request, values, again=True)
+
+    def _edited(self, request: gr.Request, values: Sequence[Any], *, again: bool) -> Iterator[Updates]:
+        session, told = self._session(request), ""
+        try:
+            with session.editing():
+                looked = self._looked(session, values[:6])
+                state = self._state(looked, values)
+                if again and looked.made is None:
+                    raise ValueError("shown must be an edit for the same edits to be made, got none")
+                edit_set = looked.made.edit_set if again and looked.made is not None else None
+                wish = state.wish
+                if again and looked.made is not None:
+                    wish = dataclasses.replace(looked.made.wish, method=wish.method)
+                method = method_of(wish.method, state.settings)
+                job = Job(looked, wish, functools.partial(make, method=method, same=edit_set), session)
+                try:
+                    while not job.ended.wait(_POLL):
+                        session.check_going()
+                        yield {self.status: "", self.progress: panels.progress_html(*job.at)}
+                finally:
+                    if not job.ended.is_set():
+                        session.stop()  # nobody looks any more
+                made = job.result()
+                session.add(made)
+            shown = len(session.made)
+            updates = self._all(session, self._looked(session, (*values[:5], shown)), values[6], shown)
+            yield {self.status: "", **updates, self.progress: ""}
+            return
+        except Stopped:
+            told = "The edit was stopped; everything is as it was."
+            yield {self.status: panels.said_html(told), self.progress: ""}
+        except Exception as error:  # of somebody's settings: the page goes on, and says why
+            told = " ".join(str(error).split()) or type(error).__name__
+            yield {self.status: panels.said_html(told, bad=True), self.progress: ""}
+
+    def _state(self, looked: Looked, values: Sequence[Any]) -> State:
+        new_tail, num_edits, seed, method, settings = values[6:11]
+        fact = looked.fact
+        wish = Wish(
+            edge=fact.edge.label,
+            head=fact.head,
+            relation=fact.relation,
+            new_tail=int(new_tail or 0),
+            num_edits=int(num_edits or 1),
+            edit_seed=int(seed or 0),
+            method=method,
+        )
+        if method not in self.methods:
+            raise ValueError(f"method must be one of {', '.join(self.methods)}, got {method!r}")
+        texts = (settings or {}).get(method, {})
+        return State(
+            model=looked.place, step=looked.step, surface=looked.words.surface, wish=wish, settings=texts, made=False
+        )
+
+    def _all(self, session: Session, looked: Looked, new_tail: int | None, shown: int) -> Updates:
+        """Everything that depends on what is looked at."""
+        words, fact = looked.words, looked.fact
+        world = looked.shelved.checkpoint.corpus.world
+        tails = words.tails(fact.edge, fact.relation)
+        others = [(word, tail) for tail, word in enumerate(tails) if tail != fact.tail]
+        kept = {tail for _, tail in others}
+        number_of = range(world.config.num_relations)
+        choices = [("before any edit", 0)] + [
+            (f"{number}: {made.method.name}, {panels.of_edits(made)}", number)
+            for number, made in enumerate(session.made, 1)
+        ]
+        updates: Updates = {
+            self.graph: panels.picture(looked),
+            self.surface: gr.update(choices=list(looked.shelved.words), value=words.surface),
+            self.relation: gr.update(
+                choices=[(words.relation(Edge.SUBJECT_OBJECT, r), r) for r in number_of], value=fact.relation
+            ),
+            self.found: gr.update(
+                choices=[(words.heads(fact.edge, fact.relation)[fact.head], fact.head)], value=fact.head
+            )
+            if fact.edge is not Edge.OBJECT_NESTED
+            else gr.update(choices=[], value=None),
+            self.pick: {"edge": int(fact.edge), "head": fact.head, "relation": fact.relation},
+            self.says: panels.says_html(looked),
+            self.asked: "",
+            self.new_tail: gr.update(choices=others, value=new_tail if new_tail in kept else others[0][1]),
+            self.shown: gr.update(choices=choices, value=shown if looked.made is not None else 0),
+            self.history: panels.history_html(session),
+            self.outcome: panels.outcome_html(looked),
+            self.broken: panels.broken_json(looked),
+        }
+        made = looked.made
+        if made is None:
+            return (
+                updates
+                | dict.fromkeys((self.python, self.command, self.row), "")
+                | {self.link: panels.said_html("Make an edit, and its code stands here.")}
+            )
+        place = looked.shelved.checkpoint.name
+        state = State(
+            model=looked.place,
+            step=looked.step,
+            surface=words.surface,
+            wish=made.wish,
+            settings=settings_of(made),
+            made=True,
+        )
+        return updates | {
+            self.python: telling.code_of(place, made),
+            self.command: telling.command_of(place, state),
+            self.row: json.dumps(made.row, indent=1),
+            self.link: self._link_html(state),
+        }
+
+    @staticmethod
+    def _link_html(state: State) -> str:
+        query = telling.query_of(state)
+        what = "this edit" if state.made else "what is chosen now"
+        return f'<div class="bm-html"><p><a href="?{escape(query)}">A link that brings back {what}</a></p></div>'
+
+
+class Job:
+    """An edit in a thread of its own, so that its page can say how far it is, or let go of it."""
+
+    def __init__(self, looked: Looked, wish: Wish, made: Callable[..., Made], session: Session) -> None:
+        self.ended = threading.Event()
+        self._session, self._started = session, time.monotonic()
+        self._done: tuple[float, str] = (0.0, "beginning")
+        self._made: Made | None = None
+        self._error: BaseException | None = None
+        shelved = looked.shelved
+
+        def work() -> None:
+            try:
+                self._made = made(shelved.checkpoint, wish, shared=shelved.shared, step=self._step)
+            except BaseException as error:  # told by result(), in the thread that waits
+                self._error = error
+            finally:
+                self.ended.set()
+
+        threading.Thread(target=work, name="edit", daemon=True).start()
+
+    def _step(self, done: float, text: str) -> None:
+        self._session.check_going()
+        self._done = (done, text)
+
+    @property
+    def at(self) -> tuple[float, str, float]:
+        """How far it is, what is done now, and seconds."""
+        return (*self._done, time.monotonic() - self._started)
+
+    def result(self) -> Made:
+        """What was made. Raises: what kept it from being made."""
+        if self._error is not None:
+            raise self._error
+        if self._made is None:
+            raise Stopped("the edit was stopped")
+        return self._made
+
+
+def text_of(value: object) -> str:
+    """A setting's value as the command line takes it."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def settings_of(made: Made) -> dict[str, str]:
+    """The settings that differ from the method's defaults, as texts."""
+    default = type(made.method)()
+    names = [field.name for field in dataclasses.fields(made.method)]  # type: ignore[arg-type]
+    return {
+        name: text_of(getattr(made.method, name))
+        for name in names
+        if getattr(made.method, name) != getattr(default, name)
+    }
+
+
+def with_setting(
+    settings: dict[str, dict[str, str]], text: str, *, method: str, field: str, default: str
+) -> dict[str, dict[str, str]]:
+    """The settings with this one, or without it where it is the default."""
+    own = {name: kept for name, kept in settings.get(method, {}).items() if name != field}
+    if text.strip() and text.strip() != default:
+        own[field] = text.strip()
+    return {**settings, method: own}
+
+
+def launch(playground: Playground, host: str, port: int | None, *, inbrowser: bool = False) -> tuple[gr.Blocks, str]:
+    """The page is served at the address that comes back. Nothing is sent elsewhere, and nothing can be uploaded."""
+    page = playground.blocks()
+    theme = gr.themes.Default(font=list(FONTS), font_mono=list(MONO_FONTS))
+    _, address, _ = page.launch(
+        server_name=host,
+        server_port=port,
+        inbrowser=inbrowser,
+        prevent_thread_lock=True,
+        share=False,
+        quiet=True,
+        ssr_mode=False,
+        pwa=False,
+        mcp_server=False,
+        enable_monitoring=False,
+        max_file_size=1,
+        footer_links=[],
+        theme=theme,
+        css=stylesheet(),
+        app_kwargs={"middleware": [Middleware(NoUploads)]},
+    )
+    return page, address
