@@ -170,10 +170,7 @@ _LATE = {"learning_rate": (1e-3, 3e-3, 1e-2)}
 _ONE = {"layers": ((1,), (3,), None), **_LATE}
 _TWO = {"layers": ((1, 2), (2, 3), None), **_LATE}
 _LONG = [{"max_steps": 400}]  # which who trains makes use of only where it is not done before
-_FORGETTING = (
-    *("gradient_ascent", "grad_diff", "npo", "simnpo", "undial", "ceu", "wga", "satimp", "pdu"),
-    "refusal",
-)
+_FORGETTING = "gradient_ascent grad_diff npo simnpo undial ceu wga satimp pdu refusal".split()
 _SPREAD = {"layers": ((1,), (2,), (3,), (1, 2), (1, 2, 3), (3, 4, 5)), "max_norm": (0.75, 4.0)}
 # On models of another width: layers first, then what limits a change.
 SIZED = {
@@ -187,21 +184,7 @@ SIZED = {
         "finetune_constrained", "different", {**_TWO, "max_change": (1e-2, 3e-2)}, _LONG, is_default=False
     ),
     "lora": Group("lora", "different", {**_TWO, "learning_rate": (2e-3, 5e-3, 1e-2)}, _LONG, is_default=False),
-    **{
-        name: Group(name, "forget", _ONE, _LONG, is_default=False)
-        for name in (
-            "gradient_ascent",
-            "grad_diff",
-            "npo",
-            "simnpo",
-            "undial",
-            "ceu",
-            "wga",
-            "satimp",
-            "pdu",
-            "refusal",
-        )
-    },
+    **{name: Group(name, "forget", _ONE, _LONG, is_default=False) for name in _FORGETTING},
     "rmu": Group("rmu", "forget", {"layers": ((1, 2), (2, 3)), **_LATE}, _LONG, is_default=False),
 }
 
