@@ -170,7 +170,7 @@ _LATE = {"learning_rate": (1e-3, 3e-3, 1e-2)}
 _ONE = {"layers": ((1,), (3,), None), **_LATE}
 _TWO = {"layers": ((1, 2), (2, 3), None), **_LATE}
 _LONG = [{"max_steps": 400}]  # which who trains makes use of only where it is not done before
-_FORGETTING = "gradient_ascent grad_diff npo simnpo undial ceu wga satimp pdu refusal".split()
+_FORGETTING = ["gradient_ascent", "grad_diff", "npo", "simnpo", "undial", "ceu", "wga", "satimp", "pdu", "refusal"]
 _SPREAD = {"layers": ((1,), (2,), (3,), (1, 2), (1, 2, 3), (3, 4, 5)), "max_norm": (0.75, 4.0)}
 # On models of another width: layers first, then what limits a change.
 SIZED = {
