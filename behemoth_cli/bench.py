@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from behemoth_cli.edit import asked_methods, method_sections, outside_methods
 from behemoth_cli.recipe_files import recipe_path, yaml_mapping
 from behemoth_cli.sections import METHOD_SECTIONS, Section
-from behemoth_cli.settings import Options, one_line_errors, parse, place
+from behemoth_cli.settings import Options, one_line_errors, parse, place, spelled
 from behemoth_data.settings import check, check_known, from_mapping, setting
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth bench") -> Non
         for cls in outside.values():
             check(cls.name not in FLOORS, f"name of a method must be none of {', '.join(FLOORS)}, got {cls.name}")
         settings = dict(zip(sections, parsed, strict=True))
-        given = {word[2:].split(".")[0] for word in words if word.startswith("--") and "." in word}
+        given = {spelled(word)[2:].split(".")[0] for word in words if word.startswith("--")}
         own = {} if arguments.untuned else tuned
         methods = {
             level: [
@@ -102,6 +102,11 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth bench") -> Non
             for level in levels
         }
         tracks = [name for name in TRACKS if not arguments.track or name in arguments.track]
+        taught = any(model.corpus.question_fraction for model in models)
+        check(
+            taught or "transfer" not in arguments.track,
+            "track must be another than transfer, since no model of this version was taught questions, got transfer",
+        )
         chosen = [model for model in models if not arguments.level or model.family in arguments.level]
         processes = num_processes(arguments.processes, arguments.dask)
         if arguments.dry_run:

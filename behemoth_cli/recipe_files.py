@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -19,7 +20,7 @@ def recipe_path(name: str, pattern: str = "*.yaml", kind: str = "a YAML file") -
 
     Packaged ones are called recipes/tiny.yaml, tiny.yaml or tiny. Raises: ValueError that lists them.
     """
-    given = Path(name).expanduser()
+    given = Path(os.path.expanduser(name))
     bare = given.name.removesuffix(".yaml")
     packaged = RECIPES / f"{bare}.yaml"
     known = sorted(f"recipes/{file.name}" for file in RECIPES.glob(pattern))

@@ -155,7 +155,7 @@ class Options(argparse.ArgumentParser):
         option, or a value out of bounds.
         """
         loaded = self.load()
-        values, unknown = self.parse_known_args([_spelled(word) for word in words])
+        values, unknown = self.parse_known_args([spelled(word) for word in words])
         for word in unknown:
             self._check_known(word.split("=")[0])
         for name in (name for name in self.names if name in self.places):  # an error names the first of them
@@ -188,7 +188,7 @@ class Options(argparse.ArgumentParser):
         return f"{section}_{field}" if self.sections[section].swept else field
 
 
-def _spelled(word: str) -> str:
+def spelled(word: str) -> str:
     """A word of the command line with underscores in an option's name, for which hyphens may stand as well."""
     name, sign, value = word.partition("=")
     return f"--{name[2:].replace('-', '_')}{sign}{value}" if word.startswith("--") else word

@@ -75,17 +75,20 @@ def plan(configs: Mapping[str, Mapping[str, Any]], rows_per_file: int) -> list[F
 
 
 def opened(place: str | os.PathLike[str]) -> tuple[Any, str]:
-    """The fsspec file system of a folder or URL, and its name there. Raises: ValueError if none can be opened."""
+    """The fsspec file system of a folder or URL, and its name there, with slashes as fsspec has them on Windows too.
+
+    Raises: ValueError if none can be opened.
+    """
     from fsspec.core import url_to_fs
     from fsspec.implementations.local import LocalFileSystem
 
     if not is_url(place):
-        return LocalFileSystem(), str(local_path("output", place).resolve())
+        return LocalFileSystem(), local_path("output", place).resolve().as_posix()
     try:
         system, root = url_to_fs(str(place))
     except (ImportError, ValueError) as error:
         raise ValueError(f"output must be a folder or a URL that fsspec can open, got {place}: {error}") from error
-    return system, str(Path(root).resolve()) if is_local(system) else root.rstrip("/")
+    return system, Path(root).resolve().as_posix() if is_local(system) else root.rstrip("/")
 
 
 def is_url(place: str | os.PathLike[str]) -> bool:

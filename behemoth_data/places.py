@@ -19,7 +19,7 @@ def local_path(field: str, place: str | os.PathLike[str]) -> Path:
     Raises: ValueError that names the field for letters that the file system or UTF-8 cannot have, as a path with others
     than ASCII letters gets them from a terminal that knows no more.
     """
-    path = Path(place).expanduser() if str(place).startswith("~") else Path(place)
+    path = Path(os.path.expanduser(place))  # which leaves the ~ of nobody as it is, where Path's own method fails
     try:
         os.fsencode(path)
         str(path).encode("utf-8")
@@ -39,6 +39,13 @@ def check_no_pattern(field: str, place: str) -> None:
         f"{field} must have none of {' '.join(_PATTERN)} in its path, which datasets.load_dataset takes for a pattern, "
         f"got {place}",
     )
+
+
+def sync(folder: Path) -> None:
+    """What was written into the folder's files is on the disk."""
+    for path in folder.iterdir():
+        with path.open("rb+") as file:
+            os.fsync(file.fileno())
 
 
 @contextlib.contextmanager

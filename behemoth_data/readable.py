@@ -26,6 +26,7 @@ def make_readable(folder: Path) -> None:
     # The name of dtype before version 4.56, which writes it anew and leaves the other as the model was loaded.
     if "dtype" in config:
         config["dtype"] = config["torch_dtype"] = config.get("torch_dtype", config["dtype"])
+    config.pop("_name_or_path", None)  # where version 4 loaded the model from, on somebody's machine
     _write(folder / "config.json", config)
 
     tokenizer = _read(folder / "tokenizer_config.json")

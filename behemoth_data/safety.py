@@ -41,5 +41,5 @@ def _names(place: str | os.PathLike[str], repo_type: str, revision: str | None) 
         return list(HfApi().list_repo_files(str(place), repo_type=repo_type, revision=revision))
     except HfHubHTTPError:
         raise
-    except (OfflineModeIsEnabled, HTTPError):
+    except (OfflineModeIsEnabled, HTTPError, OSError):  # before version 1 a connection that fails is an OSError
         return []

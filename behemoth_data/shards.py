@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from behemoth_data.corpus import Corpus
 from behemoth_data.exports import put_in_place, remove_leftovers
+from behemoth_data.files import is_url
 from behemoth_data.lexicon import PADDING
 from behemoth_data.places import local_path
 from behemoth_data.settings import check
@@ -61,6 +62,7 @@ def export_tokens(
     FileExistsError if `output` holds anything else and may not be overwritten, OSError if a file cannot be
     written. Nothing is then written, and what was there before is still there.
     """
+    check(not is_url(output), f"output must be a folder of this machine for tokens, got {output}")
     output = local_path("output", output)
     folder = output.resolve()
     inside = Path.cwd().is_relative_to(folder)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
@@ -72,9 +73,12 @@ def load_checkpoint(name: str, device: torch.device | str = "cpu", revision: str
     check("recall" in description, f"behemoth in config.json must have the part recall, got {sorted(description)}")
     refuse_pickles("model", name, repo_type="model", revision=revision)
     # Eager attention: sentences are so short that a fused kernel costs more than it saves.
-    loaded = AutoModelForCausalLM.from_pretrained(
-        name, use_safetensors=True, trust_remote_code=False, attn_implementation="eager", **at
-    )
+    try:
+        loaded = AutoModelForCausalLM.from_pretrained(
+            name, use_safetensors=True, trust_remote_code=False, attn_implementation="eager", **at
+        )
+    except SafetensorError as error:  # such as of a pointer of Git LFS, or a copy that was cut short
+        raise ValueError(f"model must have whole safetensors, got {name!r}: {error}") from error
     model = cast(PreTrainedModel, nn.Module.to(loaded, device))
     model.train(False)
     weights, recall, lineage = weights_digest(model), description["recall"], tuple(description.get("edited") or ())

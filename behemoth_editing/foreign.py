@@ -86,13 +86,16 @@ def _whole(place: str, original: Checkpoint) -> tuple[PreTrainedModel, tuple[Map
     _check_config(place, config, original)
     description: dict[str, Any] = getattr(config, "behemoth", None) or {}
     _check_tokenizer(place, original)
-    found: Any = AutoModelForCausalLM.from_pretrained(
-        place,
-        use_safetensors=True,
-        trust_remote_code=False,
-        attn_implementation="eager",
-        output_loading_info=True,
-    )
+    try:
+        found: Any = AutoModelForCausalLM.from_pretrained(
+            place,
+            use_safetensors=True,
+            trust_remote_code=False,
+            attn_implementation="eager",
+            output_loading_info=True,
+        )
+    except SafetensorError as error:
+        raise ValueError(f"edited must have whole safetensors, got {place!r}: {error}") from error
     loaded, told = found
     odd = {kind: sorted(map(str, told[kind])) for kind in ("missing_keys", "unexpected_keys") if told.get(kind)}
     check(not odd, f"edited must have the weights of {original.name}, got {place} with {_few(odd)}")

@@ -262,5 +262,6 @@ def board_space_card(dataset: str) -> str:
     fields = yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
     return (
         f"---\n{fields}---\n\n# Behemoth leaderboard\n\nThe page of the dataset "
-        f"[{dataset}](https://huggingface.co/datasets/{dataset}), which has every line and the rows behind them.\n"
+        f"[{dataset}](https://huggingface.co/datasets/{dataset}), which has every line and the rows behind them. "
+        "Made by behemoth-bench.\n"
     )

@@ -52,7 +52,7 @@ def _edited(folder: Path, namespace: str, tag: str | None) -> Publication:
     config = json.loads(there["config.json"].read())
     description: dict[str, Any] = config.get("behemoth") or {}
     lineage = description.get("edited") or []
-    said = bool(lineage) and all(set(_SAID) <= {name for name in step if step[name]} for step in lineage)
+    said = bool(lineage) and all(set(_SAID) <= {name for name in step if step[name] is not None} for step in lineage)
     check(
         said,
         f"edited must say in config.json what was done to them ({', '.join(_SAID)}), as `behemoth edit --save_models` "

@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from transformers import GPTNeoXForCausalLM
 
 from behemoth_data.corpus import Corpus
-from behemoth_data.places import whole_folder, written_folder
+from behemoth_data.places import sync, whole_folder, written_folder
 from behemoth_data.readable import copy_mode, make_readable
 from behemoth_data.settings import check
 from behemoth_data.tokenizer import build_tokenizer
@@ -84,7 +84,8 @@ class Run:
             moments: dict[int, dict[str, torch.Tensor]] = {}
             for name, tensor in _part(tensors, f"optimizer{number}").items():
                 parameter, _, key = name.partition(".")
-                moments.setdefault(int(parameter), {})[key] = tensor
+                # A copy: torch takes it as it is, and a file that is mapped into memory cannot be removed everywhere.
+                moments.setdefault(int(parameter), {})[key] = tensor.clone()
             optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
         ledger.restore({name: tensor.numpy() for name, tensor in _part(tensors, "ledger").items()})
         return State(**numbers)
@@ -125,6 +126,7 @@ class Run:
                 save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / "state.safetensors")
                 (folder / "run.json").write_text(json.dumps(numbers) + "\n", encoding="utf-8", newline="\n")
                 copy_mode(folder / "run.json", folder / "state.safetensors")
+                sync(folder)  # before the state that it follows is gone
             self._remove_states(before=state.step)
         accelerator.wait_for_everyone()
 

@@ -15,7 +15,7 @@ from behemoth_editing.bench.tracks import BOUND, TRACKS, VERSION, Number, Track,
 from behemoth_editing.methods import METHODS
 from behemoth_editing.methods.contract import EditMethod
 from behemoth_editing.report.summaries import as_json
-from behemoth_editing.sweep.identity import model_of
+from behemoth_editing.sweep.identity import model_of, shown_rows
 from behemoth_editing.sweep.plain import plain
 from behemoth_editing.sweep.rows import Row
 
@@ -134,6 +134,7 @@ def board(
     `levels` are the digests of each level's models; `tracks`, if none are given, those of TRACKS; `outside` the methods
     that are not ours, by name; `tuned` the methods with the settings that the levels have for them.
     """
+    rows = shown_rows(rows)  # no path of this machine, which a setting may hold, is in a line
     classes = {**METHODS, **FLOORS, **(outside or {})}
     known, names = known_rows(rows), names_at(rows, tuned or {})
     methods = {key_in(row)[1]: row for row in rows}

@@ -200,7 +200,7 @@ def _draw(figure: Figure, axes: Axes, by_method: Mapping[str, Mapping[str, list[
         place = labels.index(label)
         of_models = [curve_over_edits(some) for some in models.values()]
         edits = sorted({number for curve in of_models for number in curve})
-        means = [float(np.mean([curve[number] for curve in of_models if number in curve])) for number in edits]
+        means = [float(np.mean([_held(curve, number) for curve in of_models])) for number in edits]
         axes.plot(
             edits,
             means,
@@ -221,4 +221,9 @@ def _draw(figure: Figure, axes: Axes, by_method: Mapping[str, Mapping[str, list[
     width, height = figure.get_size_inches()
     figure.set_size_inches(width, height + 0.22 * math.ceil(len(by_method) / 2))
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=2)
-    return "Lines, means over the models that got so far: " + "; ".join(words) + "."
+    return "Lines, means over models, one that broke staying where it broke: " + "; ".join(words) + "."
+
+
+def _held(curve: Mapping[int, float], edits: int) -> float:
+    """The share at a number of edits, or for a model that broke before, at the last that it made."""
+    return curve[max(number for number in curve if number <= edits)]

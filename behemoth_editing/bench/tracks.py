@@ -155,28 +155,43 @@ def _followed_less_broken(rows: Sequence[Row]) -> Number | None:
 
 
 def _carried(rows: Sequence[Row]) -> Number | None:
-    """The mean over forms of the share of edits that carry into them.
+    """The mean over models of the mean over forms of the share of edits that carry; its interval is a t over models.
 
     Of edits of subjects that training asked no questions about; an answer that was wrong before carries nothing, and a
-    form of several questions is carried by all of them. None where no such subject was edited, or training asked about
-    nobody.
+    form of several questions is carried by all of them. Where no edit of any model carries, or all do in every form,
+    the interval is that of as many models. None where no such subject was edited, or training asked about nobody.
     """
     units = [(model_of(row), unit) for row in rows for unit in row["units"] if "asked_in_training" in unit]
     if not any(unit["asked_in_training"] for _, unit in units):
         return None
-    units = [(model, unit) for model, unit in units if not unit["asked_in_training"]]
-    found = np.array([[_carries(unit, kinds) for kinds in FORMS.values()] for _, unit in units])
-    if not found.any():
+    carried: dict[str, list[list[tuple[int, int]]]] = {}
+    for model, unit in units:
+        if not unit["asked_in_training"]:
+            carried.setdefault(model, []).append([_carries(unit, kinds) for kinds in FORMS.values()])
+    shares = {}
+    for model, edits in carried.items():
+        made, asked = np.moveaxis(np.array(edits).sum(axis=0), -1, 0)
+        if asked.any():
+            shares[model] = float(np.mean(made[asked > 0] / asked[asked > 0]))
+    if not shares:
         return None
-    return _number(estimate_share(found[..., 0], found[..., 1], [model for model, _ in units]).at(), rows)
+    found = _number(estimate_mean([*shares.values()], [*shares], 0.0, 1.0).at(), rows)
+    if found.value == 0:
+        return dataclasses.replace(found, high=1 - _least_of_none(len(shares)))
+    return dataclasses.replace(found, low=_least_of_none(len(shares))) if found.value == 1 else found
 
 
 def _carries(unit: Unit, kinds: Sequence[str]) -> tuple[int, int]:
     """Whether every question of these kinds follows the edit, and whether all of them are asked."""
-    parts = {**unit["change"], **{kind: (counts[1], sum(counts)) for kind, counts in unit["transfer"].items()}}
+    parts = unit["transfer"]
     if not all(kind in parts for kind in kinds):
         return 0, 0
-    return int(all(parts[kind][0] == parts[kind][1] for kind in kinds)), 1
+    return int(all(parts[kind][1] == sum(parts[kind]) for kind in kinds)), 1
+
+
+def _least_of_none(models: int) -> float:
+    """1 less the upper end of the interval of a share of which so many models show none (Clopper and Pearson)."""
+    return float(((1 - LEVEL) / 2) ** (1 / models))
 
 
 def _kept_at_equal(rows: Sequence[Row]) -> Number | None:
@@ -194,7 +209,7 @@ def _kept_at_equal(rows: Sequence[Row]) -> Number | None:
         return None
     found = _number(estimate_share(*columns, models).at(), rows)
     if not any(look for _, look in looks):
-        return dataclasses.replace(found, high=1 - ((1 - LEVEL) / 2) ** (1 / found.models))
+        return dataclasses.replace(found, high=1 - _least_of_none(found.models))
     return found
 
 
@@ -249,7 +264,7 @@ def _one_by_one(num_edits: int) -> EditConfig:
 _TABLE = (
     Track(
         name="batch",
-        text="1, 10, 30, 100 and 300 edits of relation 0 at once",
+        text="1, 10, 30 and 100 edits of relation 0 at once",
         number=f"edits until it breaks: the most for which edit success and collateral accuracy both stay at {BOUND}",
         unit="edits",
         stages=(
@@ -257,7 +272,6 @@ _TABLE = (
             (_at_once(10), _at_once(10, seed=1)),
             (_at_once(30),),
             (_at_once(100),),
-            (_at_once(300),),
         ),
         number_of=_edits_until_broken,
         breaks=True,

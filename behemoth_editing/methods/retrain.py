@@ -41,12 +41,14 @@ _DISTRIBUTED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_
 class Retrain:
     """Training on World.after(edits), or with refusals in place of all that was said of refused facts.
 
+    In a sequence the edits before are true too, and the latest of one fact is.
+
     Slow and right: what it scores below 1 is the noise of training. A reference and no floor: methods may keep more.
     """
 
     name: ClassVar[str] = "retrain"
     goal: ClassVar[str] = "edit"
-    reads: ClassVar[tuple[str, ...]] = ("world",)
+    reads: ClassVar[tuple[str, ...]] = ("world", "earlier")
 
     train_seed: int | None = setting(
         None, "seed of the initial weights; none: the original's, so that facts alone differ"
@@ -74,15 +76,17 @@ class Retrain:
     def __call__(self, model: PreTrainedModel, task: EditTask, shared: Shared | None = None) -> Edited:
         """The new model. Raises: ValueError for a model without a recipe, or a task without a world."""
         self.check(model)
-        if not isinstance(task, EditSet):
+        sets = [one for one in (*task.earlier, task) if isinstance(one, EditSet)]
+        if not isinstance(task, EditSet) or len(sets) <= len(task.earlier):
             raise ValueError(f"task must be an EditSet, whose world the training is about, got {type(task).__name__}")
+        edits = [edit for one in sets for edit in one.edits]
         recipe = from_mapping(TrainConfig, model.config.behemoth["train"])
         chosen = {"train_seed": self.train_seed, "max_steps": self.max_steps}
         if recipe.target_recall is None:
             chosen["measurements"] = 0  # nobody looks at them, and no weight depends on them
         recipe = dataclasses.replace(recipe, **{name: value for name, value in chosen.items() if value is not None})
         with tempfile.TemporaryDirectory(prefix="behemoth-retrain-") as folder:
-            arguments = task.corpus.description(), list(task.edits), recipe, folder, self._untold(task)
+            arguments = task.corpus.description(), edits, recipe, folder, self._untold(task)
             if torch.distributed.is_initialized():
                 _train_elsewhere(model.device, *arguments)
             else:

@@ -61,6 +61,7 @@ def count_units(
 
     Where the draw asks for transfer, there is the part "transfer" too, and "asked_in_training" says whether training
     asks questions about the edited head: where it does not, what follows into a question was not taught as one.
+    The paraphrase, which is a change as well, is among them, since there it counts what was wrong before.
     """
     units: list[dict[str, Any]] = [
         {"edit": first + number, "change": {}, "keep": {}, "ripple": {}} for number in range(len(edit_set.edits))
@@ -70,7 +71,11 @@ def count_units(
         for unit, is_asked in zip(units, asked.tolist(), strict=True):
             unit |= {"transfer": {}, "asked_in_training": is_asked}
     for probe, was, now in zip(edit_set.probes, before, after, strict=True):
-        for part, counts in _counts(probe, was, now).items():
+        parts = _counts(probe, was, now)
+        if edit_set.config.transfer and probe.kind == "paraphrase" and not probe.refusal_ids:
+            followed = count_ripple(was, now, probe.before.answer_ids, probe.after.answer_ids)
+            parts |= {} if followed is None else {"transfer": followed}
+        for part, counts in parts.items():
             kinds = units[probe.edit].setdefault(part, {})
             kinds[probe.kind] = added([kinds.get(probe.kind, [0] * len(counts)), counts], len(counts))
     return units

@@ -17,7 +17,7 @@ from behemoth_editing.checkpoint import Checkpoint
 from behemoth_editing.methods.contract import EditMethod
 from behemoth_editing.sweep.kept import MODELS, kept_models
 from behemoth_editing.sweep.plain import plain
-from behemoth_editing.sweep.rows import RESULTS, Placed, Row, mend, settled
+from behemoth_editing.sweep.rows import RESULTS, Placed, Row, mend, read_rows, settled
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -76,7 +76,7 @@ def unfinished(
     """The cells that `output` has no good row for, or with `save_models` not all the edited models that it tells of.
 
     Its file then has one row for each cell that is done: no line that a kill cut short, no second copy of a cell, and
-    no failure that is to be tried again. In a dry run scored rows stay, also those whose models are missing. Rows of
+    no failure that is to be tried again. A dry run leaves the file as it is. Rows of
     the models of the cells `beside` them may be there too, and stay as they are.
     Raises: ValueError if the rows there are of other models or another version of this code.
     """
@@ -97,14 +97,13 @@ def unfinished(
             check(
                 found in wanted,
                 f"output_dir must be new or hold results of the same models and code {sorted(wanted)}, got {found} in "
-                f"{path}; choose another folder, or --overwrite",
+                f"{path}; choose another folder, or remove that file",
             )
-        return [
-            row for row in settled(rows) if row["cell"] not in wanted_cells or done(row, save_models and not dry_run)
-        ]
+        return [row for row in settled(rows) if row["cell"] not in wanted_cells or done(row, save_models)]
 
     def done(row: Row, kept: bool) -> bool:
         return row["error"] is None and (not kept or kept_models(output, row) is not None)
 
-    left = {row["cell"] for row in mend(path, choose) if done(row, save_models)}
+    rows = choose(read_rows(path)) if dry_run else mend(path, choose)
+    left = {row["cell"] for row in rows if done(row, save_models)}
     return [cell for cell in cells if cell_id(cell) not in left]

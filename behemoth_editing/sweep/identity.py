@@ -35,7 +35,7 @@ _OURS = frozenset(
 # A URL, which stays; a path in quotation marks, which may have spaces; and one without. Relative ones end in a suffix.
 _PATH = re.compile(
     r"""(?P<url>\b(?!file:)[a-z][a-z0-9+.-]+://[^\s'"]+)
-    |(?P<mark>['"`])(?P<quoted>(?:file://)?(?:/|~|[A-Za-z]:[/\\]|\\\\|\.{1,2}/)[^'"`\n]*)(?P=mark)
+    |(?P<mark>['"`])(?P<option>--[\w.-]+=)?(?P<quoted>(?:file://)?(?:/|~|[A-Za-z]:[/\\]|\\\\|\.{1,2}/)[^'"`\n]*)(?P=mark)
     |(?P<bare>(?<![\w/.\\~-])(?:file://)?(?:/+(?=[\w.~])|~[\w.-]*/|[A-Za-z]:[/\\]|\\\\(?=\w)|\.{1,2}/)[^\s'"`,;()<>\[\]{}|]+
       |(?<![\w/.\\~-])(?:[\w.-]+/)+[\w.-]*\.[A-Za-z]\w{0,11}\b(?![/-]))""",
     re.VERBOSE,
@@ -169,4 +169,4 @@ def _said(match: re.Match[str], paths: Mapping[str, str]) -> str:
     if match["url"] is not None:
         return match[0]
     mark = match["mark"] or ""
-    return f"{mark}{paths[match['quoted'] or match['bare']]}{mark}"
+    return f"{mark}{match['option'] or ''}{paths[match['quoted'] or match['bare']]}{mark}"

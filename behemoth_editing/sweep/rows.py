@@ -92,10 +92,16 @@ def _is_at(file: int, path: Path) -> bool:
 
 
 def put_file(path: Path, content: bytes) -> None:
-    """The file has this content, which it gets at one blow, whoever writes it at the same time."""
+    """The file has this content, which it gets at one blow, whoever writes it at the same time.
+
+    Also where the machine fails right behind it: what replaces a file is on the disk before.
+    """
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
         partial = Path(folder, path.name)
-        partial.write_bytes(content)
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
         if path.exists():
             shutil.copymode(path, partial)
         partial.replace(path)
@@ -114,9 +120,13 @@ def mend(path: Path, choose: Callable[[Placed], list[Row]]) -> list[Row]:
             if content == held:
                 return kept
             # Without locks somebody may have added a row meanwhile: it is read too.
-            if _is_at(file, path) and path.stat().st_size == len(held):
+            is_whole = _is_at(file, path) and path.stat().st_size == len(held)
+            if is_whole and fcntl is not None:
                 put_file(path, content)
                 return kept
+        if is_whole:  # Windows, which has no fcntl, replaces no file that is open
+            put_file(path, content)
+            return kept
 
 
 # Reading
@@ -142,7 +152,7 @@ def _rows_in(content: bytes, path: Path) -> Placed:
             damaged.append((place, rest))
     for place, rest in damaged:
         ours = bool(found) or rest.startswith(_START) or _START.startswith(rest)
-        check(ours, f"{place}: not a result row; choose another output_dir, or --overwrite")
+        check(ours, f"{place}: not a result row; choose another output_dir, or remove that file")
         _log.warning("%s: no whole result row, as a run leaves it that is killed while it writes; passed over", place)
     return found
 

@@ -62,6 +62,7 @@ STAGES = {
     "batch": ((few(),), (ONCE,), (MORE,)),
     "ripple": ((ONCE, few(edge="object_nested")),),
     "forget": ((few(scenario="forget", forget_fraction=0.1, look_every=1),),),
+    "transfer": ((ONCE,),),
     "cost": ((ONCE,),),
 }
 
@@ -181,7 +182,11 @@ def test_a_dry_run_counts_and_makes_nothing(command, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("--track bach", "track must be one of batch, ripple, forget, cost, got 'bach'"),
+        (
+            "--track transfer",
+            "track must be another than transfer, since no model of this version was taught questions",
+        ),
+        ("--track bach", "track must be one of batch, ripple, forget, transfer, cost, got 'bach'"),
         ("--level harder", "level must be one of easy, hard, got 'harder'"),
         ("--methods rom", "method must be one of finetune, "),
         ("--processes 0", "processes must be at least 1, got 0"),

@@ -24,6 +24,10 @@ def home(tmp_path, monkeypatch):
     return tmp_path / "home"
 
 
+def test_sign_of_a_home_folder_that_nobody_has_is_a_name():
+    assert local_path("output", "~nobody-of-this-name/x") == Path("~nobody-of-this-name/x")
+
+
 def test_home_folder_is_meant_by_its_sign(home, small_corpus):
     assert local_path("output", "~/x") == home / "x"
     assert local_path("output", "a~/x") == Path("a~/x")

@@ -41,6 +41,12 @@ def test_settings_stand_under_the_names_of_both_versions(folder):
     assert read(folder / "tokenizer_config.json") == {**TOKENIZER, "tokenizer_class": "PreTrainedTokenizerFast"}
 
 
+def test_place_that_a_model_was_loaded_from_is_not_told(folder):
+    write(folder / "config.json", {**read(folder / "config.json"), "_name_or_path": "/home/somebody/run"})
+    make_readable(folder)
+    assert "_name_or_path" not in read(folder / "config.json")
+
+
 def test_readable_folder_stays_as_it_is(folder):
     make_readable(folder)
     once = {path.name: path.read_bytes() for path in folder.iterdir()}

@@ -37,7 +37,9 @@ def test_pickle_in_a_repository_is_refused(monkeypatch):
         refuse_pickles("model", "bob/model", repo_type="model")
 
 
-@pytest.mark.parametrize("error", [OfflineModeIsEnabled("offline"), HTTPError("no connection")])
+@pytest.mark.parametrize(
+    "error", [OfflineModeIsEnabled("offline"), HTTPError("no connection"), OSError("Max retries exceeded")]
+)
 def test_repository_passes_without_a_connection(monkeypatch, error):
     listing(monkeypatch, error)
     refuse_pickles("model", "bob/model", repo_type="model")

@@ -424,6 +424,16 @@ def test_working_directory_is_never_replaced(tmp_path: Path, monkeypatch: pytest
 # Bad input, full disks and kills: nothing half-written.
 
 
+@pytest.mark.parametrize("output", ["s3://bucket/tokens", "file:///tmp/tokens"])
+def test_url_is_refused_and_no_folder_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=f"output must be a folder of this machine for tokens, got {output}"):
+        export_tokens(plain(), output)
+    assert os.listdir(tmp_path) == []
+
+
 @pytest.mark.parametrize("shard_tokens", [10, 0, -5])
 def test_shard_too_small_for_a_sentence_is_refused(tmp_path: Path, shard_tokens: int) -> None:
     with pytest.raises(ValueError, match=f"shard_tokens must be at least 11, .* got {shard_tokens}"):

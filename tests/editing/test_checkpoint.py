@@ -116,6 +116,13 @@ def test_weights_that_are_no_safetensors_are_refused_whatever_they_are_called(fo
         load_checkpoint(str(folder))
 
 
+@pytest.mark.parametrize("content", [b"version https://git-lfs.github.com/spec/v1", b""])
+def test_weights_that_are_no_whole_file_are_refused(folder, content):
+    (folder / "model.safetensors").write_bytes(content)
+    with pytest.raises(ValueError, match="model must have whole safetensors, got"):
+        load_checkpoint(str(folder))
+
+
 def test_model_with_code_of_its_own_is_refused_and_the_code_does_not_run(folder, tmp_path):
     (folder / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')", encoding="utf-8")
     rewrite(folder, lambda config: config.update(auto_map={"AutoModelForCausalLM": "evil.Model"}))

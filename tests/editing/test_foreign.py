@@ -152,6 +152,12 @@ def test_missing_weights_are_not_made_up(folder, checkpoint):
     refused(folder, checkpoint, f"must have the weights of .* with missing keys {MATRIX}")
 
 
+def test_weights_that_are_no_whole_file_are_refused(folder, checkpoint):
+    (folder / "model.safetensors").write_bytes(b"version https://git-lfs.github.com/spec/v1")
+    with pytest.raises(ValueError, match="edited must have whole safetensors, got"):
+        load_edited(str(folder), checkpoint)
+
+
 def test_weights_in_pickles_are_refused_in_every_form(folder, adapter, checkpoint, tmp_path):
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     refused(folder, checkpoint, "edited must hold no pickle")

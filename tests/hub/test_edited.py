@@ -92,6 +92,15 @@ def test_model_that_was_not_edited_is_refused_and_so_is_one_that_comes_twice(run
         edited([tmp_path / "copy"], "alice")
 
 
+def test_method_without_settings_has_said_all_there_is(folder, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    config = json.loads((copy / "config.json").read_text(encoding="utf-8"))
+    config["behemoth"]["edited"][0]["settings"] = {}
+    (copy / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    (made,) = edited([copy], "alice")
+    assert made.repo.startswith("alice/behemoth-nested-finetune-different-")
+
+
 def test_model_whose_weights_somebody_changed_is_refused(folder, tmp_path):
     shutil.copytree(folder, tmp_path / "changed")
     path = tmp_path / "changed" / "model.safetensors"

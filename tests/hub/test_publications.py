@@ -499,6 +499,13 @@ def test_boards_of_several_people_are_one_dataset_with_the_rows_behind_them(boar
     assert "Run by Ada, Bo." in made.card()
 
 
+def test_a_board_is_published_again_with_another_line(board_of, publisher, hub):
+    for methods in (("rome",), ("rome", "lora")):
+        for made in leaderboard([board_of("Ada", *methods)], "alice"):
+            publisher().publish(made)
+    assert b"lora" in hub.files("spaces", "alice/behemoth-board")["index.html"]
+
+
 @pytest.mark.parametrize(
     ("boards", "said"),
     [

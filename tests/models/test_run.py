@@ -286,6 +286,21 @@ def test_weights_losses_and_curve_of_a_resumed_run_are_those_of_one_sitting(copi
     assert before["curve"][0]["seconds"] < before["seconds"] < report["seconds"]  # they add up over all sittings
 
 
+def test_resumed_run_holds_no_file_of_its_state(copied, monkeypatch):
+    """Else network folders and Windows let nobody remove it, and the run ends at its first new state."""
+    save, mapped = Run.save, []
+
+    def look_and_save(self, *arguments):
+        maps = Path("/proc/self/maps")  # which Linux alone has
+        mapped.append(maps.exists() and "state.safetensors" in maps.read_text(encoding="utf-8"))
+        save(self, *arguments)
+
+    monkeypatch.setattr(Run, "save", look_and_save)
+    go_on(copied)
+    assert mapped
+    assert not any(mapped)
+
+
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
 def test_every_file_may_be_read_by_whom_the_umask_allows(tmp_path, monkeypatch, umask, mode):
     earlier = os.umask(umask)

@@ -144,6 +144,20 @@ def test_a_method_has_its_bare_name_with_the_settings_of_a_level_and_is_told_by_
     ]
 
 
+def test_no_line_has_a_path_of_this_machine():
+    settings = {**plain(Rome()), "cache": "/home/alice/x"}
+    rows = [{**row(Rome(), ONE, made=0), "method": "mine", "settings": settings, "model": "/home/alice/runs/a"}]
+    (entry,) = board(rows, {"hard": ["a"]}, [BATCH])
+    assert entry.settings["cache"] == "x"
+
+
+def test_a_line_of_a_figure_goes_on_where_a_model_broke(monkeypatch):
+    monkeypatch.setattr(page, "TRACKS", {"batch": BATCH})
+    rows = [row(Rome(), ONE, made=made, model=model) for model, made in (("a", 10), ("b", 5))]
+    (said, _) = page.curves([*rows, row(Rome(), TEN)], {"hard": ["a", "b"]})["batch-hard"]
+    assert "rome: 0.75 at 1, 0.75 at 10" in said  # and not 1.00 at 10, of the one that is left
+
+
 def test_figures_call_a_method_as_tables_do(monkeypatch):
     monkeypatch.setattr(page, "TRACKS", {"batch": BATCH})
     rows = [row(Rome(layer=layer), ONE, made=0, model="b") for layer in (1, 3)]

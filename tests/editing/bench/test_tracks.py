@@ -114,26 +114,15 @@ def test_ripple_is_what_follows_less_what_breaks_as_the_mean_over_kinds():
 
 def carried(model, *edits, asked=False, **fields):
     """A row of edits of which it is given, by kind, whether the answer followed."""
-    return row(
-        model,
-        10,
-        *(
-            unit(
-                change={"edited": [1, 1], "paraphrase": [edit.pop("paraphrase"), 1]},
-                transfer={kind: [0, 1, 0, 0] if one else [0, 0, 0, 1] for kind, one in edit.items()},
-                asked_in_training=asked,
-            )
-            for edit in edits
-        ),
-        **fields,
-    )
+    counts = [{kind: [0, 1, 0, 0] if one else [0, 0, 0, 1] for kind, one in edit.items()} for edit in edits]
+    return row(model, 10, *(unit(transfer=one, asked_in_training=asked) for one in counts), **fields)
 
 
 def test_transfer_is_the_share_of_forms_that_carry_an_edit_of_subjects_that_training_does_not_ask_about():
     same = {"new_question": 0, "denied_old": 1}
     rows = [
-        # With b: inverse 2 of 3, question 2 of 3, unseen 0 of 3, denied 1 of 3, and two steps 1 of 2, since the second
-        # edit left the nested object as it was.
+        # Inverse 2 of 2, question 1 of 2, unseen 0 of 2, denied 1 of 2, and two steps 1 of 1: the second edit left
+        # the nested object as it was.
         carried(
             "a",
             {"paraphrase": 1, "question": 1, "two_step": 1, "denied_new": 1, **same},
@@ -143,12 +132,22 @@ def test_transfer_is_the_share_of_forms_that_carry_an_edit_of_subjects_that_trai
         carried("b", {"paraphrase": 0, "question": 1, "two_step": 0, "denied_new": 0, **same}),
     ]
     number = TRACKS["transfer"].number_of(rows)
-    assert number.value == pytest.approx((2 / 3 + 2 / 3 + 0 / 3 + 1 / 2 + 1 / 3) / 5)
-    assert 0 <= number.low < number.value < number.high <= 1
-    assert number.models == 2
+    shares = [(1 + 1 / 2 + 0 + 1 + 1 / 2) / 5, 1 / 5]
+    low, high = stats.t.interval(0.95, 1, sum(shares) / 2, stats.sem(shares))
+    assert number.value == pytest.approx(sum(shares) / 2)
+    assert (number.low, number.high, number.models) == (max(0, low), min(1, high), 2)
     assert TRACKS["transfer"].number_of(rows[1:2]) is None
     assert TRACKS["transfer"].number_of(rows[2:]) is None  # of a model that was asked nothing
     assert TRACKS["transfer"].number_of([row("a", 10, unit())]) is None  # of a draw that asks no questions
+
+
+@pytest.mark.parametrize("made", [0, 1])
+def test_where_nothing_or_all_carries_the_interval_is_that_of_as_many_models(made):
+    edit = dict.fromkeys(("paraphrase", "question", "new_question", "two_step", "denied_old", "denied_new"), made)
+    rows = [carried(model, edit, edit) for model in "ab"] + [carried("a", edit, asked=True, seed=1)]
+    number = TRACKS["transfer"].number_of(rows)
+    ends = (0, 1 - math.sqrt(0.025)) if made == 0 else (math.sqrt(0.025), 1)
+    assert (number.value, number.low, number.high) == (made, pytest.approx(ends[0]), pytest.approx(ends[1]))
 
 
 def forgotten(model, kept, left):
@@ -208,4 +207,4 @@ def test_the_version_names_these_draws_and_models():
     """If this fails, bump VERSION, or find what changed: a board is compared with others of its version."""
     stages = {name: track.stages for name, track in TRACKS.items()}
     recipe = yaml.safe_load((RECIPES / "bench.yaml").read_text(encoding="utf-8"))
-    assert (VERSION, digest([plain(stages), recipe])) == (0, "be0670327c27c73f")
+    assert (VERSION, digest([plain(stages), recipe])) == (0, "5796e75a7a9abfa0")

@@ -60,6 +60,21 @@ def test_it_knows_the_world_after_the_edits_and_all_that_follows(edit_set, retra
     assert share_right(retrained, followed) == 1.0
 
 
+def test_in_a_sequence_it_is_taught_all_edits_and_of_one_fact_the_latest(original, monkeypatch):
+    first, second = draw_edits(original.corpus, EditConfig(scenario="sequence", num_edits=4, edits_per_step=2))
+    again = dataclasses.replace(first.edits[0], new_tail=first.edits[0].fact.tail)
+    second = dataclasses.replace(second, edits=(*second.edits, again), earlier=(first,))
+    taught = []
+    monkeypatch.setattr(module, "train", lambda corpus, *_, **__: taught.append(corpus.world) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        Retrain()(original.model, second)
+    (world,) = taught
+    for edit in (*first.edits[1:], *second.edits):
+        assert world.true_tails([edit.new_fact]) == [edit.new_tail]
+    with pytest.raises(ValueError, match="task must be an EditSet, whose world the training is about"):
+        Retrain()(original.model, dataclasses.replace(second, earlier=(object(),)))
+
+
 def test_same_seed_gives_the_same_model_and_another_seed_another(original, edit_set):
     digests = [
         weights_digest(Retrain(max_steps=2, **seed)(original.model, edit_set).model)

@@ -54,6 +54,8 @@ def test_hub_id_stays_whole():
     [
         ("no file '/home/me/a b/x.json'", "no file 'x.json'"),
         ('open "~/x/y"', 'open "y"'),
+        ("edit '--output_dir=/Users/John Smith/res'", "edit '--output_dir=res'"),
+        ("edit --output_dir=/Users/john/res", "edit --output_dir=res"),
         ("at /home/me/x.json: bad", "at x.json: bad"),
         ("file:///home/me/x.json", "x.json"),
         ("see https://huggingface.co/docs/hub/x.html", "see https://huggingface.co/docs/hub/x.html"),

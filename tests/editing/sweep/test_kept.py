@@ -16,6 +16,7 @@ from behemoth_editing.checkpoint import load_checkpoint
 from behemoth_editing.sweep.cells import Cell, cell_id, unfinished
 from behemoth_editing.sweep.kept import keep_model, kept_models, remove_models
 from behemoth_editing.sweep.plain import plain
+from behemoth_editing.sweep.rows import read_rows
 from behemoth_editing.sweep.running import run
 
 SINGLE = EditConfig(num_edits=2, probes_per_edit=3)
@@ -99,6 +100,18 @@ def test_cell_whose_model_is_missing_or_another_is_made_again_where_models_are_w
     (results / "models" / cell_id(cells[1])).rename(single)
     kept.rename(results / "models" / cell_id(cells[1]))
     assert unfinished(cells, results, save_models=True) == cells
+
+
+def test_dry_run_leaves_failures_where_they_can_be_read(cells, tmp_path, results):
+    path = tmp_path / "failed" / "results.jsonl"
+    path.parent.mkdir()
+    (row, *_) = read_rows(results / "results.jsonl").values()
+    path.write_text(json.dumps({**row, "error": "FloatingPointError: loss is nan"}) + "\n", encoding="utf-8")
+    before = path.read_bytes()
+    assert unfinished(cells[:1], path.parent, dry_run=True) == cells[:1]
+    assert path.read_bytes() == before
+    assert unfinished(cells[:1], path.parent) == cells[:1]
+    assert path.read_bytes() == b""
 
 
 def test_sweep_without_models_makes_all_of_them_when_they_are_asked_for(cells, tmp_path):

@@ -4,6 +4,7 @@ import json
 import logging
 import multiprocessing
 import os
+from pathlib import Path
 
 import pytest
 
@@ -151,6 +152,21 @@ def test_row_that_comes_while_a_file_is_mended_is_in_it_even_without_locks(path,
 
     assert [found["cell"] for found in mend(path, choose)] == ["a", "b"]
     assert cells(path) == ["a", "b"]
+
+
+def test_file_is_mended_where_no_open_file_can_be_replaced(path, without_locks, monkeypatch):
+    path.write_text(line("a") + line("a"), encoding="utf-8")
+    replace = Path.replace
+
+    def as_windows(self, target):
+        files = [os.path.realpath(f"/proc/self/fd/{file}") for file in os.listdir("/proc/self/fd")]
+        if os.path.realpath(target) in files:
+            raise PermissionError(13, "Access is denied")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", as_windows)
+    assert [found["cell"] for found in mend(path, settled)] == ["a"]
+    assert cells(path) == ["a"]
 
 
 def test_row_that_went_to_a_file_that_was_replaced_is_written_again(path, without_locks, monkeypatch):

@@ -809,6 +809,7 @@ def test_row_of_a_draw_that_asks_for_transfer_has_its_counts_and_all_else_as_wit
         found = unit.pop("transfer")
         assert unit == other
         # Watcher changes nothing: what the model knew is kept, or has nothing to follow.
-        assert set(found) - {"two_step"} == set(TRANSFER_KINDS) - {"two_step"}
+        assert set(found) - {"two_step", "paraphrase"} == set(TRANSFER_KINDS) - {"two_step"}
+        assert ("paraphrase" in found) == ("paraphrase" in unit["change"])
         assert all(counts in ([1, 0, 0, 0], [0, 0, 0, 1]) for counts in found.values())
     assert load_results([tmp_path / "True"])
