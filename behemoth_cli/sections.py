@@ -47,6 +47,8 @@ METHOD_SECTIONS = {
     "memit": _method("Memit", "least squares for all edits at once, over several layers"),
     "emmet": _method("Emmet", "the same with equality constraints"),
     "alphaedit": _method("AlphaEdit", "the same in directions that other facts hardly use"),
+    "sphere": _method("Sphere", "alphaedit with less change along a matrix's own principal directions"),
+    "ultraedit": _method("UltraEdit", "one step from keys and gradients, without statistics of the corpus"),
     "gradient_ascent": _method("GradientAscent", "forgetting by ascent on the old answers"),
     "grad_diff": _method("GradDiff", "the same, while retained answers are trained"),
     "npo": _method("Npo", "forgetting by negative preference optimisation"),

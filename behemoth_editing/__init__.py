@@ -12,13 +12,14 @@ from behemoth_editing.methods.constrain import Pdu
 from behemoth_editing.methods.contract import Edited, EditMethod, Shared
 from behemoth_editing.methods.finetune import FineTune, FineTuneConstrained
 from behemoth_editing.methods.lora import Lora
-from behemoth_editing.methods.memit import AlphaEdit, Emmet, Memit
+from behemoth_editing.methods.memit import AlphaEdit, Emmet, Memit, Sphere
 from behemoth_editing.methods.noise import Undo
 from behemoth_editing.methods.outside import check_method, method_named
 from behemoth_editing.methods.redirect import Ceu, Undial
 from behemoth_editing.methods.retrain import Omit, Retrain
 from behemoth_editing.methods.reweigh import SatImp, Wga
 from behemoth_editing.methods.rome import Rome, RRome
+from behemoth_editing.methods.ultraedit import UltraEdit
 from behemoth_editing.methods.unlearn import GradDiff, GradientAscent, Npo, Refusal, Rmu, SimNpo
 from behemoth_editing.sweep.elsewhere import Maker
 from behemoth_editing.toolkit import Scored, draw, edit_fact, report_on, save_edited, score
@@ -50,6 +51,8 @@ __all__ = [
     "Scored",
     "Shared",
     "SimNpo",
+    "Sphere",
+    "UltraEdit",
     "Undial",
     "Undo",
     "Wga",

@@ -6,12 +6,13 @@ from behemoth_editing.methods.constrain import Pdu
 from behemoth_editing.methods.contract import EditMethod
 from behemoth_editing.methods.finetune import FineTune, FineTuneConstrained
 from behemoth_editing.methods.lora import Lora
-from behemoth_editing.methods.memit import AlphaEdit, Emmet, Memit
+from behemoth_editing.methods.memit import AlphaEdit, Emmet, Memit, Sphere
 from behemoth_editing.methods.noise import Undo
 from behemoth_editing.methods.redirect import Ceu, Undial
 from behemoth_editing.methods.retrain import Omit, Retrain
 from behemoth_editing.methods.reweigh import SatImp, Wga
 from behemoth_editing.methods.rome import Rome, RRome
+from behemoth_editing.methods.ultraedit import UltraEdit
 from behemoth_editing.methods.unlearn import GradDiff, GradientAscent, Npo, Refusal, Rmu, SimNpo
 
 METHODS: dict[str, type[EditMethod]] = {
@@ -23,6 +24,8 @@ METHODS: dict[str, type[EditMethod]] = {
     "memit": Memit,
     "emmet": Emmet,
     "alphaedit": AlphaEdit,
+    "sphere": Sphere,
+    "ultraedit": UltraEdit,
     "gradient_ascent": GradientAscent,
     "grad_diff": GradDiff,
     "npo": Npo,

@@ -1,6 +1,6 @@
-"""Many facts written at once into the MLP output matrices of several layers: MEMIT, EMMET and AlphaEdit.
+"""Many facts written at once into the MLP output matrices of several layers: MEMIT, EMMET, AlphaEdit and SPHERE.
 
-All three find what the last edited layer ought to put out for every prompt, and share out the difference over the
+All of them find what the last edited layer ought to put out for every prompt, and share out the difference over the
 layers. They differ in one thing, what a layer's change must leave alone: see `batch_update`. Their sources average keys
 and losses over texts put before the prompt; here it stands alone, as models know it that were trained on one sentence a
 row.
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
@@ -60,7 +61,7 @@ _ROWS = 64  # requests whose values are searched for in one batch
 class BatchSettings:
     """What MEMIT and its relatives share: the layers, and how the values are found."""
 
-    reads: ClassVar[tuple[str, ...]] = ("requests", "statistics", "same_subject")
+    reads: ClassVar[tuple[str, ...]] = ("requests", "statistics", "same_subject", "retain")
 
     layers: tuple[int, ...] = setting((1, 2, 3), "layers whose MLP output matrices are edited")
     site: str = setting("prompt_last", "token whose keys and values are edited: subject_last, prompt_last")
@@ -73,6 +74,12 @@ class BatchSettings:
     ridge: float = setting(1e-4, "added to C's diagonal, in units of its mean")
     statistics: str = setting("unasked", STATISTICS_HELP)
     statistics_of: str = setting("given", STATISTICS_OF_HELP)
+    norm_anchor: int = setting(
+        0,
+        "retain facts that are given new answers in the model before all edits, to whose values' mean norm each value "
+        "is scaled; 0: values stay as they are",
+        later=True,
+    )
 
     def __post_init__(self) -> None:
         """Raises: ValueError that names the field, the bound and the value."""
@@ -85,7 +92,7 @@ class BatchSettings:
         check(self.steps >= 1, f"steps must be at least 1, got {self.steps}")
         for field in ("learning_rate", "max_norm", "ridge"):
             check(getattr(self, field) > 0, f"{field} must be above 0, got {getattr(self, field)}")
-        for field in ("stop_loss", "decay", "kl_weight"):
+        for field in ("stop_loss", "decay", "kl_weight", "norm_anchor"):
             check(getattr(self, field) >= 0, f"{field} must be at least 0, got {getattr(self, field)}")
 
     def check(self, model: PreTrainedModel) -> None:
@@ -116,7 +123,13 @@ class BatchSettings:
         last = layers_of(edited)[layers[-1]]
         owners = torch.tensor([i for i, _ in pairs], dtype=torch.long, device=edited.device)
         around = _Around.of(others, owners, asked, edited, mlp_output(edited, layers[-1]), solvers[-1][0])
-        values, details = self._values(edited, last, task, asked, around)
+        values, details = self._values(edited, last, task.requests, asked, around)
+        if self.norm_anchor:
+            original = edited if shared.original is None else copy_of(shared.original)
+            norm = self._anchor(original, task)
+            before, written = asked.hidden(edited, last), asked.hidden(edited, mlp_output(edited, layers[-1]))
+            values = before + anchored(written, values - before, norm)
+            details["anchor"] = norm
         for number, layer in enumerate(layers):
             matrix, (metric, ridge) = mlp_output(edited, layer), solvers[number]
             missing = (values - asked.hidden(edited, last)) / (len(layers) - number)
@@ -124,7 +137,8 @@ class BatchSettings:
             missing = torch.cat([missing, missing.new_zeros(len(still), missing.shape[1])])
             change = batch_update(missing, torch.cat([keys, still]), metric, ridge)
             weight = weight_of(edited, matrix)
-            weight.copy_((weight.cpu().double() + change).to(weight.dtype))
+            before_edit = weight.cpu().double()
+            weight.copy_((before_edit + self._allowed(before_edit, change)).to(weight.dtype))
         left = (values - asked.hidden(edited, last)).norm() / values.norm()
         return Edited(stored_like(model, edited), {**details, "missing": float(left)})
 
@@ -136,8 +150,26 @@ class BatchSettings:
         """The metric [D, D] and the ridge of batch_update."""
         raise NotImplementedError
 
+    def _allowed(self, weight: torch.Tensor, change: torch.Tensor) -> torch.Tensor:
+        """What of a change [H, D] is made to a matrix [H, D]: all of it."""
+        return change
+
+    def _anchor(self, model: PreTrainedModel, task: EditTask) -> float:
+        """The mean norm of the values that new answers to retained facts have in this model, without the largest 5%.
+
+        Raises: ValueError for a task without facts to retain.
+        """
+        requests = pseudo_edits(task, self.norm_anchor)
+        asked, none = (_Prompts.of(queries, self.site, model.device) for queries in (requests, []))
+        last, matrix = layers_of(model)[max(self.layers)], mlp_output(model, max(self.layers))
+        owners = torch.zeros(0, dtype=torch.long, device=model.device)
+        alone = _Around(none, owners, torch.zeros(0, device=model.device))
+        values, _ = self._values(model, last, requests, asked, alone)
+        norms = (asked.hidden(model, matrix) + values - asked.hidden(model, last)).norm(dim=1).sort().values
+        return float(norms[: len(norms) - int(0.05 * len(norms))].mean())
+
     def _values(
-        self, model: PreTrainedModel, last: nn.Module, task: EditTask, asked: _Prompts, around: _Around
+        self, model: PreTrainedModel, last: nn.Module, requests: Sequence[Query], asked: _Prompts, around: _Around
     ) -> tuple[torch.Tensor, dict[str, Any]]:
         """The hidden states [n, H] float64 after the last edited layer that give the new answers; how they came."""
         before = asked.hidden(model, last)
@@ -145,7 +177,7 @@ class BatchSettings:
         steps, losses = 0, list[float]()
         for start in range(0, len(before), _ROWS):
             some = slice(start, start + _ROWS)
-            tokens, targets = (rows.to(model.device) for rows in rows_of(task.requests[some]))
+            tokens, targets = (rows.to(model.device) for rows in rows_of(requests[some]))
             near = around.of_rows(start, start + _ROWS)
             change, loss, taken = self._search(model, last, tokens, targets, asked.places[some], before[some], near)
             found.append(before[some] + change.cpu().double())
@@ -279,6 +311,76 @@ class AlphaEdit(BatchSettings):
         return projection, self.penalty * float((projection * statistics.second_moment).sum() / free)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sphere(AlphaEdit):
+    """AlphaEdit's change with less of it along the principal directions of the matrix's own rows.
+
+    Rows are scaled to unit length; U are the leading eigenvectors of their second moment that together hold
+    `principal_energy` of its trace, and the change is multiplied by I - suppression x U U^T. They are those of the
+    matrix as it is at each edit. What is suppressed is not made up for but by the layers above.
+    Source: Liu et al., "Energy-regularized sequential model editing on hyperspheres", 2025 (arXiv 2510.01172), there
+    SPHERE, and their AlphaEdit/AlphaEdit_main.py, project_B_into_soft_dirs, with 0.5 and 0.5 on AlphaEdit.
+    """
+
+    name: ClassVar[str] = "sphere"
+
+    principal_energy: float = setting(0.5, "share of the unit rows' second moment in the directions that are spared")
+    suppression: float = setting(0.5, "share of the change along these directions that is left out")
+
+    def __post_init__(self) -> None:
+        """Raises: ValueError that names the field, the bound and the value."""
+        super().__post_init__()
+        check(0 <= self.principal_energy <= 1, f"principal_energy must be from 0 to 1, got {self.principal_energy}")
+        check(0 <= self.suppression <= 1, f"suppression must be from 0 to 1, got {self.suppression}")
+
+    def _allowed(self, weight: torch.Tensor, change: torch.Tensor) -> torch.Tensor:
+        principal = principal_directions(weight, self.principal_energy)
+        return change - self.suppression * (change @ principal) @ principal.T
+
+
+def principal_directions(weight: torch.Tensor, energy: float) -> torch.Tensor:
+    """The leading eigenvectors [D, r] of the second moment of a matrix's unit rows [H, D]: as many as pass this share.
+
+    Never none: r is one more than the number of those that together hold no more than the share, and D at most.
+    """
+    unit = weight / (weight.norm(dim=1, keepdim=True) + 1e-8)
+    values, vectors = torch.linalg.eigh(unit.T @ unit)
+    held = values.flip(0).clamp_min(0).cumsum(0) / values.clamp_min(0).sum()
+    count = min(len(values), int((held <= energy).sum()) + 1)
+    return vectors[:, len(values) - count :]
+
+
+def pseudo_edits(task: EditTask, count: int) -> list[Query]:
+    """So many of the facts that must stay, kinds in turn, each with the next request's answer that it does not have.
+
+    Raises: ValueError for a task without such facts.
+    """
+    in_turn = itertools.chain.from_iterable(itertools.zip_longest(*task.retain.values()))
+    answers = itertools.cycle(request.answer_ids for request in task.requests)
+    found: list[Query] = []
+    for fact in itertools.islice((fact for fact in in_turn if fact is not None), count):
+        answer = next(
+            (other for other, _ in zip(answers, task.requests, strict=False) if other != fact.answer_ids), None
+        )
+        if answer is not None:
+            found.append(dataclasses.replace(fact, answer_ids=answer))
+    check(len(found) > 0, "task must have facts to retain that do not have the new answers, got none")
+    return found
+
+
+def anchored(written: torch.Tensor, change: torch.Tensor, norm: float) -> torch.Tensor:
+    """What is left of changes [n, H] of what an MLP wrote [n, H] once each sum is scaled to this norm.
+
+    Where the sum is more than twice as long, nothing is changed.
+    Source: Liu et al., "Norm anchors make model edits last", 2026 (arXiv 2602.02543), there norm-anchor scaling, and
+    their NAS/compute_z.py and util/vstar_stats.py.
+    """
+    values = written + change
+    lengths = values.norm(dim=1, keepdim=True)
+    scaled = values * (norm / lengths.clamp_min(1e-10))
+    return torch.where(lengths > 2 * norm, written, scaled) - written
+
+
 def batch_update(missing: torch.Tensor, keys: torch.Tensor, metric: torch.Tensor, ridge: float) -> torch.Tensor:
     """The change [H, D] float64 of a matrix that adds missing [n, H] to its products with keys [n, D].
 
@@ -330,7 +432,7 @@ class _Prompts:
         return self._at(keys_of(model, matrix, self.tokens))
 
     def hidden(self, model: PreTrainedModel, layer: nn.Module) -> torch.Tensor:
-        """What the layer puts out [n, H] float64."""
+        """What the layer, or another part of the model, puts out [n, H] float64."""
         with torch.no_grad(), recorded(layer) as outputs:
             model.base_model(input_ids=self.tokens, use_cache=False)
         return self._at(outputs[0])

@@ -12,8 +12,18 @@ import torch
 
 import behemoth_editing.methods.memit as module
 from behemoth_data.edits import EditConfig, draw_edits
+from behemoth_data.settings import told
 from behemoth_editing.methods.contract import KeyStatistics, Shared
-from behemoth_editing.methods.memit import AlphaEdit, Emmet, Memit, batch_update, null_projection
+from behemoth_editing.methods.memit import (
+    AlphaEdit,
+    Emmet,
+    Memit,
+    Sphere,
+    anchored,
+    batch_update,
+    null_projection,
+    principal_directions,
+)
 from behemoth_models.knowledge import weights_digest
 
 H, D, N = 5, 8, 3
@@ -423,3 +433,94 @@ def test_search_ends_at_the_loss_or_the_steps_and_stays_within_the_norm(checkpoi
     missing = solved[-1][0].numpy()
     ratios = np.linalg.norm(missing, axis=1) / np.linalg.norm(before, axis=1)
     np.testing.assert_allclose(ratios, 0.25, rtol=1e-4)
+
+
+# SPHERE, and norms that are anchored
+
+
+def test_principal_directions_are_those_of_the_unit_rows_up_to_the_share_and_one_more():
+    random = np.random.Generator(np.random.Philox(21))
+    weight = random.normal(size=(30, 6)) * np.array([5.0, 3, 2, 1, 0.5, 0.1]) * random.uniform(0.1, 10, size=(30, 1))
+    unit = weight / np.linalg.norm(weight, axis=1, keepdims=True)
+    _, singular, right = np.linalg.svd(unit)
+    shares = np.cumsum(singular**2) / 30  # unit rows have a trace of their number
+    for energy, count in ((0.0, 1), (float(shares[0]) - 0.01, 1), (float(shares[1]) + 0.01, 3), (1.0, 6)):
+        found = principal_directions(torch.from_numpy(weight), energy)
+        assert found.shape == (6, count)
+        expected = right[:count].T @ right[:count]
+        np.testing.assert_allclose(found @ found.T, expected, rtol=0, atol=1e-6)
+
+
+def test_sphere_leaves_out_a_share_of_the_change_along_them_and_none_elsewhere():
+    random = np.random.Generator(np.random.Philox(22))
+    weight, change = (torch.from_numpy(random.normal(size=(H, D))) for _ in range(2))
+    principal = principal_directions(weight, 0.5).numpy()
+    allowed = Sphere(suppression=0.3)._allowed(weight, change).numpy()
+    expected = change.numpy() @ (np.eye(D) - 0.3 * principal @ principal.T)
+    np.testing.assert_allclose(allowed, expected, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(allowed @ principal, 0.7 * change.numpy() @ principal, rtol=0, atol=1e-12)
+
+
+def test_sphere_that_suppresses_nothing_is_alphaedit(checkpoint):
+    (task,) = draw_edits(checkpoint.corpus, EditConfig(scenario="different", num_edits=2))
+    shared = Shared(progress=False)
+    plain, none, half = (
+        weights_digest(method(checkpoint.model, task, shared).model)
+        for method in (AlphaEdit(steps=3), Sphere(steps=3, suppression=0.0), Sphere(steps=3))
+    )
+    assert plain == none != half
+
+
+def test_anchored_values_have_the_norm_and_the_direction_and_long_ones_are_not_written():
+    written = torch.tensor([[1.0, 0], [0, 2], [0, 1]], dtype=torch.float64)
+    change = torch.tensor([[2.0, 4], [0, -1], [0, 9]], dtype=torch.float64)  # to norms of 5, 1 and 10
+    found = written + anchored(written, change, 4.0)
+    np.testing.assert_allclose(found, [[4 * 0.6, 4 * 0.8], [0, 4], [0, 1]], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("method", [Memit, AlphaEdit])
+def test_anchored_edits_aim_at_values_of_the_originals_norm_whatever_the_given_models_is(checkpoint, method):
+    (task,) = draw_edits(checkpoint.corpus, EditConfig(scenario="different", num_edits=2))
+    grown = copy.deepcopy(checkpoint.model)
+    with torch.no_grad():
+        grown.get_submodule(MATRIX.format(3)).weight.mul_(1.3)
+    settings = {"steps": 3, "layers": (3,)}
+    known = Shared(progress=False)  # the keys of a layer do not depend on its own output matrix
+    plain = method(norm_anchor=8, **settings)(checkpoint.model, task, known).details["anchor"]
+    given, alone = (
+        method(norm_anchor=8, **settings)(grown, task, dataclasses.replace(known, original=original)).details["anchor"]
+        for original in (checkpoint.model, None)
+    )
+    assert given == pytest.approx(plain, rel=1e-6)
+    assert alone > 1.1 * given
+    assert "anchor" not in method(**settings)(grown, task, known).details
+
+
+def test_anchor_is_the_mean_norm_of_the_values_of_new_answers_to_retained_facts(checkpoint):
+    """By hand: each fact by itself, the change found by the search, added to what the MLP wrote."""
+    (task,) = draw_edits(checkpoint.corpus, EditConfig(scenario="different", num_edits=2))
+    method, model = Memit(steps=2, layers=(2,), norm_anchor=4), copy.deepcopy(checkpoint.model)
+    norms = []
+    for fact in module.pseudo_edits(task, 4):
+        outputs = []
+        matrix = model.get_submodule(MATRIX.format(2))
+        handle = matrix.register_forward_hook(lambda _module, _inputs, output, seen=outputs: seen.append(output))
+        with torch.no_grad():
+            model(torch.tensor([fact.prompt_ids]))
+        handle.remove()
+        alone = dataclasses.replace(task, retain={"one": (fact,)}, requests=(fact,))
+        prompts = module._Prompts.of([fact], "prompt_last", model.device)
+        none = module._Prompts.of([], "prompt_last", model.device)
+        around = module._Around(none, torch.zeros(0, dtype=torch.long), torch.zeros(0))
+        last = model.gpt_neox.layers[2]
+        values, _ = method._values(model, last, alone.requests, prompts, around)
+        change = values - prompts.hidden(model, last)
+        norms.append(float((outputs[0][0, -1].double() + change[0]).norm()))
+    assert method._anchor(model, task) == pytest.approx(np.mean(norms), rel=1e-4)
+
+
+def test_setting_that_came_later_is_told_only_where_it_is_set():
+    assert "norm_anchor" not in told(Memit())
+    assert told(Memit(norm_anchor=8))["norm_anchor"] == 8
+    with pytest.raises(ValueError, match="norm_anchor must be at least 0, got -1"):
+        AlphaEdit(norm_anchor=-1)

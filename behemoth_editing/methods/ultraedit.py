@@ -1,0 +1,148 @@
+"""Edits in one step from keys and gradients: no value is searched for, and no statistics of the corpus are needed.
+
+Axis letters: n rows, one for each of the answers' tokens; T tokens; D keys' width (the MLP's inner width); H hidden
+width.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+from transformers import PreTrainedModel
+
+from behemoth_data.edits import EditTask
+from behemoth_data.grammar import Query
+from behemoth_data.settings import check, conform, setting
+from behemoth_editing.architecture import check_layers, mlp_output, weight_of
+from behemoth_editing.copies import check_types, copy_of, stored_like
+from behemoth_editing.methods.contract import Edited, Shared
+from behemoth_editing.methods.memit import pseudo_edits
+from behemoth_editing.methods.mixture import IGNORED, rows_of
+
+_ROWS = 256  # prompts whose gradients are taken in one batch
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class UltraEdit:
+    """Delta = V^T K (K^T K + ridge I)^-1 in each layer, from keys K and the gradients G of what its MLP puts out.
+
+    Keys and gradients stand side by side in a row for each token of a new answer, and are normalised entry by entry; a
+    row of V is -learning_rate |k'|^2 g', k' and g' being normalised. All layers are changed by what the model said
+    before any of them was. Theirs normalises by a running mean and deviation over all edits made so far, which after
+    one edit of a one-token answer has no deviation, and of which a saved model brings no record. Here both are those
+    of these edits and of `pool` facts that are to stay, asked for the new answers, read anew from the model that is
+    edited. Their learning rate, 1e-6, belongs to keys and values of thousands of entries.
+    Source: Gu et al., "UltraEdit: training-, subject-, and memory-free lifelong editing in language models", TMLR 2026
+    (arXiv 2505.14679), section 3, and their editor/ultraedit.py (predict_param_shifts, cache) and nets.py
+    (RunningMeanStd), where layers of one shape share their mean and deviation, as here.
+    """
+
+    name: ClassVar[str] = "ultraedit"
+    goal: ClassVar[str] = "edit"
+    reads: ClassVar[tuple[str, ...]] = ("requests", "retain")
+
+    layers: tuple[int, ...] = setting((1, 2, 3), "layers whose MLP output matrices are edited")
+    learning_rate: float = setting(1e-3, "size of the one step, for a squared normalised key and gradient of one")
+    ridge: float = setting(1.0, "added to the diagonal of the keys' K^T K")
+    pool: int = setting(64, "retain facts asked for new answers, by which keys and gradients are normalised too")
+
+    def __post_init__(self) -> None:
+        """Raises: ValueError that names the field, the bound and the value."""
+        conform(self)
+        check(len(self.layers) > 0, f"layers must name at least 1 layer, got {self.layers}")
+        check(len(set(self.layers)) == len(self.layers), f"layers must name each layer once, got {self.layers}")
+        for field in ("learning_rate", "ridge"):
+            check(getattr(self, field) > 0, f"{field} must be above 0, got {getattr(self, field)}")
+        check(self.pool >= 1, f"pool must be at least 1, got {self.pool}")
+
+    def check(self, model: PreTrainedModel) -> None:
+        """Raises: ValueError for a layer that the model does not have, or weights of odd types."""
+        check_types(model)
+        check_layers(model, self.layers)
+
+    def __call__(self, model: PreTrainedModel, task: EditTask, shared: Shared | None = None) -> Edited:
+        """The edited copy; one matrix of each layer differs.
+
+        Raises: ValueError for a layer that is not there, or a task without facts to retain.
+        """
+        self.check(model)
+        edited = copy_of(model)
+        matrices = [mlp_output(edited, layer) for layer in self.layers]
+        asked, before = features(edited, matrices, task.requests)
+        others, _ = features(edited, matrices, pseudo_edits(task, self.pool))
+        pooled = torch.cat([torch.cat([keys, gradients], 1) for keys, gradients in asked + others])
+        mean, deviation = pooled.mean(0), pooled.std(0)
+        details: dict[str, Any] = {"loss_before": before, "change": []}
+        for matrix, (keys, gradients) in zip(matrices, asked, strict=True):
+            change = one_step(keys, gradients, mean, deviation, self.learning_rate, self.ridge)
+            weight = weight_of(edited, matrix)
+            old = weight.cpu().double()
+            weight.copy_((old + change).to(weight.dtype))
+            details["change"].append(float(change.norm() / old.norm()))
+        _, details["loss"] = features(edited, matrices, task.requests)
+        return Edited(stored_like(model, edited), details)
+
+
+def features(
+    model: PreTrainedModel, matrices: Sequence[nn.Module], queries: Sequence[Query]
+) -> tuple[list[tuple[torch.Tensor, torch.Tensor]], float]:
+    """For each matrix keys [n, D] and gradients of the loss by its output [n, H], float64, where answers are predicted.
+
+    The loss is the mean negative log-likelihood over all tokens of all answers; it stands beside them.
+    """
+    total = sum(len(query.answer_ids) for query in queries)
+    found: list[list[tuple[torch.Tensor, torch.Tensor]]] = [[] for _ in matrices]
+    sum_of_losses = 0.0
+    for start in range(0, len(queries), _ROWS):
+        tokens, targets = (rows.to(model.device) for rows in rows_of(queries[start : start + _ROWS]))
+        seen: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+
+        def watch(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor, seen: Any = seen) -> Any:
+            traced = output if output.requires_grad else output.detach().requires_grad_(True)
+            traced.retain_grad()
+            seen[id(module)] = inputs[0].detach(), traced
+            return traced
+
+        handles = [matrix.register_forward_hook(watch) for matrix in matrices]
+        try:
+            with torch.enable_grad():
+                logits = model(input_ids=tokens, use_cache=False).logits.float()
+                loss = cross_entropy(logits.transpose(1, 2), targets, ignore_index=IGNORED, reduction="sum") / total
+                outputs = [seen[id(matrix)][1] for matrix in matrices]
+                gradients = torch.autograd.grad(loss, outputs)
+        finally:
+            for handle in handles:
+                handle.remove()
+        answers = targets != IGNORED
+        for rows, matrix, gradient in zip(found, matrices, gradients, strict=True):
+            keys = seen[id(matrix)][0]
+            rows.append((keys[answers].cpu().double(), gradient[answers].cpu().double()))
+        sum_of_losses += loss.item()
+    joined = [(torch.cat([k for k, _ in rows]), torch.cat([g for _, g in rows])) for rows in found]
+    return joined, sum_of_losses
+
+
+def one_step(
+    keys: torch.Tensor,
+    gradients: torch.Tensor,
+    mean: torch.Tensor,
+    deviation: torch.Tensor,
+    learning_rate: float,
+    ridge: float,
+) -> torch.Tensor:
+    """The change [H, D] of a matrix from keys [n, D], gradients [n, H], and both's mean and deviation [D + H].
+
+    It is V^T (K K^T + ridge I)^-1 K, the least-squares change of n keys: the same as with D directions.
+    """
+    tiny = torch.finfo(torch.float32).eps
+    rows = (torch.cat([keys, gradients], 1) - mean) / (deviation + tiny)
+    normal_keys, normal_gradients = rows.split([keys.shape[1], gradients.shape[1]], dim=1)
+    values = -learning_rate * normal_keys.square().sum(1, keepdim=True) * normal_gradients
+    gram = keys @ keys.T + ridge * torch.eye(len(keys), dtype=keys.dtype)
+    change: torch.Tensor = values.T @ torch.linalg.solve(gram, keys)
+    return change
