@@ -122,6 +122,9 @@ GROUPS = {
     "memit": Group("memit", "different", {"covariance_weight": (0.01, 0.1, 1.0)}),
     "emmet": Group("emmet", "different", {"key_ridge": (1e-6, 0.016)}),
     "alphaedit": Group("alphaedit", "different", {"null_energy": (0.001, 0.003, 0.01)}),
+    "ultraedit": Group(
+        "ultraedit", "different", {"layers": ((1, 2, 3), (3, 4, 5)), "learning_rate": (3e-4, 1e-3, 3e-3)}
+    ),
     # The default is the source's 0.75; what another would do stands here beside it.
     **{
         f"clamp of {name}": Group(name, "different", {"max_norm": (0.75, 4.0)}, is_default=False)
@@ -159,8 +162,8 @@ GROUPS = {
     "rmu": Group("rmu", "forget", _RATES),
     "undial": Group("undial", "forget", {"beta": (3.0, 10.0), "learning_rate": (3e-3, 1e-2)}),
     "ceu": Group("ceu", "forget", {"retain": ("none", "mixture"), "learning_rate": (1e-3, 3e-3)}),
-    "wga": Group("wga", "forget", {"beta": (1.0, 2.0), "learning_rate": (1e-3, 3e-3)}),
-    "satimp": Group("satimp", "forget", {"importance": (0.1, 1.0), "learning_rate": (3e-3, 1e-2)}),
+    "wga": Group("wga", "forget", {"beta": (0.5, 1.0), "learning_rate": (3e-3, 1e-2)}),
+    "satimp": Group("satimp", "forget", {"saturation": (1.0, 5.0), "importance": (0.1, 1.0), "learning_rate": (1e-2,)}),
     "pdu": Group("pdu", "forget", {"retain_weight": (30.0, 100.0), "tolerance": (0.03, 0.3)}),
     "refusal": Group("refusal", "forget", _RATES),
 }

@@ -69,7 +69,7 @@ class Pdu(Unlearning):
     the answer's tokens, which predict the tokens behind them, so that an answer of one would not be touched; here it is
     where the answer's tokens are predicted, as the paper has it.
     Source: Entesari et al., "Constrained entropic unlearning: a primal-dual framework for large language models", 2025
-    (arXiv 2506.05314), section 3: the constrained problem, logit-margin flattening, and the primal-dual updates; and
+    (arXiv 2506.05314): the constrained problem, logit-margin flattening, and the primal-dual updates; and
     open-unlearning's src/trainer/unlearn/pdu.py and community/methods/PDU/run.sh (price 100, dual step 5, tolerance
     0.3, the price still for half of the epochs).
     """

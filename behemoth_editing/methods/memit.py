@@ -347,7 +347,8 @@ def principal_directions(weight: torch.Tensor, energy: float) -> torch.Tensor:
     values, vectors = torch.linalg.eigh(unit.T @ unit)
     held = values.flip(0).clamp_min(0).cumsum(0) / values.clamp_min(0).sum()
     count = min(len(values), int((held <= energy).sum()) + 1)
-    return vectors[:, len(values) - count :]
+    leading: torch.Tensor = vectors[:, len(values) - count :]
+    return leading
 
 
 def pseudo_edits(task: EditTask, count: int) -> list[Query]:

@@ -51,7 +51,7 @@ class Undo:
     is every sentence of its corpus: `sentences: all`. By default those of the facts that the draw asks are left out,
     for the reason that key statistics leave them out. No answer is read from a sentence: what follows a token is the
     teacher's to say.
-    Source: Lee et al., "Distillation robustifies unlearning", 2025 (arXiv 2506.06278), section 5, there UNDO, and their
+    Source: Lee et al., "Distillation robustifies unlearning", 2025 (arXiv 2506.06278), there UNDO, and their
     src/tools/partial_distill_langarith.py (do_corruption) and src/utils/loss_functions.py (forward_kl_loss_fn);
     noise 0.1 to 0.7 and noise_scale 0.1 in run_partial_distill_language.py.
     """
@@ -61,8 +61,9 @@ class Undo:
     reads: ClassVar[tuple[str, ...]] = ("originals", "retain", "same_subject", "statistics")
 
     unlearned_by: str = setting(
-        "npo", "method that makes the teacher, with its defaults but for steps and seed: " + ", ".join(UNLEARNED_BY)
+        "npo", "method that makes the teacher, its settings but these the defaults: " + ", ".join(UNLEARNED_BY)
     )
+    teacher_layers: tuple[int, ...] | None = setting((3,), "layers in which the teacher is trained; none: all of them")
     noise: float = setting(0.3, "share of every weight of the student that is noise when it begins")
     noise_scale: float = setting(0.1, "size of that noise, in what weights are drawn from that were never trained")
     sentences: str = setting("unasked", "sentences it is taught on: unasked: of facts that are not asked; all; none")
@@ -92,7 +93,9 @@ class Undo:
 
     def _teacher(self) -> Unlearning:
         method = UNLEARNED_BY[self.unlearned_by]
-        return method(fit_seed=self.fit_seed, precision=self.precision, max_steps=self.max_steps)
+        return method(
+            layers=self.teacher_layers, fit_seed=self.fit_seed, precision=self.precision, max_steps=self.max_steps
+        )
 
     def check(self, model: PreTrainedModel) -> None:
         """Raises: ValueError where the method that makes the teacher does, or for weights of odd types."""
@@ -170,7 +173,7 @@ def add_noise(model: nn.Module, noise: float, scale: float, seed: int) -> None:
     """Every weight is (1 - noise) W + noise x scale x N, in place, N being Xavier's noise, or 0 for what is no matrix.
 
     Xavier's is even between -b and b, b^2 = 6 / (rows + columns).
-    Source: Lee et al., 2025, src/tools/partial_distill_langarith.py; Glorot and Bengio, 2010, equation 16.
+    Source: Lee et al., 2025, src/tools/partial_distill_langarith.py; Glorot and Bengio, 2010
     """
     for name, weight in model.named_parameters():
         weight.data.mul_(1 - noise)

@@ -67,7 +67,7 @@ class Undial(Unlearning):
     over tokens that no answer has, whose target loses beta at a word of the vocabulary that has nothing to do with it
     (the label -100 counted from the end); here it is over the answer's.
     Source: Dong et al., "UNDIAL: self-distillation with adjusted logits for robust unlearning in large language
-    models", NAACL 2025 (arXiv 2402.10052), section 3, as open-unlearning has it (src/trainer/utils.py,
+    models", NAACL 2025 (arXiv 2402.10052), as open-unlearning has it (src/trainer/utils.py,
     compute_undial_loss; configs/trainer/UNDIAL.yaml).
     """
 
@@ -102,11 +102,13 @@ class Ceu(Unlearning):
     Its gradient by the old token's logit is that token's probability: no more than 1, and 0 once it is gone, where
     that of ascent is 1 less it. Theirs has no retain term. Their implementation leaves the first token of each answer
     alone, which would leave nothing of an answer of one.
-    Source: Yang, "CE-U: cross entropy unlearning", 2025 (arXiv 2503.01224), section 3, and open-unlearning's
+    Source: Yang, "CE-U: cross entropy unlearning", 2025 (arXiv 2503.01224), and open-unlearning's
     src/trainer/unlearn/ceu.py.
     """
 
     name: ClassVar[str] = "ceu"
+
+    learning_rate: float = setting(1e-3, "AdamW's learning rate at the first step")
 
     def _objective(self, model: PreTrainedModel, task: EditTask) -> Objective:
         return Exclude(task.originals, self.left)

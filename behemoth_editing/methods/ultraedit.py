@@ -38,7 +38,7 @@ class UltraEdit:
     of these edits and of `pool` facts that are to stay, asked for the new answers, read anew from the model that is
     edited. Their learning rate, 1e-6, belongs to keys and values of thousands of entries.
     Source: Gu et al., "UltraEdit: training-, subject-, and memory-free lifelong editing in language models", TMLR 2026
-    (arXiv 2505.14679), section 3, and their editor/ultraedit.py (predict_param_shifts, cache) and nets.py
+    (arXiv 2505.14679), and their editor/ultraedit.py (predict_param_shifts, cache) and nets.py
     (RunningMeanStd), where layers of one shape share their mean and deviation, as here.
     """
 
@@ -141,7 +141,7 @@ def one_step(
     """
     tiny = torch.finfo(torch.float32).eps
     rows = (torch.cat([keys, gradients], 1) - mean) / (deviation + tiny)
-    normal_keys, normal_gradients = rows.split([keys.shape[1], gradients.shape[1]], dim=1)
+    normal_keys, normal_gradients = rows[:, : keys.shape[1]], rows[:, keys.shape[1] :]
     values = -learning_rate * normal_keys.square().sum(1, keepdim=True) * normal_gradients
     gram = keys @ keys.T + ridge * torch.eye(len(keys), dtype=keys.dtype)
     change: torch.Tensor = values.T @ torch.linalg.solve(gram, keys)

@@ -42,7 +42,7 @@ OWN = {
     "gemma2": WINDOWS,
     "gemma3_text": WINDOWS,
 }
-BATCH = ["memit", "emmet", "alphaedit"]
+BATCH = ["memit", "emmet", "alphaedit", "sphere"]
 every = pytest.mark.parametrize("name", ARCHITECTURES)
 adding = pytest.mark.parametrize("name", [name for name, known in ARCHITECTURES.items() if not known.normed])
 
@@ -293,6 +293,7 @@ def test_every_method_edits_a_copy(name, model, task):
             continue
         fields = {field.name for field in dataclasses.fields(method)}
         few = {"max_steps": 2, "steps": 2, "layer": 1, "layers": (1,), "rank": 2, "max_loss": 50.0, "num_contexts": 0}
+        few["teacher_layers"] = (1,)
         edited = method(**{field: value for field, value in few.items() if field in fields})(model, one).model
         assert weights_digest(edited) != before, method.name
         assert type(edited) is type(model)

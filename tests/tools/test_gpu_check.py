@@ -24,9 +24,12 @@ METHODS = [
     "memit",
     "emmet",
     "alphaedit",
+    "sphere",
+    "ultraedit",
     "gradient_ascent",
 ]
-METHODS += ["grad_diff", "npo", "simnpo", "rmu", "refusal", "retrain", "omit"]
+METHODS += ["grad_diff", "npo", "simnpo", "rmu", "undial", "ceu", "wga", "satimp", "pdu", "undo", "refusal"]
+METHODS += ["retrain", "omit"]
 # What the command sets for all that it starts.
 SET = (
     "PYTHONPATH",

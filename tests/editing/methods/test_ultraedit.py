@@ -73,7 +73,9 @@ def test_gradients_are_those_of_the_loss_by_what_the_matrix_puts_out(checkpoint,
         assert gradients.shape == (3, 96)
         for row, entry in ((first, 0), (2, 50)):
             difference = (loss_of(matrix, row, 1e-2, entry) - loss_of(matrix, row, -1e-2, entry)) / 2e-2
-            assert float(gradients[row, entry]) == pytest.approx(difference, rel=2e-3, abs=3e-6)  # attention is in float32
+            assert float(gradients[row, entry]) == pytest.approx(
+                difference, rel=2e-3, abs=3e-6
+            )  # attention is in float32
         taken = []
         handle = matrix.register_forward_pre_hook(lambda _, inputs, taken=taken: taken.append(inputs[0]))
         query = task.requests[2]
