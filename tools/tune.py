@@ -123,7 +123,7 @@ GROUPS = {
     "emmet": Group("emmet", "different", {"key_ridge": (1e-6, 0.016)}),
     "alphaedit": Group("alphaedit", "different", {"null_energy": (0.001, 0.003, 0.01)}),
     "ultraedit": Group(
-        "ultraedit", "different", {"layers": ((1, 2, 3), (3, 4, 5)), "learning_rate": (3e-4, 1e-3, 3e-3)}
+        "ultraedit", "different", {"layers": ((1, 2, 3), (3, 4, 5), (5,)), "learning_rate": (1e-3, 2e-3, 5e-3)}
     ),
     # The default is the source's 0.75; what another would do stands here beside it.
     **{

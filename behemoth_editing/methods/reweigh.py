@@ -39,8 +39,8 @@ class Reweigh(Forget):
 class Wga(Unlearning):
     """Weighted gradient ascent: -p^beta NLL(old answer's token) + retain_weight x NLL(retained answers).
 
-    A token that is unlikely already is left alone, so that no bound is needed as in `grad_diff`: the gradient by its own
-    logit is p^beta (1 - p). Both weights are 1 as theirs. With their beta of 1 it lets go of an answer of one token
+    A token that is unlikely already is left alone, so that no bound is needed as in `grad_diff`: the gradient by its
+    own logit is p^beta (1 - p). Both weights are 1 as theirs. With their beta of 1 it lets go of an answer of one token
     before another is likelier, so that some are left after 100 steps (tools/tuned.json).
     Source: Wang et al., "Rethinking LLM unlearning objectives: a gradient perspective and go beyond", ICLR 2025
     (arXiv 2502.19301), the objective that they call WGA, as open-unlearning has it (src/trainer/utils.py,

@@ -36,7 +36,8 @@ class UltraEdit:
     before any of them was. Theirs normalises by a running mean and deviation over all edits made so far, which after
     one edit of a one-token answer has no deviation, and of which a saved model brings no record. Here both are those
     of these edits and of `pool` facts that are to stay, asked for the new answers, read anew from the model that is
-    edited. Their learning rate, 1e-6, belongs to keys and values of thousands of entries.
+    edited. Their learning rate, 1e-6, belongs to keys and values of thousands of entries. Nothing holds other keys, which
+    after prompts of one form are much alike: rates that make nearly all edits harm half of the rest (tools/tuned.json).
     Source: Gu et al., "UltraEdit: training-, subject-, and memory-free lifelong editing in language models", TMLR 2026
     (arXiv 2505.14679), and their editor/ultraedit.py (predict_param_shifts, cache) and nets.py
     (RunningMeanStd), where layers of one shape share their mean and deviation, as here.
@@ -46,8 +47,8 @@ class UltraEdit:
     goal: ClassVar[str] = "edit"
     reads: ClassVar[tuple[str, ...]] = ("requests", "retain")
 
-    layers: tuple[int, ...] = setting((1, 2, 3), "layers whose MLP output matrices are edited")
-    learning_rate: float = setting(1e-3, "size of the one step, for a squared normalised key and gradient of one")
+    layers: tuple[int, ...] = setting((5,), "layers whose MLP output matrices are edited")
+    learning_rate: float = setting(2e-3, "size of the one step, for a squared normalised key and gradient of one")
     ridge: float = setting(1.0, "added to the diagonal of the keys' K^T K")
     pool: int = setting(64, "retain facts asked for new answers, by which keys and gradients are normalised too")
 

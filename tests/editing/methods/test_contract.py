@@ -31,6 +31,7 @@ POSITIVE = (
     "beta",
     "steering",
     "forget_weight",
+    "saturation",
 )
 ANEW = {"retrain", "omit"}  # whose models start anew
 every_method = pytest.mark.parametrize("name", METHODS)
@@ -390,7 +391,19 @@ def test_what_must_be_positive_is_refused_otherwise(name, field, wrong):
 
 @pytest.mark.parametrize(
     ("name", "field"),
-    with_field("kl_weight", "decay", "stop_loss", "num_contexts", "retain_weight", "gamma", "left", "rank_power"),
+    with_field(
+        "kl_weight",
+        "decay",
+        "stop_loss",
+        "num_contexts",
+        "retain_weight",
+        "gamma",
+        "left",
+        "rank_power",
+        "norm_anchor",
+        "importance",
+        "noise_scale",
+    ),
 )
 def test_what_cannot_be_negative_is_refused(name, field):
     with pytest.raises(ValueError, match=f"{field} must be at least 0, got -1"):
