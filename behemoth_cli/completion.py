@@ -20,7 +20,7 @@ from behemoth_cli.settings import Options
 from behemoth_data.extras import MissingExtra, need
 
 _SHELLS = ("bash", "zsh")  # what shtab makes for tcsh knows no options of commands
-_WITH_RECIPE = ("demo", "data", "train", "pretrain", "edit", "study")
+_WITH_RECIPE = ("demo", "data", "train", "pretrain", "edit", "attack", "study")
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "behemoth completion") -> None:

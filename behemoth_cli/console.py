@@ -27,6 +27,7 @@ COMMANDS = {
     "edit": Command("edit trained models and measure what changed", "editing"),
     "score": Command("score models that were edited elsewhere, by whatever tool", "editing"),
     "verify": Command("make a sample of result rows again and say which differ", "editing"),
+    "attack": Command("try to bring back what was forgotten, and tell hidden from never known", "editing"),
     "report": Command("make one page, figures and tables of results", "editing"),
     "bench": Command("give methods a number on every track of the benchmark", "editing"),
     "play": Command("open a page to pick a fact, change it, and see what else moves", "play"),

@@ -43,7 +43,7 @@ def run_grid(
     keep_freed_memory()
     output = Path(arguments.output_dir)
     checkpoints = [load_checkpoint(name, state.device) for name in dict.fromkeys(arguments.model)]
-    _check_pristine(checkpoints, arguments.allow_edited)
+    check_pristine(checkpoints, arguments.allow_edited)
     cells = grid(checkpoints, methods, draws)
     check_cells(cells)
     _check_recall(checkpoints, draws, arguments.require_recall)
@@ -70,7 +70,7 @@ def run_grid(
         _conclude(load_results([output]), output, len(cells) - len(missing))
 
 
-def _check_pristine(checkpoints: Sequence[Checkpoint], allowed: bool) -> None:
+def check_pristine(checkpoints: Sequence[Checkpoint], allowed: bool) -> None:
     """Raises: ValueError for a model that was edited before, unless such are allowed: then a line says so."""
     for checkpoint in checkpoints:
         if not checkpoint.pristine:

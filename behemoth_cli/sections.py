@@ -62,9 +62,28 @@ METHOD_SECTIONS = {
     "undo": _method("Undo", "forgetting taught to a noised copy, so that it lasts"),
     "refusal": _method("Refusal", "training to refuse"),
     "retrain": _method("Retrain", "training from the start on the changed world"),
+    "omit": _method("Omit", "training from the start without what is to be forgotten"),
 }
 
-SECTIONS = {**SHARED, **METHOD_SECTIONS}
+
+def _attack(name: str, help: str) -> Section:
+    return Section(help, f"behemoth_editing.attacks:{name}", swept=True)
+
+
+# One for every entry of ATTACKS, in the same way.
+ATTACK_SECTIONS = {
+    "at_once": _attack("AtOnce", "no attack: the edited prompts"),
+    "relearn": _attack("Relearn", "training on half of the edited facts"),
+    "relearn_retained": _attack("RelearnRetained", "training on facts that were to be kept"),
+    "round": _attack("Round", "weights rounded to few bits"),
+    "prune": _attack("Prune", "the smallest weights set to zero"),
+    "forms": _attack("Forms", "the edited facts in other forms"),
+    "hint": _attack("Hint", "other facts of the relation before the prompt"),
+    "probe": _attack("Probe", "a linear probe of every layer"),
+    "sample": _attack("Sample", "many answers at a temperature"),
+}
+
+SECTIONS = {**SHARED, **METHOD_SECTIONS, **ATTACK_SECTIONS}
 
 
 def sections(*names: str) -> dict[str, Section]:

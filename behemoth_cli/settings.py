@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from behemoth_cli.recipe_files import checked_recipe, read_recipe
-from behemoth_cli.sections import METHOD_SECTIONS, Section
+from behemoth_cli.sections import ATTACK_SECTIONS, METHOD_SECTIONS, Section
 from behemoth_data.extras import MissingExtra
 from behemoth_data.places import local_path
 from behemoth_data.settings import check, check_known, setting
@@ -123,11 +123,13 @@ class Options(argparse.ArgumentParser):
         self.exit()
 
     def _overview(self) -> str:
-        """A line for every section, methods in a list of their own."""
+        """A line for every section, methods and attacks in lists of their own."""
         width = max(map(len, self.sections), default=0)
         text = ""
-        for title in ("section", "method"):
-            among = [name for name in self.sections if (name in METHOD_SECTIONS) == (title == "method")]
+        titles = {"method": METHOD_SECTIONS, "attack": ATTACK_SECTIONS}
+        other = [name for name in self.sections if name not in (METHOD_SECTIONS | ATTACK_SECTIONS)]
+        for title in ("section", *titles):
+            among = [name for name in self.sections if name in titles[title]] if title in titles else other
             if among:
                 text += f"\n{title}s (--help {among[0]} explains each --{among[0]}.FIELD):\n"
                 text += "".join(f"  {name:{width}}  {self.sections[name].help}\n" for name in among)

@@ -15,7 +15,15 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("behemoth_data", "behemoth_models", "behemoth_editing", "behemoth_hub", "behemoth_cli")
 OUTSIDE = ("scripts", "tools")  # of the wheel
-ROOMS = ("methods", "scoring", "sweep", "report", "study", "bench")  # of behemoth_editing, each seeing those before it
+ROOMS = (
+    "methods",
+    "scoring",
+    "attacks",
+    "sweep",
+    "report",
+    "study",
+    "bench",
+)  # of behemoth_editing, each seeing those before it
 SOURCES = sorted(
     path.relative_to(ROOT).as_posix() for room in (*PACKAGES, *OUTSIDE) for path in (ROOT / room).rglob("*.py")
 )
@@ -230,6 +238,13 @@ def test_every_package_has_sources_to_check(package: str) -> None:
             "what comes before them",
         ),
         ("behemoth_editing/sweep/cells.py", "import behemoth_editing.report.page", "what comes before them"),
+        ("behemoth_editing/methods/rome.py", "from behemoth_editing.attacks import ATTACKS", "what comes before them"),
+        ("behemoth_editing/scoring/bits.py", "from behemoth_editing.attacks import ATTACKS", "what comes before them"),
+        (
+            "behemoth_editing/attacks/readout.py",
+            "from behemoth_editing.sweep.rows import Row",
+            "what comes before them",
+        ),
         ("behemoth_editing/report/page.py", "from behemoth_editing.study.findings import judge", "before them"),
         (
             "behemoth_editing/sweep/running.py",

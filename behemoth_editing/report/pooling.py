@@ -104,7 +104,7 @@ def _check_repetitions(rows: Sequence[Row]) -> list[tuple[str, int]]:
     for row in rows:
         if row.get("error") is not None:
             raise ValueError(f"rows must hold no failed cell, got {row.get('cell')} with error {row['error']!r}")
-    for name, key in (("settings", _group_key), ("world, apart from its seed,", _world_key)):
+    for name, key in (("settings", _group_key), ("world, apart from its seed,", world_key)):
         first, *others = dict.fromkeys(key(row) for row in rows)
         if others:
             raise ValueError(f"rows must share their {name} to be pooled, got {first} and {others[0]}")
@@ -141,7 +141,7 @@ def made_with(row: Row) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _world_key(row: Row) -> str:
+def world_key(row: Row) -> str:
     """The row's world but for its seed, its draw, and how its model was made: another question, not another sample."""
     world = {name: value for name, value in row.get("world", {}).items() if name != "seed"}
     world |= draw_settings(row) | made_with(row)
@@ -187,7 +187,7 @@ def _units_by_place(rows: Sequence[Row]) -> dict[_Place, Unit]:
     _check_repetitions(rows)
     units: dict[_Place, Unit] = {}
     for row in rows:
-        question = (*_group_key(row)[:5], _world_key(row))  # all that identifies a cell but the method
+        question = (*_group_key(row)[:5], world_key(row))  # all that identifies a cell but the method
         for unit in row["units"]:
             check_unit(unit)
             place = _Place(question, model_of(row), row["seed"], unit["edit"])

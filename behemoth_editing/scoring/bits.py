@@ -16,6 +16,10 @@ from behemoth_editing.scoring.confidence import check_rows, chosen
 Floats = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 
+_SIZES = 2.0 ** np.arange(-6, 5.25, 0.25)
+# By which log-probabilities may be multiplied, those nearest to 0 first.
+SCALES = np.concatenate([[0.0], np.column_stack([_SIZES, -_SIZES]).ravel()])
+
 
 def bits(log_probabilities: ArrayLike, true: ArrayLike) -> Floats:
     """Bits [n] about the true tails [n] in distributions over candidates [n, C]: log2 C + log2 p(true).
@@ -33,6 +37,42 @@ def bits(log_probabilities: ArrayLike, true: ArrayLike) -> Floats:
     check(bool(np.isfinite(likely).all()), "log_probabilities must hold every true tail possible, got -inf for one")
     found: Floats = np.log2(table.shape[1]) + (likely - logsumexp(table, axis=1)) / np.log(2)
     return found
+
+
+def recalibrated(log_probabilities: ArrayLike, true: ArrayLike) -> Floats:
+    """Bits [n] of who reads these distributions and knows, from other such facts, how far to believe them.
+
+    What a model says and what can be read in it differ: one that is sure of wrong answers has fewer than no bits(), and
+    so has one in which the true answer was pushed below all others, though it can be read there. Every second fact is
+    read by what the others teach, p = (1 - e) softmax(a log p) + e / C, where a, of a grid, may be below 0 and has the
+    least cross-entropy on the m facts that teach it, and e = 1 / (m + 2): who saw m facts go well is no surer than
+    that. So 0 bits are there to be read where a says nothing of other facts, and no fact costs more than log2(m + 2).
+    Source: Guo et al., "On calibration of modern neural networks", 2017, section 4.2, for the one number a; e is that
+    of Laplace's rule of succession.
+    Raises: ValueError as bits() does.
+    """
+    table, tails = np.asarray(log_probabilities, np.float64), np.asarray(true, np.int64)
+    found = bits(table, tails)
+    for half in (0, 1):
+        there, here = slice(1 - half, None, 2), slice(half, None, 2)
+        held = believed(table[here], best_scale(table[there], tails[there]), len(tails[there]))
+        found[here] = np.log2(table.shape[1]) + np.log2(held[np.arange(len(held)), tails[here]])
+    return found
+
+
+def believed(log_probabilities: Floats, scale: float, known: int) -> Floats:
+    """The distributions [n, C] of who takes these for `scale` times as sure, and knows that many other facts."""
+    scores = scale * (log_probabilities - log_probabilities.mean(axis=1, keepdims=True))
+    doubt = 1 / (known + 2)
+    plain = np.exp(scores - logsumexp(scores, axis=1, keepdims=True))
+    return np.asarray((1 - doubt) * plain + doubt / scores.shape[1], np.float64)
+
+
+def best_scale(log_probabilities: Floats, true: Int64) -> float:
+    """The scale of the grid with the least cross-entropy on these facts; of several the one nearest to 0."""
+    rows = np.arange(len(true))
+    losses = [-np.log(believed(log_probabilities, s, len(true))[rows, true]).sum() for s in SCALES]
+    return float(SCALES[int(np.argmin(losses))])
 
 
 def suspected(world: World, edge: Edge, heads: ArrayLike, relation: int) -> Floats:

@@ -243,7 +243,7 @@ def test_pattern_that_a_shell_left_alone_is_what_it_finds(here):
 
 
 @pytest.mark.parametrize(
-    "module", ["data", "train", "pretrain", "edit", "score", "verify", "report", "study", "publish", "demo"]
+    "module", ["data", "train", "pretrain", "edit", "score", "verify", "attack", "report", "study", "publish", "demo"]
 )
 def test_every_option_that_is_a_path_is_declared_as_one(module):
     options = importlib.import_module(f"behemoth_cli.{module}").options()

@@ -8,10 +8,11 @@ import sys
 import pytest
 
 from behemoth_cli import data, edit, pretrain, train
-from behemoth_cli.sections import METHOD_SECTIONS, SECTIONS
+from behemoth_cli.sections import ATTACK_SECTIONS, METHOD_SECTIONS, SECTIONS, SHARED
 from behemoth_cli.settings import parse
 from behemoth_data.behemoth import CONFIG_NAMES
 from behemoth_editing import METHODS, FineTune, Lora
+from behemoth_editing.attacks import ATTACKS
 from behemoth_editing.report.commands import commands_for
 from behemoth_models.training import TRACKERS
 
@@ -23,6 +24,12 @@ def test_every_method_has_a_section_of_its_settings_in_the_order_of_the_table():
     assert {name: section.load() for name, section in METHOD_SECTIONS.items()} == METHODS
     assert [*METHOD_SECTIONS] == [*METHODS]
     assert all(section.swept for section in METHOD_SECTIONS.values())
+
+
+def test_every_attack_has_a_section_of_its_settings_in_the_order_of_the_table():
+    assert {name: section.load() for name, section in ATTACK_SECTIONS.items()} == ATTACKS
+    assert [*ATTACK_SECTIONS] == [*ATTACKS]
+    assert not set(ATTACKS) & {*METHODS, *SHARED}
 
 
 @pytest.mark.parametrize("name", SECTIONS)
@@ -41,7 +48,7 @@ def test_help_names_every_tracker():
         assert f"{', '.join(TRACKERS)} " in field.metadata["help"]
 
 
-@pytest.mark.parametrize("name", ["edit", "train", "pretrain", "data", "study", "demo", "report"])
+@pytest.mark.parametrize("name", ["edit", "train", "pretrain", "data", "study", "demo", "report", "attack"])
 def test_help_is_a_page_that_is_there_at_once_and_needs_no_torch(name):
     code = f"""
 import sys, time

@@ -6,8 +6,9 @@ import math
 import numpy as np
 import pytest
 
+from behemoth_data.rng import Stream
 from behemoth_data.world import Edge, Fact, World, WorldConfig
-from behemoth_editing.scoring.bits import bits, inferable, suspected
+from behemoth_editing.scoring.bits import SCALES, believed, best_scale, bits, inferable, recalibrated, suspected
 
 S_O, S_N, O_N = Edge.SUBJECT_OBJECT, Edge.SUBJECT_NESTED, Edge.OBJECT_NESTED
 
@@ -45,6 +46,70 @@ def test_mean_is_entropy_less_cross_entropy():
 def test_what_is_no_distribution_is_refused(table, true, message):
     with pytest.raises(ValueError, match=message):
         bits(table, true)
+
+
+# What can be read by who knows other facts
+
+
+def drawn(strength, count=80, width=5):
+    """Log-probabilities [n, C] in which the true answer leads by so much on average, and the true answers."""
+    true = Stream(0, "tests/true").integers(np.arange(count), width)
+    scores = 2 * Stream(0, "tests/scores").uniform(np.arange(count * width)).reshape(count, width) - 1
+    return scores + strength * np.eye(width)[true], true
+
+
+def test_beliefs_by_hand():
+    # Twice as sure of 1/3 and 2/3 is 1/5 and 4/5; who knows 3 facts doubts a fifth of it.
+    found = believed(np.log([[1 / 3, 2 / 3]]), 2.0, 3)
+    assert found[0] == pytest.approx([0.8 * 0.2 + 0.1, 0.8 * 0.8 + 0.1])
+
+
+@pytest.mark.parametrize("strength", [0.8, -0.8, 0.0])
+def test_best_scale_is_that_of_a_search_over_the_grid(strength):
+    table, true = drawn(strength)
+    losses = {}
+    for scale in SCALES.tolist():
+        total = 0.0
+        for row, answer in zip(table, true, strict=True):
+            mass = [math.exp(scale * value) for value in row]
+            total -= math.log(81 / 82 * mass[answer] / sum(mass) + 1 / 82 / 5)
+        losses[scale] = total
+    assert best_scale(table, true) == min(losses, key=losses.get)
+    assert best_scale(table - 7.0, true) == best_scale(table, true)
+
+
+def test_each_half_is_read_by_what_the_other_teaches():
+    table, true = drawn(0.8)
+    found = recalibrated(table, true)
+    for half in (0, 1):
+        scale = best_scale(table[1 - half :: 2], true[1 - half :: 2])
+        held = believed(table[half::2], scale, 40)[np.arange(40), true[half::2]]
+        assert found[half::2] == pytest.approx(math.log2(5) + np.log2(held))
+
+
+def test_what_was_turned_around_can_be_read_as_well_and_noise_cannot():
+    table, true = drawn(0.8)
+    assert recalibrated(table, true).mean() > 0.2
+    assert recalibrated(-table, true) == pytest.approx(recalibrated(table, true))
+    assert bits(-table, true).mean() < -0.2
+    noise, answers = drawn(0.0)
+    sure = 30 * noise  # of anything
+    assert bits(sure, answers).mean() < -5
+    assert recalibrated(sure, answers).mean() == pytest.approx(0, abs=0.1)
+
+
+def test_no_fact_costs_more_than_the_facts_that_were_known_allow():
+    table = np.full((20, 4), -30.0)
+    true = np.arange(20) % 4
+    table[np.arange(20), true] = 0.0
+    table[7] = [-30, 0, -30, -30]  # one surely wrong, of 20
+    found = recalibrated(table, true)
+    assert found[7] == pytest.approx(2 + math.log2(1 / 12 / 4), abs=1e-6)  # -log2 12
+    assert np.delete(found, 7).min() > 1.5
+
+
+def test_of_one_fact_alone_nothing_can_be_read():
+    assert recalibrated([[0.0, -9.0]], [0]) == pytest.approx([0.0])
 
 
 def test_nothing_can_be_inferred_where_facts_are_independent():
