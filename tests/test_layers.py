@@ -15,15 +15,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("behemoth_data", "behemoth_models", "behemoth_editing", "behemoth_hub", "behemoth_cli")
 OUTSIDE = ("scripts", "tools")  # of the wheel
-ROOMS = (
-    "methods",
-    "scoring",
-    "attacks",
-    "sweep",
-    "report",
-    "study",
-    "bench",
-)  # of behemoth_editing, each seeing those before it
+# Of behemoth_editing, each seeing those before it.
+ROOMS = ("methods", "scoring", "attacks", "sweep", "report", "study", "bench")
 SOURCES = sorted(
     path.relative_to(ROOT).as_posix() for room in (*PACKAGES, *OUTSIDE) for path in (ROOT / room).rglob("*.py")
 )

@@ -43,9 +43,10 @@ _BATCH = 512
 class Probe(Asking):
     """A linear probe of every layer, learned from facts of the relation that are not edited; the edited ones are asked.
 
-    Its inputs are the states of a prompt's last token, as each layer puts them out. It is ridge regression to the objects' indicators, and a softmax of what it says times one number. The ridge and that
-    number are those of the least cross-entropy on the facts that it is learned from, each left out in turn, so that a
-    probe that finds nothing says that all objects are alike. No subject that it is learned from is asked.
+    Its inputs are the states of a prompt's last token, as each layer puts them out. It is ridge regression to the
+    objects' indicators, and a softmax of what it says times one number. The ridge and that number are those of the
+    least cross-entropy on the facts that it is learned from, each left out in turn, so that a probe that finds nothing
+    says that all objects are alike. No subject that it is learned from is asked.
     Source: Alain and Bengio, "Understanding intermediate layers using linear classifier probes", 2016 (arXiv
     1610.01644); Hoerl and Kennard, "Ridge regression", 1970; for leaving out in closed form, Allen, "The relationship
     between variable selection and data augmentation and a method for prediction", 1974.

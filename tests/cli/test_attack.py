@@ -37,16 +37,8 @@ def refused(words, capsys):
 
 def test_rows_table_and_figure_are_there_and_the_same_command_does_what_is_missing(trained, here, capsys):
     words = f"attack --model {trained} --methods grad_diff --attacks at_once hint --output_dir out".split()
-    words += [
-        "--sweep.forget_fraction",
-        "0.25",
-        "--sweep.probes_per_edit",
-        "3",
-        "--omit.max_steps",
-        "2",
-        "--grad_diff.max_steps",
-        "3",
-    ]
+    words += ["--sweep.forget_fraction", "0.25", "--sweep.probes_per_edit", "3"]
+    words += ["--omit.max_steps", "2", "--grad_diff.max_steps", "3"]
     console.main([*words, "--dry_run"])
     assert capsys.readouterr().out == "6 attacks of 6 are missing, on 3 edited models\n"
     assert not (here / "out").exists()
