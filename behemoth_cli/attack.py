@@ -1,12 +1,10 @@
 """Try to bring back what was forgotten: behemoth attack [RECIPE] --model runs/NAME.
 
-Every method removes the same facts from every model, and every attack asks for their old answers. Each number stands
-beside that of the same attack on a model that was never told these facts (the method omit, which trains anew), and on
-the model before anything was done (nothing): what is left beyond the first was hidden. Facts are bits, and what can be
-inferred from other facts is taken off. An option with several values is swept, a value that consists of several is one
-word with commas: --relearn.steps 0,8,64.
-Running the same command again does what is missing. Rows stand in attacks.jsonl, the table in attacks.md, figures
-beside it.
+Every method removes the same facts from every model, and every attack asks for their old answers. Each number, in bits
+a fact, stands beside that of the same attack on a model that was never told (the method omit, which trains anew), and
+on the model as it was (nothing): what is left beyond the first was hidden. An option with several values is swept, a
+value that consists of several is one word with commas: --relearn.steps 0,8,64. Running the same command again does
+what is missing. Rows stand in attacks.jsonl, the table in attacks.md, figures beside it.
 """
 
 from __future__ import annotations

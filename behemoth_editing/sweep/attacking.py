@@ -101,7 +101,7 @@ def missing(found: Sequence[Trial], output: Path) -> list[Trial]:
     if not path.exists():
         check(
             not output.exists() or (output.is_dir() and not any(output.iterdir())),
-            f"output_dir must be new, empty or hold a {TRIALS}, got {output}, which holds something else",
+            f"output_dir must be new, empty or hold {TRIALS}, got {output}, which holds something else",
         )
         return list(found)
     wanted = {(trial.checkpoint.weights, version("behemoth-bench")) for trial in found}

@@ -16,8 +16,9 @@ from behemoth_editing.attacks import ATTACKS
 from behemoth_editing.report.commands import commands_for
 from behemoth_models.training import TRACKERS
 
-# The lines of --help, and the seconds of CPU until they are there, of which a slow machine gets half as much again.
-LINES, SECONDS = 72, 2.0 * 1.5
+# The lines of --help, more where attacks are listed too, and the seconds of CPU until they are there, of which a slow
+# machine gets half as much again.
+LINES, MORE, SECONDS = 72, {"attack": 10}, 2.0 * 1.5
 
 
 def test_every_method_has_a_section_of_its_settings_in_the_order_of_the_table():
@@ -60,7 +61,7 @@ except SystemExit:
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     *page, last = done.stdout.splitlines()
-    assert len(page) <= LINES
+    assert len(page) <= LINES + MORE.get(name, 0)
     torch, seconds = last.split()
     assert torch == "False"
     assert float(seconds) <= SECONDS
