@@ -1,4 +1,4 @@
-"""Puts a dataset, models, edited ones too, metrics, results and boards on the Hugging Face Hub: behemoth publish ...
+"""Puts a dataset, models, metrics, results, boards and a playground on the Hugging Face Hub: behemoth publish ...
 
 Each becomes a repository of its own under your name, complete with its card, in one commit. The command is safe to
 repeat: what is there with the same content is left alone, and a command that was cut off finishes when it is given
@@ -14,10 +14,22 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from behemoth_cli.sections import METHOD_SECTIONS
 from behemoth_cli.settings import Options, one_line_errors, parse, place
 from behemoth_data.exports import MANIFEST, read_manifest
 from behemoth_data.settings import check, setting
-from behemoth_hub import Outcome, Publication, Publisher, dataset, edited, leaderboard, metrics, models, results
+from behemoth_hub import (
+    Outcome,
+    Publication,
+    Publisher,
+    dataset,
+    edited,
+    leaderboard,
+    metrics,
+    models,
+    playground,
+    results,
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,6 +46,10 @@ class PublishArguments:
         [], "folders of edited models, as `behemoth edit --save_models` keeps them; each becomes a model of its own"
     )
     metrics: bool = setting(False, "publish every metric as the Space NAME/METRIC")
+    space: bool = setting(
+        False, "publish the playground as the Space NAME/behemoth-playground, over --models and --space_models"
+    )
+    space_models: list[str] = setting([], "ids of models on the Hub that the playground offers")
     results: list[str] = place([], "folders that `behemoth edit` wrote; together they become NAME/behemoth-results")
     boards: list[str] = place(
         [], "folders that `behemoth bench` wrote; together they become the dataset NAME/behemoth-board and a page of it"
@@ -81,10 +97,14 @@ def _publications(arguments: PublishArguments) -> list[Publication]:
     namespace, tag = arguments.namespace, arguments.revision
     check(bool(namespace), "namespace must be your user name or organisation on the Hub, got none")
     check("/" not in str(namespace), f"namespace must be one name, got {namespace!r}")
-    kinds = ("dataset", "models", "edited", "metrics", "results", "boards")
+    kinds = ("dataset", "models", "edited", "metrics", "space", "results", "boards")
     check(
         any(getattr(arguments, kind) for kind in kinds),
         f"publish needs something to publish: {', '.join(f'--{kind}' for kind in kinds[:-1])} or --{kinds[-1]}",
+    )
+    check(
+        arguments.space or not arguments.space_models,
+        f"space_models needs space to be set, got {arguments.space_models} without",
     )
     publications: list[Publication] = []
     manifest = None
@@ -94,10 +114,14 @@ def _publications(arguments: PublishArguments) -> list[Publication]:
         manifest = read_manifest(folder)
         publications.append(dataset(folder, str(namespace), tag=tag))
     folders = [Path(folder) for folder in arguments.models]
-    publications += models(folders, str(namespace), tag=tag, manifest=manifest)
+    published = models(folders, str(namespace), tag=tag, manifest=manifest)
+    publications += published
     publications += edited([Path(folder) for folder in arguments.edited], str(namespace), tag=tag)
     if arguments.metrics:
         publications += metrics(str(namespace), tag=tag)
+    if arguments.space:
+        offered = [*(model.repo for model in published), *arguments.space_models]
+        publications.append(playground(str(namespace), offered, list(METHOD_SECTIONS), tag=tag))
     if arguments.results:
         publications.append(results([Path(folder) for folder in arguments.results], str(namespace), tag=tag))
     if arguments.boards:

@@ -14,6 +14,7 @@ from behemoth_hub.data_publication import dataset, leaderboard, results
 from behemoth_hub.edited_publication import edited
 from behemoth_hub.metric_publication import metrics
 from behemoth_hub.model_publication import models
+from behemoth_hub.play_publication import playground
 from behemoth_hub.push import Outcome, Publisher, PublishError
 
 __all__ = [
@@ -27,5 +28,6 @@ __all__ = [
     "leaderboard",
     "metrics",
     "models",
+    "playground",
     "results",
 ]

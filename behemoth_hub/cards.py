@@ -15,6 +15,7 @@ from jinja2 import UndefinedError
 from behemoth_data.card import render
 from behemoth_data.forms import FORMS, asks
 from behemoth_data.settings import check
+from behemoth_hub.collect import PLAYGROUND
 
 _NUMBERS = (  # of training.json
     *("config", "recall", "steps", "sentences", "tokens", "exposures_per_fact", "seconds", "parameters", "processes"),
@@ -230,6 +231,32 @@ def metric_app(name: str, fields: Mapping[str, Any]) -> str:
     """app.py of a metric's Space."""
     values = {"name": name, "title": fields["title"], "description": " ".join(fields["description"].split())}
     return _rendered("space_app.py.jinja", values, "the metric's card")
+
+
+def play_card(repo: str, models: Sequence[str]) -> str:
+    """README.md of a playground's Space."""
+    fields = {
+        "title": "Behemoth playground",
+        "emoji": "🐘",
+        "colorFrom": "indigo",
+        "colorTo": "purple",
+        "sdk": "gradio",
+        "app_file": "app.py",
+        "pinned": False,
+        "license": "apache-2.0",
+        "models": list(models),
+        "tags": [PLAYGROUND, "knowledge-editing", "unlearning"],
+        "short_description": "Edit a fact of a small model, see what else moves",
+    }
+    data = yaml.safe_dump(fields, sort_keys=False, allow_unicode=True, width=100).strip()
+    return _rendered(
+        "play.md.jinja", {"card_data": data, "models": list(models), "repo": repo}, "the playground's card"
+    )
+
+
+def play_app(models: Sequence[str], methods: Sequence[str]) -> str:
+    """app.py of a playground's Space."""
+    return _rendered("play_app.py.jinja", {"models": list(models), "methods": list(methods)}, "the playground's app")
 
 
 def dataset_card(card: str, repo: str) -> str:

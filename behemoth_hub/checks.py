@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from behemoth_data.settings import check
-from behemoth_hub.collect import Publication, Upload, check_publication
+from behemoth_hub.collect import PLAYGROUND, Publication, Upload, check_publication
 
 _FRONT = re.compile(r"\A---\n(.*?)^---\n", re.DOTALL | re.MULTILINE)
 _PICTURE = re.compile(r"!\[[^\]]*\]\(([^)\s]+)\)")
@@ -158,7 +158,8 @@ def _space_faults(data: Mapping[str, Any], uploads: Sequence[Upload]) -> Iterato
     for field in ("title", "sdk", "emoji"):
         if not data.get(field):
             yield f"{field} must be given"
-    if not static and not {"evaluate", "metric"} <= set(data.get("tags", [])):
+    tags = set(data.get("tags", []))
+    if not static and PLAYGROUND not in tags and not {"evaluate", "metric"} <= tags:
         yield f"tags must hold evaluate and metric, got {data.get('tags')}"
 
 

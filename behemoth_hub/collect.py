@@ -19,6 +19,7 @@ from behemoth_data.settings import check
 
 MAIN = "main"
 DATASET = "behemoth"  # the name of the dataset's repository
+PLAYGROUND = "behemoth-playground"  # the name of the playground's, and the tag of its card
 
 # The first bytes that a file of each kind has. Anything else stays here, whatever a folder holds.
 _ALLOWED: dict[str, tuple[bytes, ...]] = {

@@ -30,6 +30,7 @@ from behemoth_cli.sections import METHOD_SECTIONS
 from behemoth_data.forms import SURFACES
 from behemoth_data.world import Edge
 from behemoth_editing import METHODS
+from behemoth_editing.sweep.identity import last_part
 
 HERE = Path(__file__).resolve().parent
 TITLE = "Behemoth playground"
@@ -47,9 +48,9 @@ def _file(name: str) -> str:
     return (HERE / name).read_text(encoding="utf-8")
 
 
-def _html(name: str, **more: str) -> gr.HTML:
+def _html(name: str, template: str = "${value}", script: str | None = None) -> gr.HTML:
     """A place on the page with our own style alone."""
-    return gr.HTML("", elem_id=name, apply_default_css=False, **more)
+    return gr.HTML("", elem_id=name, apply_default_css=False, html_template=template, js_on_load=script)
 
 
 def stylesheet() -> str:
@@ -96,6 +97,7 @@ class Playground:
     def __init__(self, shelf: Shelf, methods: Sequence[str] = tuple(METHODS)) -> None:
         self.shelf, self.methods = shelf, tuple(methods)
         self.sessions = Sessions()
+        self.ends = [last_part(name) for name in shelf.given]
 
     # What is on the page
 
@@ -116,14 +118,14 @@ class Playground:
         self.pick = gr.State(dict(_UNTOUCHED))
         self.settings = gr.State({})
         self.status = _html("status")
-        with gr.Row():
+        with gr.Row(elem_classes="bm-main"):
             with gr.Column(scale=5, min_width=320):
                 self._build_world()
-                self.graph = _html("graph", html_template=_file("graph.html"), js_on_load=_file("graph.js"))
+                self.graph = _html("graph", _file("graph.html"), _file("graph.js"))
             with gr.Column(scale=4, min_width=320):
                 self._build_asking()
                 self._build_edit()
-        with gr.Row():
+        with gr.Row(elem_classes="bm-main"):
             with gr.Column(scale=5, min_width=320):
                 gr.Markdown("## 4 · Before and after")
                 self.shown = gr.Radio([("before any edit", 0)], value=0, label="What the page shows", elem_id="shown")
@@ -134,7 +136,7 @@ class Playground:
                 self.outcome = _html("outcome")
             with gr.Column(scale=4, min_width=320):
                 gr.Markdown("### Broken facts")
-                self.broken = _html("broken", html_template=_file("broken.html"), js_on_load=_file("broken.js"))
+                self.broken = _html("broken", _file("broken.html"), _file("broken.js"))
                 gr.Markdown("## 5 · The code for this")
                 self.link = _html("link")
                 self.python = gr.Code(label="Python", language="python", interactive=False, elem_id="python")
@@ -158,7 +160,7 @@ class Playground:
 
     def _label(self, name: str) -> str:
         if name in self.shelf.given:
-            return name
+            return name if self.ends.count(last_part(name)) > 1 else last_part(name)
         return f"{name}: {TAUGHT[name].text}" + ("" if self.shelf.is_ready(name) else " (taught first: two minutes)")
 
     def _build_asking(self) -> None:
@@ -427,7 +429,7 @@ class Playground:
     def _edited(self, request: gr.Request, values: Sequence[Any], *, again: bool) -> Iterator[Updates]:
         session, told = self._session(request), ""
         try:
-            with session.editing():
+            with session.editing() as stop:
                 looked = self._looked(session, values[:6])
                 state = self._state(looked, values)
                 if again and looked.made is None:
@@ -437,14 +439,14 @@ class Playground:
                 if again and looked.made is not None:
                     wish = dataclasses.replace(looked.made.wish, method=wish.method)
                 method = method_of(wish.method, state.settings)
-                job = Job(looked, wish, functools.partial(make, method=method, same=edit_set), session)
+                job = Job(looked, wish, functools.partial(make, method=method, same=edit_set), stop)
                 try:
                     while not job.ended.wait(_POLL):
-                        session.check_going()
+                        if stop.is_set():  # what it does now may take long: it is let go of
+                            raise Stopped
                         yield {self.status: "", self.progress: panels.progress_html(*job.at)}
                 finally:
-                    if not job.ended.is_set():
-                        session.stop()  # nobody looks any more
+                    stop.set()  # nobody looks any more
                 made = job.result()
                 session.add(made)
             shown = len(session.made)
@@ -542,9 +544,9 @@ class Playground:
 class Job:
     """An edit in a thread of its own, so that its page can say how far it is, or let go of it."""
 
-    def __init__(self, looked: Looked, wish: Wish, made: Callable[..., Made], session: Session) -> None:
+    def __init__(self, looked: Looked, wish: Wish, made: Callable[..., Made], stop: threading.Event) -> None:
         self.ended = threading.Event()
-        self._session, self._started = session, time.monotonic()
+        self._stop, self._started = stop, time.monotonic()
         self._done: tuple[float, str] = (0.0, "beginning")
         self._made: Made | None = None
         self._error: BaseException | None = None
@@ -561,7 +563,8 @@ class Job:
         threading.Thread(target=work, name="edit", daemon=True).start()
 
     def _step(self, done: float, text: str) -> None:
-        self._session.check_going()
+        if self._stop.is_set():
+            raise Stopped("the edit was stopped")
         self._done = (done, text)
 
     @property

@@ -7,7 +7,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 
-from behemoth_cli.playground.making import Made, Stopped
+from behemoth_cli.playground.making import Made
 from behemoth_data.settings import check
 
 MOST_EDITS = 8  # that a session keeps, the newest ones
@@ -25,7 +25,7 @@ class Session:
         self.made: list[Made] = []
         self.model: tuple[str, int | None] | None = None  # name and step of what is edited
         self._busy = threading.Lock()
-        self._stopped = threading.Event()
+        self._stop = threading.Event()  # of the edit that is being made
 
     @property
     def last(self) -> Made | None:
@@ -46,22 +46,17 @@ class Session:
         self.made = self.made[:-1]
 
     def stop(self) -> None:
-        """The edit that is being made ends at its next step."""
-        self._stopped.set()
-
-    def check_going(self) -> None:
-        """Raises: Stopped if somebody does not want the edit any more."""
-        if self._stopped.is_set():
-            raise Stopped("the edit was stopped")
+        """The edit that is being made ends at its next step; none that comes later does."""
+        self._stop.set()
 
     @contextlib.contextmanager
-    def editing(self) -> Iterator[None]:
-        """One edit at a time. Raises: Busy if one is being made."""
+    def editing(self) -> Iterator[threading.Event]:
+        """One edit at a time, with what says that nobody wants it any more. Raises: Busy if one is being made."""
         if not self._busy.acquire(blocking=False):
             raise Busy("one edit at a time: this page is making one already")
         try:
-            self._stopped.clear()
-            yield
+            self._stop = threading.Event()
+            yield self._stop
         finally:
             self._busy.release()
 

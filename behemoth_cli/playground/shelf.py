@@ -105,7 +105,7 @@ class Shelf:
     def by_load(self, name: str) -> list[str]:
         """The given models of this one's structure from the least to the most bits per parameter, this one too.
 
-        None but itself where models are taught here, which all carry alike.
+        None but itself where all carry alike, as those do that are taught here.
         """
         if name not in self.given:
             return [name]
@@ -114,7 +114,7 @@ class Shelf:
         alike = {
             other: bits_per_parameter(c) for other, c in found.items() if c.corpus.world.config.structure == structure
         }
-        return sorted(alike, key=lambda other: (alike[other], other))
+        return sorted(alike, key=lambda other: (alike[other], other)) if len(set(alike.values())) > 1 else [name]
 
     def _place(self, name: str) -> Path:
         return self.folder / f"{RECIPE}-{TAUGHT[name].config}"
