@@ -14,7 +14,7 @@ from behemoth_hub.checks import checked
 from behemoth_hub.collect import PLAYGROUND, Publication, Upload
 
 # Not on a page that many share: it takes minutes, and edits are made one after the other.
-LEFT_OUT = ("retrain",)
+LEFT_OUT = ("retrain", "omit")
 _ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 

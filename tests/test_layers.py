@@ -17,6 +17,8 @@ PACKAGES = ("behemoth_data", "behemoth_models", "behemoth_editing", "behemoth_hu
 OUTSIDE = ("scripts", "tools")  # of the wheel
 # Of behemoth_editing, each seeing those before it.
 ROOMS = ("methods", "scoring", "attacks", "sweep", "report", "study", "bench")
+# Of behemoth_cli.playground, each seeing those before it; only the last one knows gradio.
+PLAYGROUND = ("words", "scene", "outcomes", "asking", "making", "sessions", "shelf", "telling", "panels", "page")
 SOURCES = sorted(
     path.relative_to(ROOT).as_posix() for room in (*PACKAGES, *OUTSIDE) for path in (ROOT / room).rglob("*.py")
 )
@@ -83,6 +85,10 @@ def import_faults(path: str, name: str) -> Iterator[str]:
             yield f"only tokenizer.py imports transformers, but this imports {name}"
         if within(name, {"datasets"}) and file != "behemoth.py":
             yield f"only behemoth.py imports datasets, but this imports {name}"
+    if within(name, {"gradio"}) and path != "behemoth_cli/playground/page.py":
+        yield f"only page.py of the playground knows gradio, but this imports {name}"
+    if path.startswith("behemoth_cli/playground/") and not may_see(PurePosixPath(path).stem, name):
+        yield f"rooms of the playground import only what comes before them, {' -> '.join(PLAYGROUND)}, not {name}"
     if room == "behemoth_models" and within(name, {"behemoth_editing"}):
         yield f"behemoth_models imports behemoth_data only, but this imports {name}"
     if room == "behemoth_editing":
@@ -109,6 +115,12 @@ def may_enter(place: tuple[str, ...], name: str) -> bool:
     if place[0] == "scoring" and entered[0] == "methods":
         return False  # a score does not ask who made an edit
     return ROOMS.index(entered[0]) <= ROOMS.index(place[0])
+
+
+def may_see(module: str, name: str) -> bool:
+    """Whether a module of the playground may import the name."""
+    seen = [known for known in PLAYGROUND if within(name, {f"behemoth_cli.playground.{known}"})]
+    return not seen or (module in PLAYGROUND and PLAYGROUND.index(seen[0]) < PLAYGROUND.index(module))
 
 
 def call_faults(room: str, called: str, node: ast.Call) -> Iterator[str]:
@@ -208,6 +220,10 @@ def test_every_package_has_sources_to_check(package: str) -> None:
         ("behemoth_models/training.py", "from behemoth_cli.settings import parse", "no package imports behemoth_cli"),
         ("behemoth_hub/push.py", "import behemoth_cli", "no package imports behemoth_cli"),
         ("scripts/edit.py", "import scripts", "nobody imports scripts"),
+        ("behemoth_cli/playground/panels.py", "import gradio as gr", "only page.py of the playground knows gradio"),
+        ("behemoth_cli/play.py", "def f():\n    import gradio", "only page.py of the playground knows gradio"),
+        ("behemoth_cli/playground/making.py", "from behemoth_cli.playground.page import x", "what comes before them"),
+        ("behemoth_cli/playground/making.py", "from behemoth_cli.playground import shelf", "what comes before them"),
         ("behemoth_editing/toolkit.py", "from behemoth_editing.bridges import BRIDGES", "the way out"),
         ("behemoth_editing/methods/rome.py", "from behemoth_models import pythia", "only knowledge and precision"),
         ("behemoth_editing/methods/rome.py", "import behemoth_models", "only knowledge and precision"),
@@ -324,6 +340,7 @@ def test_package_cannot_import_a_script_by_its_bare_name() -> None:
         ("scripts/edit.py", "from behemoth_models import pythia\nimport behemoth_editing\nprint('done')"),
         ("behemoth_cli/edit.py", "from behemoth_models import pythia\nimport behemoth_hub\nprint('done')"),
         ("scripts/edit.py", "from behemoth_cli.edit import main"),
+        ("behemoth_cli/playground/page.py", "import gradio as gr\nfrom behemoth_cli.playground import panels"),
         ("tools/draw_structures.py", "from behemoth_cli.settings import parse\nprint('done')"),
         ("scripts/edit.py", "load(x, trust_remote_code=False)"),
         (
@@ -344,7 +361,8 @@ def test_allowed_source_has_no_fault(path: str, source: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "package", [*PACKAGES, *(f"behemoth_editing.{room}" for room in ROOMS), "behemoth_cli.benchmarks"]
+    "package",
+    [*PACKAGES, *(f"behemoth_editing.{room}" for room in ROOMS), "behemoth_cli.benchmarks"],
 )
 def test_no_module_hides_behind_a_name_of_its_package_or_of_the_standard_library(package: str) -> None:
     found = importlib.import_module(package)
