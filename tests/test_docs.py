@@ -25,7 +25,7 @@ from behemoth_cli import console
 from behemoth_cli.benchmark import BENCHMARKS
 from behemoth_cli.console import COMMANDS
 from behemoth_cli.recipe_files import recipe_path
-from behemoth_cli.sections import SECTIONS
+from behemoth_cli.sections import ATTACK_SECTIONS, SECTIONS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(
@@ -191,6 +191,11 @@ def test_files_that_are_named_exist(page: str) -> None:
     named = re.findall(rf"(?<![\w/.])(?:{PLACES})/[\w/.-]*\w", text_of(page))
     missing = {path for path in named if not (ROOT / path).exists()}
     assert {path for path in missing if "NAME" not in path and EXAMPLE not in path} == set()
+
+
+def test_every_attack_has_its_row_on_the_page_of_attacks() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| [^|]+ \| [^|]* \|$", text_of("docs/attacks.md"), flags=re.MULTILINE)
+    assert rows == list(ATTACK_SECTIONS)
 
 
 def test_pages_have_the_commands_that_users_begin_with() -> None:

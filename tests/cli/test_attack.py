@@ -95,6 +95,6 @@ def test_edits_that_no_reasoner_speaks_of_are_refused(trained, here, capsys):
 
 
 def test_packaged_recipe_is_one_that_the_command_reads():
-    _, grid, *_ = parse(attack.options(), ["recipes/attacks.yaml"])
+    _, grid, *_ = parse(attack.options(), ["recipes/hidden.yaml"])
     assert {"grad_diff", "npo", "simnpo", "rmu", "refusal", "retrain"} <= set(grid.methods)
     assert "at_once" in grid.attacks

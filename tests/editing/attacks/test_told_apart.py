@@ -1,6 +1,6 @@
-"""A model that hides what it knows, one that never knew it, and one that forgot it: attacks tell them apart.
+"""Models that hide what they know, one that never knew it, and one that forgot it: attacks tell them apart.
 
-All three look alike at once: none of them says an old answer. The first keeps all that it was taught and says it wrong.
+Two of those that hide were changed by hand, in the last matrix, and say no old answer; one was unlearned.
 """
 
 import numpy as np
@@ -9,12 +9,11 @@ import torch
 
 from behemoth_data.edits import EditConfig, draw_edits
 from behemoth_data.rng import Stream
-from behemoth_editing import Omit
+from behemoth_editing import METHODS, Omit
 from behemoth_editing.attacks import ATTACKS
 from behemoth_editing.attacks.contract import candidates_of
 from behemoth_editing.copies import copy_of
 
-STEPS = {"relearn": {"steps": (0, 16)}, "relearn_retained": {"steps": (0, 16)}}
 INFERRED = np.log2(5)  # of 20 objects the subject's nested object leaves 4
 
 
@@ -40,35 +39,44 @@ def models(checkpoint, task, never):
     for number, weight in enumerate(forgot.parameters()):
         drawn = 2 * Stream(0, f"tests/forgot/{number}").uniform(np.arange(weight.numel())) - 1
         weight.data += 0.02 * weight.data.std().nan_to_num() * torch.from_numpy(drawn).float().view_as(weight)
-    return {"swapped": swapped, "turned": turned, "never": never, "forgot": forgot, "knows": checkpoint.model}
+    unlearned = METHODS["grad_diff"]()(checkpoint.model, task).model
+    return {
+        "swapped": swapped,
+        "turned": turned,
+        "unlearned": unlearned,
+        "never": never,
+        "forgot": forgot,
+        "knows": checkpoint.model,
+    }
 
 
 @pytest.fixture(scope="module")
 def most(models, task):
-    """The bits that each attack finds in each model at its last step, or at the layer that the probe reads best."""
+    """The bits that each attack finds in each model at its strongest step."""
+    steps = {"relearn": {"steps": (8,)}, "relearn_retained": {"steps": (16,)}}
+    names = ("at_once", "relearn", "relearn_retained", "probe")
 
     def found(model, name):
-        looks = ATTACKS[name](**STEPS.get(name, {}))(model, task).looks
-        return max(one.bits.mean() for one in looks) if name == "probe" else looks[-1].bits.mean()
+        return max(one.bits.mean() for one in ATTACKS[name](**steps.get(name, {}))(model, task).looks)
 
-    names = ("at_once", "relearn", "probe")
     return {which: {name: found(model, name) for name in names} for which, model in models.items()}
 
 
-def test_none_but_who_knows_says_the_old_answers_at_once(models, task):
-    at_once = ATTACKS["at_once"]()
-    right = {which: at_once(model, task).looks[0].right.mean() for which, model in models.items()}
-    said = {which: at_once(model, task).looks[0].said.mean() for which, model in models.items()}
-    assert right["knows"] >= 0.95
-    assert max(share for which, share in right.items() if which != "knows") <= 0.3
-    assert max(bits for which, bits in said.items() if which != "knows") <= INFERRED
+def test_none_but_who_knows_says_most_old_answers_at_once(models, task):
+    at_once = {which: ATTACKS["at_once"]()(model, task).looks[0] for which, model in models.items()}
+    assert at_once["knows"].right.mean() >= 0.95
+    assert at_once["unlearned"].right.mean() <= 0.7
+    for which in ("swapped", "turned", "never", "forgot"):
+        assert at_once[which].right.mean() <= 0.3, which
+        assert at_once[which].said.mean() <= INFERRED, which
 
 
 def test_what_is_hidden_comes_back_and_what_was_never_known_or_is_forgotten_does_not(most):
     # A fact is log2 20 = 4.32 bits; a reasoner has 2.32 of them from the nested facts alone.
-    for which in ("swapped", "turned"):
-        assert most[which]["probe"] >= 3.5, which
-        assert most[which]["relearn"] >= INFERRED + 0.5, which
+    for which in ("swapped", "turned", "unlearned"):
+        assert most[which]["probe"] >= INFERRED + 0.7, which
+    assert most["unlearned"]["relearn_retained"] >= max(INFERRED, most["unlearned"]["at_once"]) + 0.5
+    assert most["unlearned"]["relearn"] >= most["unlearned"]["at_once"] + 0.5
     for which in ("never", "forgot"):
         assert max(most[which].values()) <= INFERRED, which
     assert most["knows"]["at_once"] >= 3.9
