@@ -106,7 +106,7 @@ def test_changed_dataset_under_the_same_version_is_refused_and_the_old_one_stays
         (["--namespace", "alice/x", "--metrics"], "namespace must be one name, got 'alice/x'"),
         (
             ["--namespace", "alice"],
-            "publish needs something to publish: --dataset, --models, --edited, --metrics, --space, --results or --boards",
+            "publish needs something to publish: --dataset, --models, --edited, --metrics, --space, --results or",
         ),
         (
             ["--namespace", "alice", "--dataset", "nothing"],
