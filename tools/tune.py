@@ -122,9 +122,7 @@ GROUPS = {
     "memit": Group("memit", "different", {"covariance_weight": (0.01, 0.1, 1.0)}),
     "emmet": Group("emmet", "different", {"key_ridge": (1e-6, 0.016)}),
     "alphaedit": Group("alphaedit", "different", {"null_energy": (0.001, 0.003, 0.01)}),
-    "ultraedit": Group(
-        "ultraedit", "different", {"layers": ((1, 2, 3), (3, 4, 5), (5,)), "learning_rate": (1e-3, 2e-3, 5e-3)}
-    ),
+    "ultraedit": Group("ultraedit", "different", {"layers": ((3, 4, 5), (5,)), "step": (1.0, 2.0, 4.0)}),
     # The default is the source's 0.75; what another would do stands here beside it.
     **{
         f"clamp of {name}": Group(name, "different", {"max_norm": (0.75, 4.0)}, is_default=False)

@@ -76,7 +76,7 @@ class BatchSettings:
     statistics_of: str = setting("given", STATISTICS_OF_HELP)
     norm_anchor: int = setting(
         0,
-        "retain facts that are given new answers in the model before all edits, to whose values' mean norm each value "
+        "retain facts given other answers in the model before all edits, to whose values' mean norm each value "
         "is scaled; 0: values stay as they are",
         later=True,
     )
@@ -155,7 +155,7 @@ class BatchSettings:
         return change
 
     def _anchor(self, model: PreTrainedModel, task: EditTask) -> float:
-        """The mean norm of the values that new answers to retained facts have in this model, without the largest 5%.
+        """The mean norm of the values that other answers to retained facts have in this model, without the largest 5%.
 
         Raises: ValueError for a task without facts to retain.
         """
@@ -352,20 +352,24 @@ def principal_directions(weight: torch.Tensor, energy: float) -> torch.Tensor:
 
 
 def pseudo_edits(task: EditTask, count: int) -> list[Query]:
-    """So many of the facts that must stay, kinds in turn, each with the next request's answer that it does not have.
+    """So many of the facts that must stay, kinds in turn, each with the answer that the next of its kind has.
 
+    Answers are so as many and as mixed as those of edits of different facts. Where all of a kind have one answer, it is
+    a request's.
     Raises: ValueError for a task without such facts.
     """
-    in_turn = itertools.chain.from_iterable(itertools.zip_longest(*task.retain.values()))
-    answers = itertools.cycle(request.answer_ids for request in task.requests)
-    found: list[Query] = []
-    for fact in itertools.islice((fact for fact in in_turn if fact is not None), count):
-        answer = next(
-            (other for other, _ in zip(answers, task.requests, strict=False) if other != fact.answer_ids), None
-        )
-        if answer is not None:
-            found.append(dataclasses.replace(fact, answer_ids=answer))
-    check(len(found) > 0, "task must have facts to retain that do not have the new answers, got none")
+    asked: list[list[Query]] = []
+    for facts in task.retain.values():
+        kind: list[Query] = []
+        for number, fact in enumerate(facts[:count]):
+            others = (other.answer_ids for other in (*facts[number + 1 :], *facts[:number], *task.requests))
+            answer = next((other for other in others if other != fact.answer_ids), None)
+            if answer is not None:
+                kind.append(dataclasses.replace(fact, answer_ids=answer))
+        asked.append(kind)
+    in_turn = itertools.chain.from_iterable(itertools.zip_longest(*asked))
+    found = list(itertools.islice((query for query in in_turn if query is not None), count))
+    check(len(found) > 0, "task must have facts to retain that can be given other answers, got none")
     return found
 
 

@@ -32,12 +32,13 @@ class UltraEdit:
     """Delta = V^T K (K^T K + ridge I)^-1 in each layer, from keys K and the gradients G of what its MLP puts out.
 
     Keys and gradients stand side by side in a row for each token of a new answer, and are normalised entry by entry; a
-    row of V is -learning_rate |k'|^2 g', k' and g' being normalised. All layers are changed by what the model said
-    before any of them was. Theirs normalises by a running mean and deviation over all edits made so far, which after
-    one edit of a one-token answer has no deviation, and of which a saved model brings no record. Here both are those
-    of these edits and of `pool` facts that are to stay, asked for the new answers, read anew from the model that is
-    edited. Their learning rate, 1e-6, belongs to keys and values of thousands of entries. Nothing holds other keys, which
-    after prompts of one form are much alike: rates that make nearly all edits harm half of the rest (tools/tuned.json).
+    row of V is -rate |k'|^2 g', k' and g' being normalised. All layers are changed by what the model said before any of
+    them was. Theirs normalises by a running mean and deviation over all edits made so far, which after one edit of a
+    one-token answer has no deviation, and of which a saved model brings no record. Here both are those of these edits
+    and of `pool` facts that are to stay, asked for one another's answers, read anew from the model that is edited.
+    Their rate of 1e-6 belongs to one width and scale; here it is step x |w| / (D H^(1/2)), |w| being the mean norm of
+    what the matrix puts out: a key and gradient of usual size change it by about `step` such norms.
+    Nothing holds other keys, which after prompts of one form are much alike.
     Source: Gu et al., "UltraEdit: training-, subject-, and memory-free lifelong editing in language models", TMLR 2026
     (arXiv 2505.14679), and their editor/ultraedit.py (predict_param_shifts, cache) and nets.py
     (RunningMeanStd), where layers of one shape share their mean and deviation, as here.
@@ -47,17 +48,17 @@ class UltraEdit:
     goal: ClassVar[str] = "edit"
     reads: ClassVar[tuple[str, ...]] = ("requests", "retain")
 
-    layers: tuple[int, ...] = setting((5,), "layers whose MLP output matrices are edited")
-    learning_rate: float = setting(2e-3, "size of the one step, for a squared normalised key and gradient of one")
+    layers: tuple[int, ...] = setting((3, 4, 5), "layers whose MLP output matrices are edited")
+    step: float = setting(2.0, "size of the one step, in mean norms of what the matrix puts out")
     ridge: float = setting(1.0, "added to the diagonal of the keys' K^T K")
-    pool: int = setting(64, "retain facts asked for new answers, by which keys and gradients are normalised too")
+    pool: int = setting(64, "retain facts asked for other answers, by which keys and gradients are normalised too")
 
     def __post_init__(self) -> None:
         """Raises: ValueError that names the field, the bound and the value."""
         conform(self)
         check(len(self.layers) > 0, f"layers must name at least 1 layer, got {self.layers}")
         check(len(set(self.layers)) == len(self.layers), f"layers must name each layer once, got {self.layers}")
-        for field in ("learning_rate", "ridge"):
+        for field in ("step", "ridge"):
             check(getattr(self, field) > 0, f"{field} must be above 0, got {getattr(self, field)}")
         check(self.pool >= 1, f"pool must be at least 1, got {self.pool}")
 
@@ -79,10 +80,12 @@ class UltraEdit:
         pooled = torch.cat([torch.cat([keys, gradients], 1) for keys, gradients in asked + others])
         mean, deviation = pooled.mean(0), pooled.std(0)
         details: dict[str, Any] = {"loss_before": before, "change": []}
-        for matrix, (keys, gradients) in zip(matrices, asked, strict=True):
-            change = one_step(keys, gradients, mean, deviation, self.learning_rate, self.ridge)
+        for matrix, (keys, gradients), (other_keys, _) in zip(matrices, asked, others, strict=True):
             weight = weight_of(edited, matrix)
             old = weight.cpu().double()
+            puts_out = float((torch.cat([keys, other_keys]) @ old.T).norm(dim=1).mean())
+            rate = self.step * puts_out / (old.shape[1] * old.shape[0] ** 0.5)
+            change = one_step(keys, gradients, mean, deviation, rate, self.ridge)
             weight.copy_((old + change).to(weight.dtype))
             details["change"].append(float(change.norm() / old.norm()))
         _, details["loss"] = features(edited, matrices, task.requests)
@@ -94,7 +97,8 @@ def features(
 ) -> tuple[list[tuple[torch.Tensor, torch.Tensor]], float]:
     """For each matrix keys [n, D] and gradients of the loss by its output [n, H], float64, where answers are predicted.
 
-    The loss is the mean negative log-likelihood over all tokens of all answers; it stands beside them.
+    The loss is the sum of the tokens' negative log-likelihoods, so that gradients do not depend on how many there are;
+    its mean stands beside them.
     """
     total = sum(len(query.answer_ids) for query in queries)
     found: list[list[tuple[torch.Tensor, torch.Tensor]]] = [[] for _ in matrices]
@@ -113,7 +117,7 @@ def features(
         try:
             with torch.enable_grad():
                 logits = model(input_ids=tokens, use_cache=False).logits.float()
-                loss = cross_entropy(logits.transpose(1, 2), targets, ignore_index=IGNORED, reduction="sum") / total
+                loss = cross_entropy(logits.transpose(1, 2), targets, ignore_index=IGNORED, reduction="sum")
                 outputs = [seen[id(matrix)][1] for matrix in matrices]
                 gradients = torch.autograd.grad(loss, outputs)
         finally:
@@ -125,7 +129,7 @@ def features(
             rows.append((keys[answers].cpu().double(), gradient[answers].cpu().double()))
         sum_of_losses += loss.item()
     joined = [(torch.cat([k for k, _ in rows]), torch.cat([g for _, g in rows])) for rows in found]
-    return joined, sum_of_losses
+    return joined, sum_of_losses / total
 
 
 def one_step(
@@ -133,7 +137,7 @@ def one_step(
     gradients: torch.Tensor,
     mean: torch.Tensor,
     deviation: torch.Tensor,
-    learning_rate: float,
+    rate: float,
     ridge: float,
 ) -> torch.Tensor:
     """The change [H, D] of a matrix from keys [n, D], gradients [n, H], and both's mean and deviation [D + H].
@@ -143,7 +147,7 @@ def one_step(
     tiny = torch.finfo(torch.float32).eps
     rows = (torch.cat([keys, gradients], 1) - mean) / (deviation + tiny)
     normal_keys, normal_gradients = rows[:, : keys.shape[1]], rows[:, keys.shape[1] :]
-    values = -learning_rate * normal_keys.square().sum(1, keepdim=True) * normal_gradients
+    values = -rate * normal_keys.square().sum(1, keepdim=True) * normal_gradients
     gram = keys @ keys.T + ridge * torch.eye(len(keys), dtype=keys.dtype)
     change: torch.Tensor = values.T @ torch.linalg.solve(gram, keys)
     return change

@@ -32,6 +32,7 @@ POSITIVE = (
     "steering",
     "forget_weight",
     "saturation",
+    "step",
 )
 ANEW = {"retrain", "omit"}  # whose models start anew
 every_method = pytest.mark.parametrize("name", METHODS)
