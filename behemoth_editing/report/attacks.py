@@ -141,7 +141,8 @@ def _left(step: str, tables: _Tables, at: tuple[int, int], models: Sequence[str]
     found = {}
     for name, of_rows in tables.items():
         values = [float(np.concatenate([_half(table, half)[at[half]] for half in (0, 1)]).mean()) for table in of_rows]
-        found[name] = estimate_mean(values, models).at()
+        bounds = (0.0, 1.0) if name == "right" else (-math.inf, math.inf)
+        found[name] = estimate_mean(values, models, *bounds).at()
     return Left(
         step,
         *(found[name] for name in ("said", "bits", "reasoner", "right")),
