@@ -19,7 +19,7 @@ def test_answers_are_those_of_predict_in_every_form(checkpoint, edge):
     corpus = checkpoint.corpus
     fact = own_fact(corpus, edge=edge)
     found = replies(checkpoint.model, corpus, fact)
-    assert [reply.form for reply in found][0] == corpus.forms[0]
+    assert found[0].form == corpus.forms[0]
     for reply in found:
         query = corpus.grammar.query(fact, reply.form)
         (answer,) = predict(checkpoint.model, [Probe("edited", 0, fact, reply.form, query, query)])
@@ -51,7 +51,9 @@ def test_tails_of_many_facts_are_those_that_predict_answers(checkpoint):
     corpus = checkpoint.corpus
     facts = [corpus.world.fact(edge, head, head % 3) for edge in Edge for head in range(0, 20, 3)]
     queries = corpus.grammar.queries(facts)
-    answers = predict(checkpoint.model, [Probe("edited", 0, f, "statement", q, q) for f, q in zip(facts, queries)])
+    answers = predict(
+        checkpoint.model, [Probe("edited", 0, f, "statement", q, q) for f, q in zip(facts, queries, strict=True)]
+    )
     found = answered_tails(checkpoint.model, corpus, facts)
     right = [answer == query.answer_ids for answer, query in zip(answers, queries, strict=True)]
     assert (found == [fact.tail for fact in facts]).tolist() == right

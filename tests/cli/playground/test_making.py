@@ -142,7 +142,9 @@ def test_status_of_the_edited_fact_and_of_facts_beside_it(checkpoint, made):
     assert len(made.codes) == len(made.view.facts) == 2 * 80 * 3 + 20 * 3
     again = answered_tails(made.model, checkpoint.corpus, made.view.facts)
     assert np.array_equal(again, made.answers)
-    kept = [f for f, was, now in zip(made.view.facts, made.view.answers, made.answers) if was == now == f.tail]
+    kept = [
+        f for f, was, now in zip(made.view.facts, made.view.answers, made.answers, strict=True) if was == now == f.tail
+    ]
     nested = world.fact(Edge.SUBJECT_NESTED, 5, 1)
     assert {f for f, code in made.codes.items() if code in ("kept", "stayed")} - {nested} == set(kept) - {nested}
 
