@@ -1,6 +1,6 @@
 """Pictures of the playground for the docs, by a real browser: python tools/play_pictures.py MODEL --output docs.
 
-It needs the extra `play`, and chromium with chromedriver. Three edits are opened by their links: one fact by rome, ten by
+It needs the extra `play`, and chromium with chromedriver. Three edits are opened by their links: one by rome, ten by
 lora, and the same on a narrow dark page.
 """
 
@@ -12,12 +12,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from behemoth_cli.playground.page import Playground, launch
-from behemoth_cli.playground.shelf import Shelf
-
 PICTURES = {
-    "play-one": ("head=5&relation=1&new_tail=4&method=rome&made=1", 1300, 900, False),
-    "play-ten": ("head=5&relation=1&new_tail=4&num_edits=10&method=lora&made=1", 1300, 900, False),
+    "play-one": ("head=5&relation=1&new_tail=4&method=rome&made=1", 1300, 1500, False),
+    "play-ten": ("head=5&relation=1&new_tail=4&num_edits=10&method=lora&made=1", 1300, 1500, False),
     "play-narrow": ("head=5&relation=1&new_tail=4&num_edits=10&method=lora&made=1", 380, 820, True),
 }
 
@@ -28,6 +25,9 @@ def main() -> None:
     parser.add_argument("model", help="folder or Hub id of the model that is shown")
     parser.add_argument("--output", default="docs", help="folder for the pictures")
     arguments = parser.parse_args()
+    from behemoth_cli.playground.page import Playground, launch  # with torch and gradio, which help does without
+    from behemoth_cli.playground.shelf import Shelf
+
     _, address = launch(Playground(Shelf([arguments.model])), "127.0.0.1", None)
     browser = opened()
     for name, (query, width, height, dark) in PICTURES.items():

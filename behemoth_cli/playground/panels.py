@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from html import escape
 
 from behemoth_cli.playground import asking, telling
-from behemoth_cli.playground.making import Made, View
+from behemoth_cli.playground.making import Made, View, expected_of
 from behemoth_cli.playground.outcomes import STATUSES, counted, known_codes
 from behemoth_cli.playground.scene import drawn, scene_of
 from behemoth_cli.playground.sessions import Session
@@ -150,9 +150,15 @@ def says_html(looked: Looked) -> str:
     before = asking.replies(looked.shelved.checkpoint.model, corpus, fact)
     after = None if looked.made is None else asking.replies(looked.made.model, corpus, fact)
 
-    def said(reply: asking.Reply) -> str:
+    new = fact.tail
+    if looked.made is not None:
+        expected = expected_of(looked.made.edit_set, looked.made.method.goal, [fact])
+        wanted = expected.edited.get(fact, expected.dependent.get(fact))
+        new = fact.tail if wanted is None else wanted
+
+    def said(reply: asking.Reply, wanted: int) -> str:
         text = reply.answer if reply.tail == asking.NO_TAIL else words.tail(fact.edge, fact.relation, reply.tail)
-        wrong = reply.tail != fact.tail
+        wrong = reply.tail != wanted
         share = "no object of this relation" if reply.tail == asking.NO_TAIL else f"p = {reply.probability:.3f}"
         mark = f'<span class="bad">{escape(text)} ≠</span>' if wrong else escape(text)
         return f"{mark}<small>{share}; {reply.validity:.3f} on its objects</small>"
@@ -163,14 +169,14 @@ def says_html(looked: Looked) -> str:
         shown = words.grammar.query(fact, reply.form).prompt
         read = "" if words.own else f"<small>the model reads: {escape(reply.prompt)}</small>"
         name = reply.form.replace("_", " ") + ("" if reply.taught else " (not taught)")
-        row = [f"{escape(name)}<small>{escape(shown)} …</small>{read}", said(reply)]
-        rows.append(row if after is None else [*row, said(after[place])])
+        row = [f"{escape(name)}<small>{escape(shown)} …</small>{read}", said(reply, fact.tail)]
+        rows.append(row if after is None else [*row, said(after[place], new)])
     truth = f"In the world: {words.fact(fact)}"
     if looked.made is not None:
         edited = next((edit for edit in looked.made.edit_set.edits if edit.fact == fact), None)
         if edited is not None and edited.new_tail is not None:
             truth += f"; edited to {words.tail(fact.edge, fact.relation, edited.new_tail)}"
-    return table_html(Table(heads, rows), truth + ". ≠ marks what is not the world's answer.") + _top_html(
+    return table_html(Table(heads, rows), truth + ". ≠ marks what is not so.") + _top_html(
         looked, before[0], None if after is None else after[0]
     )
 
