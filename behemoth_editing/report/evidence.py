@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, TypeVar
 
 from behemoth_editing.methods import METHODS
-from behemoth_editing.report.pooling import paired_difference, sample_of
+from behemoth_editing.report.pooling import OF_CHANGES, attempted, paired_difference, sample_of
 from behemoth_editing.report.summaries import Summary, as_json
 from behemoth_editing.scoring.intervals import Estimate, Interval, p_value
 from behemoth_editing.scoring.scores import Sample, estimate_of
@@ -211,11 +211,12 @@ def where(settings: dict[str, object]) -> str:
 def score_of(summary: Summary, name: str, chosen: Callable[[Row], bool] = lambda row: True) -> Evidence | None:
     """One of its headline scores, over all its rows unless some are chosen; None where nothing was asked.
 
-    In edit success a failed cell counts as one in which no edit was made; of any other score it is missing.
+    In success a failed cell counts as one in which no edit was made, as in the summary's own; of any other score it is
+    missing.
     """
-    rows, failed = ([row for row in some if chosen(row)] for some in (summary.rows, summary.failed))
-    if name == "edit_success":
-        rows, failed = [*rows, *map(_without_success, failed)], []
+    counted = name in OF_CHANGES
+    rows = [row for row in (attempted(summary.rows, summary.failed) if counted else summary.rows) if chosen(row)]
+    failed = [] if counted else [row for row in summary.failed if chosen(row)]
     estimate = estimate_of(_sample(rows), name, summary.designs) if rows else None
     if estimate is None:
         return None
@@ -225,12 +226,6 @@ def score_of(summary: Summary, name: str, chosen: Callable[[Row], bool] = lambda
         edits=sum(len(row["units"]) for row in rows),
         failed=len(failed),
     )
-
-
-def _without_success(row: Row) -> Row:
-    """The failed row as one of edits of which none was made."""
-    unit = {"edit": 0, "change": {"edited": [0, row["num_edits"]]}}
-    return {**row, "units": [unit], "error": None}
 
 
 def _sample(rows: Sequence[Row]) -> Sample:

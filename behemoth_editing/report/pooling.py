@@ -7,11 +7,22 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from behemoth_editing.scoring.intervals import LEVEL, Floats, Mean, estimate_difference
-from behemoth_editing.scoring.scores import Designs, Sample, Scores, Unit, check_unit, columns_of, score_units
+from behemoth_editing.scoring.scores import (
+    HEADLINES,
+    Designs,
+    Sample,
+    Scores,
+    Unit,
+    check_unit,
+    columns_of,
+    score_units,
+)
 from behemoth_editing.sweep.identity import model_of, precision_of
 
 Row = Mapping[str, Any]  # one line of results.jsonl
 
+# The scores in which a failed cell counts: it changed no answer, and what it would have kept nobody knows.
+OF_CHANGES = tuple(score.name for score in HEADLINES if score.part == "change")
 
 # Fields of a recipe in which the models of one sample may differ.
 _SAME_SAMPLE = (
@@ -95,6 +106,33 @@ def summarise(rows: Sequence[Row], *, designs: Designs | None = None, level: flo
     """
     sample = sample_of(rows)
     return score_units(sample.units, sample.models, sample.draws, designs=designs, level=level)
+
+
+def attempted(rows: Sequence[Row], failed: Sequence[Row]) -> list[Row]:
+    """The rows, and each failed one as a row of as many edits of which none was made and nothing else is known.
+
+    Failed rows are asked what the others of their kind of cell are asked; without any other, each edit in one form. One
+    whose model and seed another row has too, as of a cell that was tried again, is left out.
+    """
+    like = rows[0] if rows else None
+    there = {(model_of(row), row["seed"]) for row in rows}
+    lost = {key: row for row in failed if (key := (model_of(row), row["seed"])) not in there}
+    return [*rows, *(_without_success(row, like) for row in lost.values())]
+
+
+def _without_success(row: Row, like: Row | None) -> Row:
+    """The failed row as one of edits of which none was made."""
+    if like is None:
+        units: list[Unit] = [{"edit": number, "change": {"edited": [0, 1]}} for number in range(row["num_edits"])]
+        return {**row, "units": units, "error": None}
+    units = [{"edit": unit["edit"], **_not_made(unit)} for unit in like["units"]]
+    made_by = {name: like[name] for name in ("precision", "details") if name in like}  # a failed row knows of none
+    return {**row, **made_by, "units": units, "error": None}
+
+
+def _not_made(unit: Unit) -> dict[str, Any]:
+    found: dict[str, Any] = {"change": {kind: [0, asked] for kind, (_, asked) in unit["change"].items()}}
+    return found | ({"right_after": _not_made(unit["right_after"])} if "right_after" in unit else {})
 
 
 def _check_repetitions(rows: Sequence[Row]) -> list[tuple[str, int]]:

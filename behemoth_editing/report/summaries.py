@@ -14,7 +14,7 @@ from typing import Any
 
 from behemoth_data.places import local_path
 from behemoth_data.settings import check
-from behemoth_editing.report.pooling import draw_settings, made_with, sample_of, summarise
+from behemoth_editing.report.pooling import attempted, draw_settings, made_with, sample_of, summarise
 from behemoth_editing.scoring.scores import MEASURES, Designs, designs_of
 from behemoth_editing.sweep.identity import model_of, precision_of
 from behemoth_editing.sweep.rows import PLACE, RESULTS, Placed, Row, check_row, read_rows, settled
@@ -59,7 +59,7 @@ class Summary:
     world: str  # its structure, and what else tells it from other worlds of the same results
     rows: list[Row]
     failed: list[Row]
-    scores: Scores | None  # None where every cell failed
+    scores: Scores | None  # success with failed cells as ones without any, all else without them; None if all failed
     designs: Designs = dataclasses.field(default_factory=dict)  # design effects, over all methods of its place
 
     @property
@@ -150,17 +150,18 @@ def summaries(rows: Sequence[Row]) -> list[Summary]:
         for row in found:
             methods.setdefault(method_names[_method(row, had)], []).append(row)
         scored = {method: [row for row in cells if row["error"] is None] for method, cells in methods.items()}
-        designs = designs_of([sample_of(good) for good in scored.values() if good])
+        failed = {method: [row for row in cells if row["error"] is not None] for method, cells in methods.items()}
+        counted = {method: attempted(good, failed[method]) for method, good in scored.items() if good}
+        designs = designs_of([sample_of(some) for some in counted.values()])
         for method, cells in methods.items():
-            good = scored[method]
             result.append(
                 Summary(
                     place=place,
                     method=method,
                     world=worlds[world_key(cells[0])],
-                    rows=good,
-                    failed=[row for row in cells if row["error"] is not None],
-                    scores=summarise(good, designs=designs) if good else None,
+                    rows=scored[method],
+                    failed=failed[method],
+                    scores=summarise(counted[method], designs=designs) if method in counted else None,
                     designs=designs,
                 )
             )

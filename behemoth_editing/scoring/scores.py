@@ -35,7 +35,7 @@ _Number = dict[str, Any]  # value, low, high, and count where it has one of its 
 
 MEASURES = "measures"  # the part of a unit that holds numbers by name instead of counts by kind
 _NOTHING: _Number = {"value": None, "low": None, "high": None}  # of nothing to count
-MIN_FACTS = 30  # that a kind must have to count in a headline: fewer would move it as much as thousands do
+MIN_FACTS = 30  # of a kind that must be asked for it to count in a headline: fewer would move it as much as thousands
 # The kinds of facts that must stay and that every structure has, so that headlines of all structures mean the same.
 EVERYWHERE = tuple(kind.name for kind in KINDS.values() if kind.group == "keep" and kind.structures == STRUCTURES)
 
@@ -54,7 +54,7 @@ class Score:
     part: str  # of a unit, that it is counted in: one of PARTS, or MEASURES
     counts: Callable[[Floats], Columns] | None = None  # of [U, K, N]: numerators and denominators; None: a measure
     kinds: tuple[str, ...] | None = None  # of probes, that it is about; None: all of its part
-    least: int = 0  # distinct facts that a kind must have to count
+    least: int = 0  # distinct facts of a kind that must be asked for it to count
     group: str | None = None
     lowest: float = 0.0
     highest: float = 1.0
@@ -112,7 +112,7 @@ SCORES: tuple[Score, ...] = (
         name="collateral_accuracy",
         label="collateral accuracy",
         text="share still right of the facts that must not change and were right before, the mean over the kinds of "
-        f"fact that worlds of every structure have, those of at least {MIN_FACTS} distinct facts",
+        f"fact that worlds of every structure have, those of which at least {MIN_FACTS} distinct facts are asked",
         part="keep",
         counts=_share(0, 1),
         kinds=EVERYWHERE,
@@ -424,13 +424,17 @@ def _estimated(columns: Columns, models: Sequence[Hashable], lowest: float, desi
 
 
 def _columns(sample: Sample, score: Score, kinds: Sequence[str] | None = None) -> Columns:
-    """The counts behind a score, of the given kinds or of all it is about; nothing of kinds with too few facts."""
+    """The counts behind a score, of the given kinds or of all it is about; nothing of kinds with too few facts.
+
+    What is asked decides, and not what a model knows: a kind would come and go with a single fact.
+    """
     about = score.kinds or _kinds(sample.units, score.part)
     if score.counts is None:
         raise ValueError(f"score must be counted and not measured, got {score.name!r}")
-    found = score.counts(_table(sample.units, score.part, about if kinds is None else kinds))
+    table = _table(sample.units, score.part, about if kinds is None else kinds)
+    found = score.counts(table)
     if score.least:
-        enough = sample.facts(found.denominators) >= score.least
+        enough = sample.facts(table[..., PARTS[score.part].index("asked")]) >= score.least
         found = Columns(found.numerators * enough, found.denominators * enough)
     return found
 

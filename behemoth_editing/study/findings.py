@@ -10,6 +10,8 @@ from behemoth_editing.report.judgement import FAILS, HOLDS, OPEN, Finding, Judge
 from behemoth_editing.report.summaries import Summary
 from behemoth_editing.scoring.intervals import LEVEL, holm
 from behemoth_editing.study.rules import (
+    BELOW_64,
+    NEAR_FULL,
     attention_keeps_more,
     forgetting_by_structure,
     forgetting_needs_full_rank,
@@ -57,7 +59,7 @@ def _verdicts(scored: Sequence[Summary]) -> list[Verdict]:
     result: list[Verdict] = []
     for finding in FINDINGS:
         if finding.judge is None:
-            result += forgetting_by_structure(result)
+            result += forgetting_by_structure(finding.name, scored)
             continue
         for world in dict.fromkeys(summary.world for summary in scored):
             result += finding.judge(finding.name, [summary for summary in scored if summary.world == world])
@@ -84,31 +86,36 @@ FINDINGS: tuple[Finding, ...] = (
     Finding(
         name="F2a",
         claim="Ten different edits need rank 64 or more.",
-        criterion=f"Holds if at every rank below 64 edit success is clearly below {SURE}; does not hold if it is "
-        f"clearly above {SURE} at one of them.",
+        criterion=f"Holds if edit success is clearly below {SURE} at every rank below 64, of which one is at least "
+        f"{BELOW_64}, and clearly above {SURE} at one of 64 or more; does not hold if it is clearly above {SURE} at "
+        "one below 64.",
         judge=needs_rank_64,
     ),
     Finding(
         name="F2b",
         claim="Higher rank can cost accuracy on the rest.",
-        criterion="Ten different edits: collateral accuracy at the highest rank minus that at the smallest rank with "
-        f"{_MADE}. Holds if it is clearly below 0; does not hold if it is clearly above -{SMALL}.",
+        criterion="Ten different edits: collateral accuracy at the highest rank minus that at a lower one. Holds if at "
+        f"a lower rank with {_MADE} it is clearly below 0, by a test for each lower rank that is corrected for their "
+        f"number; does not hold if at each of them it is clearly above -{SMALL} or edit success clearly below {SURE}, "
+        "and the edits are made at one.",
         judge=rank_costs,
     ),
     Finding(
         name="F3a",
         claim="Forgetting a relation needs full rank to avoid a large loss elsewhere.",
-        criterion=f"Holds if full rank forgets ({_MADE}: every fact gets the one object) and every limited rank either "
-        f"does not (clearly below {SURE}) or has a collateral accuracy that is clearly more than {LARGE} lower; does "
-        f"not hold if one limited rank forgets and is clearly less than {LARGE} lower.",
+        criterion=f"Holds if full rank forgets ({_MADE}: every fact gets the one object) and every limited rank, of "
+        f"which one is at least {NEAR_FULL}, either does not (clearly below {SURE}) or has a collateral accuracy that "
+        f"is clearly more than {LARGE} lower; does not hold if one limited rank forgets and is clearly less than "
+        f"{LARGE} lower.",
         judge=forgetting_needs_full_rank,
     ),
     Finding(
         name="F3b",
         claim="It does so most of all in the independent and nested worlds.",
-        criterion="The smallest loss of a limited rank that F3a found, in the independent and in the nested world, "
-        f"minus the correlated world's. Holds if both are clearly above 0; does not hold if one is clearly below "
-        f"{LARGE}.",
+        criterion="The smallest loss, as F3a has it, of a limited rank that forgets, picked in half of the models and "
+        "taken from the others: in the independent and in the nested world, minus the correlated world's. Holds if "
+        f"both are clearly above 0; does not hold if one is clearly below {LARGE}. A world in which full rank or every "
+        "limited one does not forget has no such loss.",
         judge=None,  # by forgetting_by_structure(), which looks at all worlds at once
     ),
     Finding(
@@ -129,16 +136,19 @@ FINDINGS: tuple[Finding, ...] = (
     Finding(
         name="F5a",
         claim="Lora makes edits at lower rank than a rank-limited full update.",
-        criterion=f"Ten different edits, same layers: at the smallest rank at which lora has {_MADE}, its edit success "
-        f"minus finetune's. Holds if it is clearly above 0; does not hold if it is clearly below {FEWER}, or if "
-        f"finetune makes the edits at some rank and lora is clearly below {SURE} at all.",
+        criterion="Ten different edits, same layers: lora's edit success minus finetune's at the ranks of both. Holds "
+        f"if at one where lora has {_MADE} it is clearly above 0, by a test for each rank that is corrected for their "
+        f"number; does not hold if at each it is clearly below {FEWER} or lora's own clearly below {SURE}, and either "
+        f"lora makes the edits at one, or finetune at any and lora is clearly below {SURE} at all.",
         judge=lora_at_lower_rank,
     ),
     Finding(
         name="F5b",
         claim="Attention-only lora can keep more than mlp-only.",
-        criterion=f"Ten different edits: at the smallest rank at which both have {_MADE}, collateral accuracy of "
-        f"attention minus mlp. Holds if it is clearly above 0; does not hold if it is clearly below {SMALL}.",
+        criterion="Ten different edits: collateral accuracy of attention minus mlp at the ranks of both. Holds if at "
+        f"one where both have {_MADE} it is clearly above 0, by a test for each rank that is corrected for their "
+        f"number; does not hold if at each it is clearly below {SMALL} or the edit success of one clearly below "
+        f"{SURE}, and both make the edits at one.",
         judge=attention_keeps_more,
     ),
 )

@@ -3,13 +3,15 @@
 A rule compares intervals with bounds, and says with which p value the finding holds and with which it does not: what
 needs all of several things has the largest of their p values, what needs one of them the smallest times their number.
 Fewer than three models decide nothing, nor does a comparison that lacks cells which failed. A method is judged as it is
-by default, but for where and at which rank it changes a model. A layer or site is picked on half of the models and
-judged on the others.
+by default, but for where and at which rank it changes a model. Nothing is judged on what it was picked for: a layer or
+site is picked on half of the models and judged on the others, and where any rank may decide, each one that was tried is
+tested for all that the finding says of it, corrected for how many there are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from behemoth_editing.report.evidence import (
     FEWER,
@@ -31,10 +33,13 @@ from behemoth_editing.report.evidence import (
 )
 from behemoth_editing.report.judgement import Verdict
 from behemoth_editing.report.summaries import Summary, as_json
-from behemoth_editing.scoring.intervals import Apart
+from behemoth_editing.scoring.intervals import LEVEL, Apart
 from behemoth_editing.sweep.rows import Row
 
 MIN_MODELS = 3
+# Whether a rank of 64 or more is needed, or the full one, is known where a rank as near below it was tried.
+BELOW_64 = 32
+NEAR_FULL = 64
 # Where edits were known to fail before any study: with the subject before the relation, the key at its last token
 # cannot know which relation will be asked. What is known decides no finding.
 SITES_KNOWN_TO_FAIL = ("subject_last",)
@@ -103,6 +108,59 @@ def _smallest_sure(series: Series) -> float | None:
         if success is not None and success.above(SURE):
             return rank
     return None
+
+
+def _tried(ranks: Iterable[float]) -> str:
+    """Which ranks were tried, in words."""
+    return f"of {', '.join(map(rank_in_words, sorted(ranks)))}"
+
+
+@dataclasses.dataclass(frozen=True)
+class _AtRank:
+    """What is said of one rank, as p values: that the edits are made, that they are not, and a comparison both ways."""
+
+    made: float
+    missed: float
+    gap: Evidence | None  # None where it lacks all cells
+    for_it: float  # that the comparison is as the finding says
+    against: float
+
+    @property
+    def holds(self) -> float:
+        """The p value of edits that are made, with what the finding says of them."""
+        return max(self.made, self.for_it)
+
+
+def _at_rank(
+    makers: Sequence[Evidence | None],
+    gap: Evidence | None,
+    for_it: Callable[[Evidence], float],
+    against: Callable[[Evidence], float],
+) -> _AtRank:
+    return _AtRank(
+        made=max(1.0 if one is None else one.p_above(SURE) for one in makers),
+        missed=_any(1.0 if one is None else one.p_below(SURE) for one in makers),
+        gap=gap,
+        for_it=1.0 if gap is None else for_it(gap),
+        against=1.0 if gap is None else against(gap),
+    )
+
+
+def _over_ranks(ranks: Mapping[float, _AtRank], *instead: float) -> tuple[float, float, float | None]:
+    """The p values of a finding that one rank is enough for, and the rank that shows it; None if none was compared.
+
+    It does not hold where at every rank either the edits are not made or the comparison says otherwise, and they are
+    made at one; or where `instead` says so.
+    """
+    holds = _any(one.holds for one in ranks.values())
+    otherwise = max((_any((one.missed, one.against)) for one in ranks.values()), default=1.0)
+    fails = max(otherwise, _any((_any(one.made for one in ranks.values()), *instead)))
+    compared = [rank for rank, one in ranks.items() if one.gap is not None]
+    best = min(compared, key=lambda rank: ranks[rank].holds, default=None)
+    if fails <= holds and compared:
+        made = [rank for rank in compared if ranks[rank].made <= 1 - LEVEL]
+        best = min(made or compared)
+    return holds, fails, best
 
 
 # The rules
@@ -192,8 +250,10 @@ def needs_rank_64(name: str, found: Sequence[Summary]) -> list[Verdict]:
             continue
         scores = {r: e for r, s in series.by_rank.items() if (e := score_of(s, "edit_success")) is not None}
         low = {rank: score for rank, score in scores.items() if rank < 64}
-        if not low or len(scores) == len(low):
+        high = {rank: score for rank, score in scores.items() if rank >= 64}
+        if not low or not high:
             continue
+        needed = max(*(score.p_below(SURE) for score in low.values()), _any(s.p_above(SURE) for s in high.values()))
         smallest = _smallest_sure(series)
         shown = smallest if smallest is not None and smallest < 64 else max(low)
         result.append(
@@ -201,11 +261,16 @@ def needs_rank_64(name: str, found: Sequence[Summary]) -> list[Verdict]:
                 name,
                 found[0].world,
                 series.about,
-                max(score.p_below(SURE) for score in low.values()),
+                needed if max(low) >= BELOW_64 else 1.0,
                 _any(score.p_above(SURE) for score in low.values()),
                 f"edit success at rank {rank_in_words(shown)}",
                 scores[shown],
-                "no rank is clearly above" if smallest is None else f"rank {rank_in_words(smallest)} is clearly above",
+                (
+                    f"no rank {_tried(scores)} is clearly above"
+                    if smallest is None
+                    else f"rank {rank_in_words(smallest)} {_tried(scores)} is clearly above"
+                )
+                + ("" if max(low) >= BELOW_64 else f"; none from {BELOW_64} to 63 was tried"),
             )
         )
     return result
@@ -215,40 +280,58 @@ def rank_costs(name: str, found: Sequence[Summary]) -> list[Verdict]:
     """The verdicts on F2b, for every method that was run at several ranks in all matrices."""
     result = []
     for series in rank_series(_ten_different(found)):
-        smallest, highest = _smallest_sure(series), max(series.by_rank)
         if series.settings.get("modules") != "both":
             continue
-        base = smallest if smallest is not None and smallest < highest else min(series.by_rank)
-        evidence = difference(series.by_rank[highest], series.by_rank[base], "collateral_accuracy")
-        effect = f"collateral accuracy at rank {rank_in_words(highest)} minus rank {rank_in_words(base)}"
-        if evidence is None:
-            result += _lost(name, series.about, effect, series.by_rank[highest], series.by_rank[base])
+        smallest, highest = _smallest_sure(series), max(series.by_rank)
+        lower = {rank: summary for rank, summary in series.by_rank.items() if rank != highest}
+        ranks = {
+            rank: _at_rank(
+                [score_of(summary, "edit_success")],
+                difference(series.by_rank[highest], summary, "collateral_accuracy"),
+                lambda gap: gap.p_below(0),
+                lambda gap: gap.p_above(-SMALL),
+            )
+            for rank, summary in lower.items()
+        }
+        holds, fails, shown = _over_ranks(ranks)
+        effect = f"collateral accuracy at rank {rank_in_words(highest)} minus "
+        if shown is None:
+            result += _lost(name, series.about, f"{effect}lower ones", *series.by_rank.values())
             continue
-        decided = smallest is not None and smallest < highest
-        reason = f"rank {rank_in_words(base)} is the smallest that makes the edits"
-        if not decided:
-            reason = "no rank below the highest makes the edits, so there is nothing to compare"
+        reason = "no rank below the highest makes the edits, so there is nothing to compare"
+        if smallest is not None and smallest < highest:
+            reason = f"rank {rank_in_words(smallest)} {_tried(series.by_rank)} is the smallest that makes the edits"
         result.append(
             _verdict(
                 name,
                 found[0].world,
                 series.about,
-                evidence.p_below(0) if decided else 1.0,
-                evidence.p_above(-SMALL) if decided else 1.0,
-                effect,
-                evidence,
+                holds,
+                fails,
+                f"{effect}rank {rank_in_words(shown)}",
+                ranks[shown].gap,
                 reason,
             )
         )
     return result
 
 
+def _forgetting(found: Iterable[Summary]) -> list[Series]:
+    """The methods that were run at full rank and at others, in all matrices, to forget."""
+    series = rank_series(_of(found, "forget"))
+    return [one for one in series if one.settings.get("modules") == "both" and max(one.by_rank) == FULL]
+
+
+def _makes(summary: Summary) -> bool:
+    """Whether edits are clearly made."""
+    success = score_of(summary, "edit_success")
+    return success is not None and success.above(SURE)
+
+
 def forgetting_needs_full_rank(name: str, found: Sequence[Summary]) -> list[Verdict]:
     """The verdicts on F3a, for every method that was run at full rank and at others."""
     result = []
-    for series in rank_series(_of(found, "forget")):
-        if series.settings.get("modules") != "both" or max(series.by_rank) != FULL:
-            continue
+    for series in _forgetting(found):
         full, limited = series.by_rank[FULL], {r: s for r, s in series.by_rank.items() if r != FULL}
         reached = score_of(full, "edit_success")
         if reached is None:
@@ -264,15 +347,16 @@ def forgetting_needs_full_rank(name: str, found: Sequence[Summary]) -> list[Verd
         if not losses:
             result += _lost(name, series.about, "collateral accuracy at full rank", full, *limited.values())
             continue
-        made = [r for r in losses if (e := score_of(limited[r], "edit_success")) is not None and e.above(SURE)]
+        made = [rank for rank in losses if _makes(limited[rank])]
         shown = min(made or losses, key=lambda rank: losses[rank].interval.value)
         cheaply = [rank_in_words(rank) for rank in made if losses[rank].below(LARGE)]
+        decided = len(losses) == len(limited) and max(limited) >= NEAR_FULL
         result.append(
             _verdict(
                 name,
                 found[0].world,
                 series.about,
-                max(reached.p_above(SURE), *harmful.values()) if len(losses) == len(limited) else 1.0,
+                max(reached.p_above(SURE), *harmful.values()) if decided else 1.0,
                 _any(cheap.values()),
                 f"collateral accuracy at full rank minus rank {rank_in_words(shown)}",
                 losses[shown],
@@ -280,37 +364,64 @@ def forgetting_needs_full_rank(name: str, found: Sequence[Summary]) -> list[Verd
                 if cheaply
                 else f"full rank forgets {reached.interval.value:.3f} "
                 f"[{reached.interval.low:.3f}, {reached.interval.high:.3f}]; "
-                + ("no limited rank forgets" if not made else "no limited rank is clearly as good"),
+                + ("no limited rank forgets" if not made else "no limited rank is clearly as good")
+                + f", {_tried(limited)}"
+                + ("" if max(limited) >= NEAR_FULL else f"; none from {NEAR_FULL} on was tried"),
             )
         )
     return result
 
 
-def forgetting_by_structure(found: Sequence[Verdict]) -> list[Verdict]:
-    """F3b, which compares the worlds by what F3a measured in them."""
+def forgetting_by_structure(name: str, found: Sequence[Summary]) -> list[Verdict]:
+    """The verdicts on F3b, which compares the worlds by the smallest loss of a limited rank that forgets."""
+    losses: dict[str, dict[str, Evidence | None]] = {}
+    for world in dict.fromkeys(summary.world for summary in found):
+        for series in _forgetting(summary for summary in found if summary.world == world):
+            losses.setdefault(series.about, {})[world] = _least_loss(series)
     result = []
-    measured = [verdict for verdict in found if verdict.finding == "F3a" and verdict.evidence is not None]
-    for about in dict.fromkeys(verdict.about for verdict in measured):
-        here = {v.world: v.evidence for v in measured if v.about == about and v.evidence is not None}
-        correlated = [evidence for world, evidence in here.items() if world.startswith("correlated")]
-        others = {w: e for w, e in here.items() if w.startswith(("independent", "nested"))}
+    for about, here in losses.items():
+        correlated = [world for world in here if world.startswith("correlated")][:1]
+        others = [world for world in here if world.startswith(("independent", "nested"))]
         if not correlated or len(others) < 2:
             continue
-        gaps = {world: _apart(evidence, correlated[0]) for world, evidence in others.items()}
-        smallest = min(gaps, key=lambda world: gaps[world].interval.value)
+        least, unknown = here[correlated[0]], [world for world in (*others, *correlated) if here[world] is None]
+        gaps = {w: _apart(e, least) for w in others if (e := here[w]) is not None and least is not None}
+        smallest = min(gaps, key=lambda world: gaps[world].interval.value, default=None)
         result.append(
             _verdict(
-                "F3b",
+                name,
                 "independent and nested, against correlated",
                 about,
-                max(gap.p_above(0) for gap in gaps.values()),
-                _any(gap.p_below(LARGE) for gap in gaps.values()),
-                f"the loss of F3a in the {smallest} world minus that in the correlated one",
-                gaps[smallest],
-                f"{smallest} has the smaller difference",
+                1.0 if unknown else max(gap.p_above(0) for gap in gaps.values()),
+                min(1.0, len(others) * min((gap.p_below(LARGE) for gap in gaps.values()), default=1.0)),
+                f"the loss of F3a in the {smallest or others[0]} world minus that in the correlated one",
+                gaps[smallest] if smallest is not None else None,
+                f"no limited rank forgets where full rank does in the {' and the '.join(unknown)} world, so that there "
+                "is no loss to compare"
+                if unknown
+                else f"{smallest} has the smaller difference",
             )
         )
     return result
+
+
+def _least_loss(series: Series) -> Evidence | None:
+    """The loss at the limited rank that forgets at the least loss in half of the models, in the others.
+
+    None where full rank does not forget or no limited one does.
+    """
+    picked, judged = halves(series.by_rank.values())
+    full = series.by_rank[FULL]
+    losses = {
+        rank: loss.interval.value
+        for rank, summary in series.by_rank.items()
+        if rank != FULL
+        and _makes(summary)
+        and (loss := difference(full, summary, "collateral_accuracy", picked)) is not None
+    }
+    if not losses or not _makes(full):
+        return None
+    return difference(full, series.by_rank[min(losses, key=losses.__getitem__)], "collateral_accuracy", judged)
 
 
 def _apart(a: Evidence, b: Evidence) -> Evidence:
@@ -372,36 +483,43 @@ def lora_at_lower_rank(name: str, found: Sequence[Summary]) -> list[Verdict]:
     result = []
     for lora in (s for s in series if s.method == "lora"):
         for tuned in (s for s in series if s.method == "finetune"):
-            if tuned.settings.get("layers") != lora.settings.get("layers"):
-                continue
             common = [rank for rank in lora.by_rank if rank in tuned.by_rank]
-            smallest = _smallest_sure(lora)
-            other = _smallest_sure(tuned)
-            if not common:
+            if tuned.settings.get("layers") != lora.settings.get("layers") or not common:
                 continue
-            shown = smallest if smallest in common else common[0]
-            effect = f"edit success of lora minus finetune's at rank {rank_in_words(shown)}"
-            evidence = difference(lora.by_rank[shown], tuned.by_rank[shown], "edit_success")
-            if evidence is None:
-                result += _lost(name, lora.about, effect, lora.by_rank[shown], tuned.by_rank[shown])
+            ranks = {
+                rank: _at_rank(
+                    [score_of(lora.by_rank[rank], "edit_success")],
+                    difference(lora.by_rank[rank], tuned.by_rank[rank], "edit_success"),
+                    lambda gap: gap.p_above(0),
+                    lambda gap: gap.p_below(FEWER),
+                )
+                for rank in common
+            }
+            never, once = (
+                [e for s in one.by_rank.values() if (e := score_of(s, "edit_success")) is not None]
+                for one in (lora, tuned)
+            )
+            only_tuned = max(*(score.p_below(SURE) for score in never), _any(score.p_above(SURE) for score in once))
+            holds, fails, shown = _over_ranks(ranks, only_tuned)
+            effect = "edit success of lora minus finetune's"
+            if shown is None:
+                result += _lost(name, lora.about, effect, *(s.by_rank[rank] for rank in common for s in (lora, tuned)))
                 continue
-            never = [e.p_below(SURE) for s in lora.by_rank.values() if (e := score_of(s, "edit_success")) is not None]
-            once = score_of(tuned.by_rank[other], "edit_success") if other is not None else None
-            ranks = ["at no rank" if rank is None else f"from rank {rank_in_words(rank)}" for rank in (smallest, other)]
+            starts = [
+                "at no rank" if rank is None else f"from rank {rank_in_words(rank)}"
+                for rank in map(_smallest_sure, (lora, tuned))
+            ]
             result.append(
                 _verdict(
                     name,
                     found[0].world,
                     lora.about,
-                    evidence.p_above(0) if smallest in common else 1.0,
-                    evidence.p_below(FEWER)
-                    if smallest in common
-                    else max(once.p_above(SURE), *never)
-                    if smallest is None and once is not None
-                    else 1.0,
-                    effect,
-                    evidence,
-                    f"lora makes the edits {ranks[0]}, finetune {ranks[1]}",
+                    holds,
+                    fails,
+                    f"{effect} at rank {rank_in_words(shown)}",
+                    ranks[shown].gap,
+                    f"lora makes the edits {starts[0]} {_tried(lora.by_rank)}, "
+                    f"finetune {starts[1]} {_tried(tuned.by_rank)}",
                 )
             )
     return result
@@ -413,33 +531,34 @@ def attention_keeps_more(name: str, found: Sequence[Summary]) -> list[Verdict]:
     result = []
     for attention in (s for s in loras if s.settings.get("modules") == "attention"):
         for mlp in (s for s in loras if s.settings == {**attention.settings, "modules": "mlp"}):
-            common = [rank for rank in attention.by_rank if rank in mlp.by_rank]
-            made = [
-                rank
-                for rank in common
-                if all(
-                    (e := score_of(s.by_rank[rank], "edit_success")) is not None and e.above(SURE)
-                    for s in (attention, mlp)
+            ranks = {
+                rank: _at_rank(
+                    [score_of(s.by_rank[rank], "edit_success") for s in (attention, mlp)],
+                    difference(attention.by_rank[rank], mlp.by_rank[rank], "collateral_accuracy"),
+                    lambda gap: gap.p_above(0),
+                    lambda gap: gap.p_below(SMALL),
                 )
-            ]
-            if not common:
+                for rank in attention.by_rank
+                if rank in mlp.by_rank
+            }
+            if not ranks:
                 continue
-            shown = made[0] if made else common[-1]
-            effect = f"collateral accuracy of attention minus mlp at rank {rank_in_words(shown)}"
-            evidence = difference(attention.by_rank[shown], mlp.by_rank[shown], "collateral_accuracy")
-            if evidence is None:
-                result += _lost(name, attention.about, effect, attention.by_rank[shown], mlp.by_rank[shown])
+            holds, fails, shown = _over_ranks(ranks)
+            effect = "collateral accuracy of attention minus mlp"
+            if shown is None:
+                result += _lost(name, attention.about, effect, *(s.by_rank[r] for r in ranks for s in (attention, mlp)))
                 continue
+            made = [r for r in ranks if _makes(attention.by_rank[r]) and _makes(mlp.by_rank[r])]
             result.append(
                 _verdict(
                     name,
                     found[0].world,
                     attention.about,
-                    evidence.p_above(0) if made else 1.0,
-                    evidence.p_below(SMALL) if made else 1.0,
-                    effect,
-                    evidence,
-                    "the smallest rank at which both make the edits"
+                    holds,
+                    fails,
+                    f"{effect} at rank {rank_in_words(shown)}",
+                    ranks[shown].gap,
+                    f"rank {rank_in_words(made[0])} {_tried(ranks)} is the smallest at which both make the edits"
                     if made
                     else "at no rank do both make the edits, so there is nothing to compare",
                 )

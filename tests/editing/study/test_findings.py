@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import itertools
 import math
+import statistics
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import pytest
+from scipy.stats import t as student
 
 from behemoth_editing.methods.lora import Lora
 from behemoth_editing.report.evidence import FULL, as_by_default, changed, rank_of, rank_series
@@ -182,6 +184,35 @@ def test_ten_different_edits_and_rank_64(at_32: float, expected: str) -> None:
     assert answer(curve(scores), "F2a") == expected
 
 
+def test_no_rank_is_needed_for_what_none_does() -> None:
+    rows = curve({1: (0.3, 1.0), 32: (0.3, 1.0), 64: (0.3, 1.0), None: (0.3, 1.0)})
+    (verdict,) = judged(rows, "F2a")
+    assert (verdict.answer, verdict.holds) == (OPEN, 1.0)
+    assert verdict.reason == "no rank of 1, 32, 64, full is clearly above"
+
+
+@pytest.mark.parametrize(("ranks", "expected"), [([1], OPEN), ([1, 16], OPEN), ([32], HOLDS), ([1, 48], HOLDS)])
+def test_rank_64_is_needed_only_where_a_rank_near_below_it_was_tried(ranks: list[int], expected: str) -> None:
+    (verdict,) = judged(curve({**dict.fromkeys(ranks, (0.5, 1.0)), 64: (1.0, 1.0)}), "F2a")
+    assert verdict.answer == expected
+    assert verdict.reason.endswith("none from 32 to 63 was tried") == (expected == OPEN)
+
+
+def test_the_higher_ranks_are_corrected_for_how_many_there_are() -> None:
+    # Of 150 independent answers 10 are wrong: Clopper and Pearson's lower limit reaches 0.9 at twice the chance of 140
+    # right answers or more where nine of ten are. Another rank as good or worse doubles that once more.
+    rows = curve({32: (0.0, 1.0), 64: (1.0, 1.0), 128: (0.0, 1.0)})
+    for found in rows:
+        if found["settings"]["rank"] == 64 and found["world"]["seed"] < 10:
+            found["units"][0] = unit(0, 0, 100)
+    (verdict,) = judged(rows, "F2a")
+    expected = 2 * 2 * sum(math.comb(150, right) * 0.9**right * 0.1 ** (150 - right) for right in range(140, 151))
+    # The t correction for 15 models makes the sample smaller than its 150 answers.
+    assert expected < verdict.holds < 1
+    alone = judged([found for found in rows if found["settings"]["rank"] != 128], "F2a")[0]
+    assert verdict.holds == pytest.approx(2 * alone.holds, rel=0.01)
+
+
 def test_effect_interval_and_counts_are_those_of_the_deciding_rank() -> None:
     (verdict,) = judged(curve({1: (0.2, 1.0), 32: (0.5, 1.0), 64: (1.0, 1.0)}), "F2a")
     assert verdict.effect == "edit success at rank 32"
@@ -239,11 +270,11 @@ def failed(row: Row) -> Row:
 
 
 def test_a_failed_cell_is_no_success() -> None:
-    rows = curve({1: (1.0, 1.0), 64: (1.0, 1.0)})
+    rows = curve({32: (1.0, 1.0), 64: (1.0, 1.0)})
     assert answer(rows, "F2a") == FAILS
     few = [
         failed(found)
-        if found["settings"]["rank"] == 1 and found["model"] in ("independent-0", "independent-1")
+        if found["settings"]["rank"] == 32 and found["model"] in ("independent-0", "independent-1")
         else found
         for found in rows
     ]
@@ -251,8 +282,8 @@ def test_a_failed_cell_is_no_success() -> None:
     assert verdict.evidence is not None
     assert verdict.evidence.interval.value == pytest.approx(13 / 15)
     assert verdict.answer == OPEN
-    all_lost = [failed(found) if found["settings"]["rank"] == 1 else found for found in rows]
-    assert answer(all_lost, "F2a") == HOLDS  # as if rank 1 had made no edit
+    all_lost = [failed(found) if found["settings"]["rank"] == 32 else found for found in rows]
+    assert answer(all_lost, "F2a") == HOLDS  # as if rank 32 had made no edit
 
 
 def test_a_comparison_that_lacks_a_failed_cell_stays_open() -> None:
@@ -266,7 +297,7 @@ def test_a_comparison_that_lacks_a_failed_cell_stays_open() -> None:
 
 def test_precisions_of_a_method_are_judged_apart_and_what_has_none_once() -> None:
     exact = curve({8: (1.0, 1.0), 64: (1.0, 1.0)})
-    rough = curve({8: (0.5, 1.0), 64: (1.0, 1.0)})
+    rough = curve({32: (0.5, 1.0), 64: (1.0, 1.0)})
     layers = [
         found
         for layer, success in ((1, 1.0), (4, 0.0))
@@ -331,6 +362,18 @@ def test_forgetting_and_full_rank(limited: tuple[float, float], expected: str) -
     assert answer(rows, "F3a") == expected
 
 
+@pytest.mark.parametrize(("limited", "expected"), [(1, OPEN), (32, OPEN), (64, HOLDS), (128, HOLDS)])
+def test_full_rank_is_needed_only_where_a_large_limited_one_was_tried(limited: int, expected: str) -> None:
+    (verdict,) = judged(curve({limited: (0.5, 0.9), None: (1.0, 0.95)}, scenario="forget"), "F3a")
+    assert verdict.answer == expected
+    assert f"of {limited}" in verdict.reason
+    assert verdict.reason.endswith("none from 64 on was tried") == (expected == OPEN)
+
+
+def test_a_small_rank_that_forgets_cheaply_needs_no_larger_one_to_say_so() -> None:
+    assert answer(curve({1: (1.0, 0.95), None: (1.0, 0.95)}, scenario="forget"), "F3a") == FAILS
+
+
 def test_forgetting_stays_open_if_full_rank_does_not_forget() -> None:
     assert answer(curve({1: (0.1, 1.0), None: (0.5, 0.95)}, scenario="forget"), "F3a") == OPEN
 
@@ -344,6 +387,52 @@ def test_forgetting_is_compared_between_structures(elsewhere: float, expected: s
         for found in curve({64: (1.0, share), None: (1.0, 0.95)}, scenario="forget", structure=structure)
     ]
     assert answer(rows, "F3b") == expected
+
+
+def forgotten(**worlds: dict[int | None, tuple[float, float]]) -> list[Row]:
+    """Curves of forgetting, one for each structure, in which all edits of a rank leave as much."""
+    rows = [
+        found for structure, scores in worlds.items() for found in curve(scores, scenario="forget", structure=structure)
+    ]
+    for found in rows:
+        left = worlds[found["structure"]][found["settings"]["rank"]][1]
+        for number, one in enumerate(found["units"]):
+            found["units"][number] = unit(number, one["change"]["edited"][0], round(100 * left))
+    return rows
+
+
+def test_a_world_in_which_only_full_rank_forgets_has_no_loss_to_compare() -> None:
+    only_full = {1: (0.1, 0.99), 64: (0.5, 0.95), None: (1.0, 0.95)}
+    cheaper = {64: (1.0, 0.93), None: (1.0, 0.95)}
+    rows = forgotten(independent=only_full, nested=only_full, correlated=cheaper)
+    assert [verdict.answer for verdict in judged(rows, "F3a")] == [HOLDS, HOLDS, FAILS]
+    (verdict,) = judged(rows, "F3b")
+    assert (verdict.answer, verdict.evidence) == (OPEN, None)
+    assert "in the independent and the nested world" in verdict.reason
+    turned = forgotten(independent=cheaper, nested=cheaper, correlated=only_full)
+    assert [verdict.answer for verdict in judged(turned, "F3b")] == [OPEN]
+
+
+def test_one_world_that_loses_no_more_than_the_correlated_one_is_enough_for_a_no() -> None:
+    only_full, cheaper = {64: (0.5, 0.95), None: (1.0, 0.95)}, {64: (1.0, 0.93), None: (1.0, 0.95)}
+    (verdict,) = judged(forgotten(independent=only_full, nested=cheaper, correlated=cheaper), "F3b")
+    assert verdict.answer == FAILS
+    assert verdict.evidence is not None
+    assert verdict.evidence.interval.value == pytest.approx(0.0)
+
+
+def test_the_smallest_loss_is_not_judged_in_the_models_that_it_was_picked_in() -> None:
+    same = {32: (1.0, 0.9), 64: (1.0, 0.9), None: (1.0, 0.95)}
+    rows = forgotten(independent=same, nested=same, correlated=same)
+    for found in rows:  # rank 32 keeps all in the models that pick and half in those that judge; rank 64 the mean
+        if found["settings"]["rank"] == 32 and found["structure"] != "correlated":
+            left = 100 if found["world"]["seed"] % 2 else 50
+            found["units"] = [unit(number, 1, left) for number in range(10)]
+    (verdict,) = judged(rows, "F3b")
+    assert verdict.evidence is not None
+    assert verdict.evidence.models == 8
+    assert verdict.evidence.interval.value == pytest.approx((0.95 - 0.5) - (0.95 - 0.9))  # of rank 32, of both worlds
+    assert verdict.answer == HOLDS
 
 
 def layered(scores: dict[int, tuple[float, float]]) -> list[Row]:
@@ -416,6 +505,49 @@ def test_lora_that_never_makes_the_edits_is_not_better() -> None:
     rows = curve({1: (0.3, 1.0), 32: (0.5, 1.0)})
     rows += curve({1: (0.3, 1.0), 32: (0.4, 1.0), None: (1.0, 1.0)}, method="finetune")
     assert answer(rows, "F5a") == FAILS
+
+
+def paired_t(differences: list[float], answers: int, bound: float = 0.0) -> float:
+    """The two-sided p value of a paired t on models' means, one answer gained and one lost added to those seen."""
+    mean = statistics.mean(differences)
+    error = math.sqrt(statistics.variance(differences) / len(differences) + 2 / answers**2)
+    return float(2 * student.sf(abs(mean - bound) / error, len(differences) - 1))
+
+
+def test_every_rank_at_which_lora_may_be_better_is_tested_and_corrected_for() -> None:
+    rows = curve({1: (1.0, 1.0), 8: (1.0, 1.0), 32: (1.0, 1.0)})
+    tuned = curve({1: (1.0, 1.0), 8: (1.0, 1.0), 32: (1.0, 1.0)}, method="finetune")
+    for found in tuned:  # at rank 8 one edit of ten is missed in six models of fifteen
+        if found["settings"]["rank"] == 8 and found["world"]["seed"] < 6:
+            found["units"][0] = unit(0, 0, 100)
+    (verdict,) = judged(rows + tuned, "F5a")
+    alone = paired_t([0.1] * 6 + [0.0] * 9, 150)
+    assert 0.005 < alone < 0.05  # as if rank 8 were the only one
+    assert verdict.holds == pytest.approx(3 * alone, rel=1e-3)
+    assert verdict.effect == "edit success of lora minus finetune's at rank 1"  # from which on both make the edits
+    assert verdict.answer == FAILS  # nowhere is there a tenth between them
+
+
+def test_a_rank_at_which_lora_makes_no_edits_speaks_for_nobody() -> None:
+    rows = curve({1: (0.5, 1.0), 64: (1.0, 1.0)})
+    rows += curve({1: (0.1, 1.0), 16: (0.5, 1.0), None: (1.0, 1.0)}, method="finetune")
+    assert answer(rows, "F5a") == OPEN  # rank 1 is no rank at which lora makes them, and 64 was not tuned at
+
+
+def test_a_cost_at_one_lower_rank_counts_for_all_that_were_tried() -> None:
+    rows = curve({1: (1.0, 0.9), 8: (1.0, 0.9), 32: (0.2, 1.0), None: (1.0, 0.9)})
+    for found in rows:  # rank 8 keeps one or two facts of a hundred more than full rank, the others as much
+        more = (found["settings"]["rank"] == 8) * (1 + found["world"]["seed"] % 2)
+        left = 100 if found["settings"]["rank"] == 32 else 90 + more
+        made = [one["change"]["edited"][0] for one in found["units"]]
+        found["units"] = [unit(number, one, left) for number, one in enumerate(made)]
+    (verdict,) = judged(rows, "F2b")
+    assert verdict.effect == "collateral accuracy at rank full minus rank 8"
+    assert verdict.evidence is not None
+    assert verdict.evidence.interval.value == pytest.approx(-(8 * 0.01 + 7 * 0.02) / 15)
+    assert verdict.answer == HOLDS
+    fewer = [found for found in rows if found["settings"]["rank"] != 8]
+    assert answer(fewer, "F2b") == FAILS  # rank 32 keeps all, but makes no edits
 
 
 @pytest.mark.parametrize(("attention", "expected"), [(0.99, HOLDS), (0.9, FAILS), (0.7, FAILS)])
