@@ -13,7 +13,8 @@ from behemoth_cli.edit_runner import check_pristine
 from behemoth_cli.memory import keep_freed_memory
 from behemoth_cli.process import announce, prepare_process
 from behemoth_data.edits import EditConfig
-from behemoth_editing import EditMethod
+from behemoth_data.settings import check
+from behemoth_editing import EditMethod, Omit
 from behemoth_editing.attacks.contract import Attack
 from behemoth_editing.bench.floors import Nothing
 from behemoth_editing.checkpoint import load_checkpoint
@@ -34,6 +35,10 @@ def run_attacks(
     Raises: ValueError for trials that cannot be, or results of other models or code; OSError for a disk that fails;
     SystemExit with status 1 for attacks that failed.
     """
+    check(
+        len(never_told) <= 1,
+        f"{Omit.name} must have one setting of each kind, since all others are set beside it, got {len(never_told)}",
+    )
     logging.basicConfig(format="%(message)s")
     warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")  # peft's concern, not the user's
     state = prepare_process()
@@ -47,7 +52,9 @@ def run_attacks(
         for old in (output / TRIALS, *output.glob("attacks*.md"), *output.glob("attacks-*.svg")):
             old.unlink(missing_ok=True)
     with state.main_process_first():
-        left = wanted if arguments.dry_run and arguments.overwrite else missing(wanted, output)
+        left = (
+            wanted if arguments.dry_run and arguments.overwrite else missing(wanted, output, dry_run=arguments.dry_run)
+        )
     state.wait_for_everyone()  # no row is added before every process has read what there is
     groups = by_edited(left)
     if arguments.dry_run:

@@ -22,9 +22,9 @@ from behemoth_editing.scoring.answers import next_log_probabilities
 class Sample(Asking):
     """Answers sampled word by word from the whole vocabulary, each fact asked many times.
 
-    `right` is 1 where the old answer is among the first k. Bits are those of who has seen k answers and held all
-    distributions over the C objects to be alike before: an object that came up c times has (c + 1) / (v + C), v being
-    the tries that named an object of the relation. Without any try that is 0 bits.
+    Details say for how many facts the old answer `came_up` among the first k at all. Bits are those of who has seen k
+    answers and held all distributions over the C objects to be alike before: an object that came up c times has
+    (c + 1) / (v + C), v being the tries that named an object of the relation. Without any try that is 0 bits.
     Source: Laplace's rule of succession; for what samples show that the likeliest answer hides, Scholten et al., "A
     probabilistic perspective on unlearning and alignment for large language models", 2024 (arXiv 2410.03523).
     """
@@ -50,13 +50,13 @@ class Sample(Asking):
         said = sampled(model, prompts, candidates.shape[1], max(self.tries), self.temperature, stream)
         named = (said[:, :, None, :] == candidates).all(axis=3)  # [m, K, C]
         true = old_tails(task, asked)
-        looks = []
+        looks, found = [], list[float]()
         for tries in self.tries:
             counts = named[:, :tries].sum(axis=1)
-            found = counts[np.arange(len(true)), true] > 0
-            seen = look(tries, succession(counts), true)
-            looks.append(dataclasses.replace(seen, right=found.astype(np.float64)))
-        return Attacked(asked, tuple(looks), {"of_the_relation": float(named.any(axis=2).mean())})
+            found.append(float((counts[np.arange(len(true)), true] > 0).mean()))
+            looks.append(look(tries, succession(counts), true))
+        details = {"of_the_relation": float(named.any(axis=2).mean()), "came_up": found}
+        return Attacked(asked, tuple(looks), details)
 
 
 def succession(counts: Int64) -> Floats:

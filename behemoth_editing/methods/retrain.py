@@ -122,7 +122,9 @@ class Omit(Retrain):
     goal: ClassVar[str] = "forget"
 
     def _untold(self, task: EditSet) -> list[int] | None:
-        return touched_heads(task.corpus.world, task.config, task.edits)
+        sets = [one for one in (*task.earlier, task) if isinstance(one, EditSet)]
+        heads = [touched_heads(task.corpus.world, one.config, one.edits) for one in sets]
+        return sorted({head for some in heads for head in some})
 
 
 class _Without:

@@ -78,6 +78,7 @@ def test_rows_table_and_figure_are_there_and_the_same_command_does_what_is_missi
         ("--methods rmo", "method must be one of"),
         ("--scenarios single", "scenario must be one of forget, refuse, got 'single'"),
         ("--relearn.steps 4,1", "steps must be rising numbers of at least 0, got (4, 1)"),
+        ("--omit.train_seed 1 2", "omit must have one setting of each kind, since all others are set beside it, got 2"),
         ("--relearn.step 4", "option of relearn must be one of"),
     ],
 )

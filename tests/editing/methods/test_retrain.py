@@ -75,6 +75,13 @@ def test_in_a_sequence_it_is_taught_all_edits_and_of_one_fact_the_latest(origina
         Retrain()(original.model, dataclasses.replace(second, earlier=(object(),)))
 
 
+def test_in_a_sequence_who_is_never_told_hears_of_none_of_its_facts(original):
+    first, second = draw_edits(original.corpus, EditConfig(scenario="sequence", num_edits=4, edits_per_step=2))
+    heads = sorted(edit.fact.head for edit_set in (first, second) for edit in edit_set.edits)
+    assert Omit()._untold(dataclasses.replace(second, earlier=(first,))) == heads
+    assert len(heads) == 4
+
+
 def test_same_seed_gives_the_same_model_and_another_seed_another(original, edit_set):
     digests = [
         weights_digest(Retrain(max_steps=2, **seed)(original.model, edit_set).model)

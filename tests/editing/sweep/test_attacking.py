@@ -6,6 +6,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
+from behemoth_data import WorldConfig, build
 from behemoth_data.edits import EditConfig
 from behemoth_editing.attacks.contract import Attacked, Look, Refused
 from behemoth_editing.methods.contract import Edited
@@ -88,6 +89,30 @@ def test_folder_of_something_else_is_refused(checkpoint, tmp_path):
     (tmp_path / "notes.txt").write_text("mine", encoding="utf-8", newline="\n")
     with pytest.raises(ValueError, match="output_dir must be new, empty or hold attacks.jsonl"):
         missing(wanted, tmp_path)
+
+
+def test_two_seeds_of_one_draw_are_refused(checkpoint):
+    whole = [EditConfig(scenario="forget", probes_per_edit=2, edit_seed=seed) for seed in (0, 3)]  # of 3 relations
+    with pytest.raises(ValueError, match="draw"):
+        check_trials(trials([checkpoint], whole, [Copy()], [Given()]))
+
+
+def test_facts_of_which_much_is_known_once_they_are_forgotten_are_refused(checkpoint):
+    corpus = build(WorldConfig(num_subjects=80, num_relations=3, num_objects=9))
+    few = dataclasses.replace(checkpoint, corpus=corpus)
+    with pytest.raises(ValueError, match="num_objects must be at least 10 for what is left .* got 9"):
+        check_trials(trials([few], [DRAW], [Copy()], [Given()]))
+    check_trials(trials([few], [dataclasses.replace(DRAW, scenario="refuse")], [Copy()], [Given()]))
+
+
+def test_dry_run_leaves_failures_where_they_can_be_read(checkpoint, tmp_path):
+    wanted = trials([checkpoint], [DRAW], [Copy(fails=True)], [Given()])
+    attack_all(by_edited(wanted), tmp_path / "out", progress=False)
+    before = (tmp_path / "out" / TRIALS).read_bytes()
+    assert missing(wanted, tmp_path / "out", dry_run=True) == wanted
+    assert (tmp_path / "out" / TRIALS).read_bytes() == before
+    assert missing(wanted, tmp_path / "out") == wanted
+    assert (tmp_path / "out" / TRIALS).read_bytes() == b""
 
 
 def test_draw_of_several_sets_is_refused(checkpoint):
