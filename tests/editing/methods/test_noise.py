@@ -79,11 +79,11 @@ def test_what_an_asked_sentence_says_is_not_read_unless_it_is_told(checkpoint):
 
 def test_student_says_what_the_teacher_says_and_not_what_it_has_forgotten(checkpoint):
     """With noise that ruins the model, a few dozen steps bring back what is taught and not what is not."""
-    (task,) = draw_edits(checkpoint.corpus, EditConfig(scenario="forget", forget_fraction=0.25, probes_per_edit=2))
-    method = Undo(sentences="none", noise=0.5, max_steps=30, learning_rate=1e-2, rows=24)
+    (task,) = draw_edits(checkpoint.corpus, EditConfig(scenario="forget", probes_per_edit=2))
+    method = Undo(sentences="none", noise=0.5, max_steps=30, learning_rate=1e-2)
     found = method(checkpoint.model, task)
     assert found.details["first_loss"] > 1.0
-    assert found.details["loss"] < 0.6 * found.details["first_loss"]
+    assert found.details["loss"] < 0.5 * found.details["first_loss"]
     old = greedy_answers(
         found.model, [q.prompt_ids for q in task.originals], [len(q.answer_ids) for q in task.originals]
     )
