@@ -5,13 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 import socket
-import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -257,29 +254,3 @@ def test_nothing_can_be_uploaded(served: Any) -> None:
     with pytest.raises(urllib.error.HTTPError) as caught:
         urllib.request.urlopen(request)
     assert caught.value.code == 403
-
-
-def test_twenty_sessions_at_once_see_their_own_edits_only(served: Any, shelved: Any) -> None:
-    from gradio_client import Client
-
-    playground, address = served
-    world = shelved.checkpoint.corpus.world
-    others = [tail for tail in range(20) if tail != world.fact(Edge.SUBJECT_OBJECT, 0, 0).tail]
-    lock = threading.Lock()
-
-    def edit(number: int) -> tuple[str, int, int]:
-        with lock:  # a client asks for the whole API first
-            client = Client(address, verbose=False)
-        new = others[number % len(others)]
-        client.predict(api_name="/open")
-        client.predict(shelved.checkpoint.name, 0, "synthetic", 0, 0, new, 1, 0, "lora", api_name="/edit")
-        return client.session_hash, number, new
-
-    with ThreadPoolExecutor(20) as pool:
-        found = list(pool.map(edit, range(20)))
-    assert len({name for name, _, _ in found}) == 20
-    for name, _, new in found:
-        (made,) = playground.sessions.get(name).made
-        assert made.edit_set.edits[0].new_tail == new
-        assert made.edit_set.edits[0].fact.head == 0
-    assert Path(shelved.checkpoint.name).is_dir()
