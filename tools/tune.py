@@ -16,6 +16,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from behemoth_cli.recipe_files import recipe_path, yaml_mapping
 from behemoth_cli.settings import Options, one_line_errors, parse, place
 from behemoth_cli.study_jobs import teach
@@ -26,7 +28,10 @@ from behemoth_data.settings import check, check_known, conform, setting
 from behemoth_data.world import PRESETS
 from behemoth_editing import METHODS, EditMethod
 from behemoth_editing.checkpoint import load_checkpoint
+from behemoth_editing.scoring.outcomes import mean_of
+from behemoth_editing.scoring.scores import EVERYWHERE, MIN_FACTS, Sample
 from behemoth_editing.sweep.cells import Cell, cell_id, grid, unfinished
+from behemoth_editing.sweep.identity import model_of
 from behemoth_editing.sweep.plain import plain
 from behemoth_editing.sweep.rows import RESULTS, Row, read_rows, settled
 from behemoth_editing.sweep.running import run
@@ -41,7 +46,8 @@ TIE = 0.01  # a score that is no more than this below the best is as good, and t
 
 SCORE = (
     "different: edit success x collateral accuracy; forget: the mean of collateral accuracy and of what is kept of the "
-    f"relation's rest, or 0 where more than {LEFT} of the old answers are left; mean over models and draws. "
+    f"relation's rest, or 0 where more than {LEFT} of the old answers are left; mean over models and draws, of kinds "
+    f"of fact of which all of them together ask {MIN_FACTS}. "
     f"The default stays if it is no more than {TIE} below the best."
 )
 
@@ -234,7 +240,8 @@ def tuned(arguments: TuneArguments, groups: Mapping[str, Group]) -> dict[str, An
     for name, group in groups.items():
         trials = []
         for number, chosen in enumerate(group.settings):
-            scored = [parts_of(rows[cell_id(cell)]) for cell in cells[name, number]]
+            some = [rows[cell_id(cell)] for cell in cells[name, number]]
+            scored = [parts_of(row, kinds_of(some)) for row in some]
             made, kept, score = (round(sum(part) / len(scored), 4) for part in zip(*scored, strict=True))
             trials.append({"settings": plain(chosen), "made": made, "kept": kept, "score": score, "cells": len(scored)})
         report["groups"][name] = {
@@ -266,12 +273,25 @@ def _all(cells: Mapping[Any, Sequence[Cell]]) -> list[Cell]:
     return list(itertools.chain.from_iterable(cells.values()))
 
 
-def parts_of(row: Row) -> tuple[float, float, float]:
-    """What a trial's row made, which is edits or forgetting, what it kept, and its score; none of all if it failed."""
+def kinds_of(rows: Sequence[Row]) -> list[str]:
+    """The kinds of collateral accuracy of which the rows of a trial, together, ask enough facts: one asks too few."""
+    units = [(row, unit) for row in rows if row["error"] is None for unit in row["units"]]
+    if not units:
+        return []
+    sample = Sample([unit for _, unit in units], *zip(*((model_of(row), row["seed"]) for row, _ in units), strict=True))
+    asked = np.array([[unit["keep"].get(kind, [0] * 4)[3] for kind in EVERYWHERE] for _, unit in units], np.float64)
+    return [kind for kind, facts in zip(EVERYWHERE, sample.facts(asked), strict=True) if facts >= MIN_FACTS]
+
+
+def parts_of(row: Row, kinds: Sequence[str]) -> tuple[float, float, float]:
+    """What a trial's row made, which is edits or forgetting, what it kept, and its score; none of all if it failed.
+
+    What it kept is its collateral accuracy over these kinds.
+    """
     if row["error"] is not None:
         return 0.0, 0.0, 0.0
     scores = row["scores"]
-    kept = scores["collateral_accuracy"]["value"] or 0.0
+    kept = mean_of([scores["by_kind"].get(kind, {}).get("value") for kind in kinds]) or 0.0
     rest = scores["by_kind"].get("implicit")  # the rest of a relation of which a share is forgotten counts as much
     if rest is not None:
         kept = (kept + rest["value"]) / 2

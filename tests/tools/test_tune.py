@@ -47,19 +47,37 @@ def row(
 ) -> dict[str, object]:
     scores = {
         "edit_success": {"value": made},
-        "collateral_accuracy": {"value": kept},
-        "by_kind": {} if rest is None else {"implicit": {"value": rest}},
+        "by_kind": {"unrelated": {"value": kept}, **({} if rest is None else {"implicit": {"value": rest}})},
         "forgetting": {"edited": {"accuracy_left": {"value": left}}},
     }
     return {"scenario": "different" if left is None else "forget", "error": error, "scores": scores}
 
 
 def test_score_is_what_is_made_times_what_is_kept_and_nothing_for_what_is_not_forgotten(script: ModuleType) -> None:
-    assert script.parts_of(row(0.5, 0.8)) == (0.5, 0.8, 0.4)
-    assert script.parts_of(row(0.0, 0.8, left=0.05)) == (0.95, 0.8, 0.8)
-    assert script.parts_of(row(0.0, 0.8, left=0.0, rest=0.4)) == (1.0, pytest.approx(0.6), pytest.approx(0.6))
-    assert script.parts_of(row(1.0, 0.8, left=0.25)) == (0.75, 0.8, 0.0)
-    assert script.parts_of(row(1.0, 1.0, error="it failed")) == (0.0, 0.0, 0.0)
+    one = ["unrelated"]
+    assert script.parts_of(row(0.5, 0.8), one) == (0.5, 0.8, 0.4)
+    assert script.parts_of(row(0.0, 0.8, left=0.05), one) == (0.95, 0.8, 0.8)
+    assert script.parts_of(row(0.0, 0.8, left=0.0, rest=0.4), one) == (1.0, pytest.approx(0.6), pytest.approx(0.6))
+    assert script.parts_of(row(1.0, 0.8, left=0.25), one) == (0.75, 0.8, 0.0)
+    assert script.parts_of(row(1.0, 1.0, error="it failed"), one) == (0.0, 0.0, 0.0)
+
+
+def asking(model: str, seed: int, same_subject: int, kept: float) -> dict[str, object]:
+    found = row(1.0, 1.0)
+    found["scores"]["by_kind"]["same_subject"] = {"value": kept}  # type: ignore[index]
+    keep = {"unrelated": [30, 30, 30, 30], "same_subject": [same_subject] * 4, "nested_source": [50] * 4}
+    return {**found, "seed": seed, "weights": {"before": model}, "units": [{"edit": 0, "keep": keep}]}
+
+
+def test_a_kind_counts_by_what_the_rows_of_a_trial_ask_together(script: ModuleType) -> None:
+    # Ten edits in a world of three relations ask 20 facts of the same subjects: two models ask 40, two draws of one
+    # model perhaps the same 20 again.
+    of_two = [asking("a", 100, 20, 0.4), asking("b", 100, 20, 0.6)]
+    assert script.kinds_of(of_two) == ["same_subject", "unrelated"]
+    assert [script.parts_of(one, script.kinds_of(of_two)) for one in of_two] == [(1.0, 0.7, 0.7), (1.0, 0.8, 0.8)]
+    assert script.kinds_of([asking("a", 100, 20, 0.4), asking("a", 101, 20, 0.6)]) == ["unrelated"]
+    assert script.kinds_of([*of_two, row(0.0, 0.0, error="it failed")]) == ["same_subject", "unrelated"]
+    assert script.kinds_of([row(0.0, 0.0, error="it failed")]) == []
 
 
 def test_default_stays_unless_another_is_clearly_better(script: ModuleType) -> None:

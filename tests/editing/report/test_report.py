@@ -17,9 +17,10 @@ from typing import Any
 import pytest
 
 from behemoth_cli.report import main as report_command
+from behemoth_editing.report.evidence import score_of
 from behemoth_editing.report.figures import drawings, pareto
 from behemoth_editing.report.page import page, write_report
-from behemoth_editing.report.summaries import load_results, summaries
+from behemoth_editing.report.summaries import load_results, quality, summaries
 from behemoth_editing.report.text import ONE_MODEL, table
 
 ROOT = Path(__file__).parents[3]
@@ -239,6 +240,65 @@ def test_failed_cells_are_listed_with_their_error(sample_page: Page) -> None:
     assert [row[-1] for row in lora] == ["0, 1", "0 (1 failed)"]
     cells = [row for found in sample_page.tables[4:8] for row in found[1:]]
     assert len(cells) == 8  # every cell has a row, failed or not
+
+
+def of_ten(model: int, error: str | None = None) -> Row:
+    """Ten edits of a model of its own, all made in both forms, with 4 of 5 other facts kept each."""
+    one = {"change": {"edited": [1, 1], "paraphrase": [2, 2]}, "keep": {"unrelated": [4, 5, 4, 5]}, "ripple": {}}
+    units = [{"edit": number, **one, "measures": {"kl": 0.5}} for number in range(10)]
+    return result(
+        "rome",
+        "different",
+        0,
+        error,
+        num_edits=10,
+        units=None if error else units,
+        weights={"before": f"{model}", "after": []},
+        seconds={"edit": 1.0},
+    )
+
+
+def test_a_failed_cell_is_no_success_wherever_success_is_shown(tmp_path: Path) -> None:
+    rows = [of_ten(model, "FloatingPointError: nan" if model < 3 else None) for model in range(15)]
+    (summary,) = summaries(rows)
+    made, again = summary.score("edit_success"), summary.score("paraphrase_success")
+    assert made is not None
+    assert again is not None
+    assert (made["value"], made["count"]) == (0.8, 150)  # 12 models of 15
+    assert (again["value"], again["count"]) == (0.8, 300)
+    assert made["low"] < 0.6  # which differ as models do, and not as 150 answers
+    kept, kl = summary.score("collateral_accuracy"), summary.score("kl")
+    assert kept is not None
+    assert kl is not None
+    assert (kept["value"], kept["count"]) == (0.8, 12 * 50)  # of those that were edited
+    assert (kl["value"], kl["count"]) == (0.5, 120)
+    assert (summary.num_models, len(summary.failed)) == (12, 3)
+    assert quality(summary) == pytest.approx(0.8)
+    verdict = score_of(summary, "edit_success")
+    assert verdict is not None
+    assert (verdict.interval.value, verdict.interval.low) == (made["value"], made["low"])
+    assert verdict.edits == 150
+    write_report([write(tmp_path / "in", rows)], tmp_path / "out")
+    with (tmp_path / "out/summary.csv").open(encoding="utf-8") as file:
+        (line,) = csv.DictReader(file)
+    assert [line[name] for name in ("edit_success", "edit_success_count", "num_models", "failed_cells")] == [
+        *("0.8", "150"),
+        *("12", "3"),
+    ]
+    assert "0.800 [" in (tmp_path / "out/summary.md").read_text(encoding="utf-8")
+    assert "0.80\n" in Page((tmp_path / "out/index.html").read_text(encoding="utf-8")).words
+    assert "0.80" in table(rows)
+
+
+def test_a_failed_cell_of_a_sequence_made_nothing_right_after_either() -> None:
+    def row(model: int) -> Row:
+        found = of_ten(model, "OSError: no space" if model == 0 else None)
+        for unit in found["units"] or []:
+            unit["right_after"] = {"edit": unit["edit"], "change": {"edited": [1, 1]}, "keep": {}, "ripple": {}}
+        return found
+
+    (summary,) = summaries([row(model) for model in range(4)])
+    assert summary.kinds("right_after")["edit_success"]["value"] == 0.75
 
 
 def test_a_method_of_which_every_cell_failed_keeps_its_row(tmp_path: Path) -> None:

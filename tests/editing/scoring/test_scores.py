@@ -353,6 +353,27 @@ def test_a_kind_of_few_distinct_facts_is_not_in_the_headline():
     assert score_units([keeping(unrelated=(few, few))])["collateral_accuracy"] is None
 
 
+def test_a_kind_counts_by_what_is_asked_and_not_by_what_the_model_knew():
+    # Ten edits with three more relations each: 30 facts are asked, of which the model knew 29 and kept 28.
+    same_subject = [[3, 3, 3, 3]] * 8 + [[2, 2, 3, 3], [2, 3, 2, 3]]
+    units = [
+        unit(number, keep={"unrelated": [4, 4, 4, 4], "same_subject": counts})
+        for number, counts in enumerate(same_subject)
+    ]
+    scores = score_units(units)
+    assert scores["collateral_accuracy"]["value"] == pytest.approx((28 / 29 + 1) / 2)
+    assert scores["collateral_accuracy"]["count"] == 29 + 40
+    assert scores["collateral_drop"]["value"] == pytest.approx((0 + 0) / 2)  # one unknown before, and got by chance
+    fewer = [unit(0, keep={"unrelated": [30, 30, 30, 30], "same_subject": [0, 29, 0, 29]})]
+    assert score_units(fewer)["collateral_accuracy"]["value"] == 1.0
+
+
+def test_a_kind_that_is_asked_and_of_which_the_model_knew_nothing_is_no_loss():
+    units = [unit(0, keep={"unrelated": [20, 30, 20, 30], "same_subject": [0, 0, 0, 30]})]
+    assert score_units(units)["collateral_accuracy"]["value"] == pytest.approx(2 / 3)
+    assert score_units(units)["collateral_drop"]["value"] == pytest.approx((1 / 3 + 0) / 2)
+
+
 def test_facts_of_other_models_are_others_and_those_of_another_draw_may_be_the_same():
     units = [keeping(unrelated=(20, 20)), keeping(unrelated=(20, 20))]
     assert score_units(units, ["a", "b"], [0, 0])["collateral_accuracy"]["count"] == 40
