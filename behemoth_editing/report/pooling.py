@@ -108,7 +108,7 @@ def summarise(rows: Sequence[Row], *, designs: Designs | None = None, level: flo
     return score_units(sample.units, sample.models, sample.draws, designs=designs, level=level)
 
 
-def attempted(rows: Sequence[Row], failed: Sequence[Row]) -> list[Row]:
+def attempted(rows: Sequence[dict[str, Any]], failed: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The rows, and each failed one as a row of as many edits of which none was made and nothing else is known.
 
     Failed rows are asked what the others of their kind of cell are asked; without any other, each edit in one form. One
@@ -120,7 +120,7 @@ def attempted(rows: Sequence[Row], failed: Sequence[Row]) -> list[Row]:
     return [*rows, *(_without_success(row, like) for row in lost.values())]
 
 
-def _without_success(row: Row, like: Row | None) -> Row:
+def _without_success(row: dict[str, Any], like: Row | None) -> dict[str, Any]:
     """The failed row as one of edits of which none was made."""
     if like is None:
         units: list[Unit] = [{"edit": number, "change": {"edited": [0, 1]}} for number in range(row["num_edits"])]
