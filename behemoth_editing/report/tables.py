@@ -70,7 +70,7 @@ def _csv(lines: Sequence[Sequence[str]]) -> str:
 _NOTE = (
     "Every share with its 95% interval by Korn and Graubard: clusters are models, and where there is one model its "
     "edits, so that the interval says nothing of other models. n counts the probes asked, for collateral accuracy and "
-    "dependent facts those right before the edit."
+    "dependent facts those right before the edit. A failed cell counts as no success, and in no other number."
 )
 
 
