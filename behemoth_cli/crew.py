@@ -25,6 +25,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Protocol
 
 from behemoth_data.extras import DISTRIBUTION, need
+from behemoth_data.files import client_at
 from behemoth_data.settings import check
 
 TRIES = 3  # of a job whose worker dies
@@ -251,24 +252,8 @@ def _connected(scheduler: str) -> Iterator[Any]:
 
     Raises: ValueError if this is no address, or other code is installed there; OSError if no scheduler answers.
     """
-    distributed = importlib.import_module("distributed")
-
-    class Client(distributed.Client):  # type: ignore[misc, name-defined]  # untyped
-        """One that is closed also where it cannot start.
-
-        Else whichever thread collects garbage closes it, and waits for a lock; if that is the thread of another client,
-        for which the lock's holder waits, for ten seconds, and that client does not start either.
-        """
-
-        def start(self, **options: Any) -> None:
-            try:
-                super().start(**options)
-            except BaseException:
-                self.close()
-                raise
-
     try:
-        client = Client(scheduler, set_as_default=False)
+        client = client_at(scheduler, set_as_default=False)
     except ValueError as error:
         message = f"dask must be the address of a scheduler such as tcp://10.0.0.1:8786, got {scheduler}: {error}"
         raise ValueError(message) from error

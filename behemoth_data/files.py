@@ -114,6 +114,25 @@ def sizes(system: Any, root: str) -> dict[str, int]:
     return {path: size for path, size in paths.items() if not path.rpartition("/")[2].startswith(".")}
 
 
+def client_at(scheduler: str, **options: Any) -> Any:
+    """A client of the scheduler at an address, which is closed if it cannot start.
+
+    Else whichever thread collects garbage closes it, and waits for a lock for ever, or for ten seconds, if another
+    client is being started there. Raises: whatever the client does.
+    """
+    distributed = importlib.import_module("distributed")
+
+    class Client(distributed.Client):  # type: ignore[misc, name-defined]  # untyped
+        def start(self, **how: Any) -> None:
+            try:
+                super().start(**how)
+            except BaseException:
+                self.close()
+                raise
+
+    return Client(scheduler, **options)
+
+
 @contextlib.contextmanager
 def client_of(dask: str | None) -> Iterator[Any]:
     """A client of the cluster "local", which ends with it, or of the scheduler at an address; None for None.
@@ -141,7 +160,7 @@ def client_of(dask: str | None) -> Iterator[Any]:
             client = distributed.Client(stack.enter_context(cluster))
         else:
             try:
-                client = distributed.Client(dask)
+                client = client_at(dask)
             except ValueError as error:
                 message = f"dask must be local or the address of a scheduler such as tcp://10.0.0.1:8786, got {dask}"
                 raise ValueError(f"{message}: {error}") from error
