@@ -97,7 +97,7 @@ def unfinished(
             check(
                 found in wanted,
                 f"output_dir must be new or hold results of the same models and code {sorted(wanted)}, got {found} in "
-                f"{path}; choose another folder, or remove that file",
+                f"{path}; choose another folder, or remove that file, as --overwrite of behemoth edit does",
             )
         return [row for row in settled(rows) if row["cell"] not in wanted_cells or done(row, save_models)]
 

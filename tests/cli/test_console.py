@@ -247,7 +247,7 @@ def test_pattern_that_a_shell_left_alone_is_what_it_finds(here):
 )
 def test_every_option_that_is_a_path_is_declared_as_one(module):
     options = importlib.import_module(f"behemoth_cli.{module}").options()
-    paths = {"output", "output_dir", "data", "model", "readme", "dataset", "models", "results"}
+    paths = {"output", "output_dir", "data", "model", "readme", "dataset", "models", "results", "boards"}
     paths |= {"original", "edited", "edits"}
     assert options.places == paths & set(options.names)
 

@@ -122,6 +122,7 @@ def test_every_method_edits_a_model_that_is_not_ours(name, plain, task):
     fields = {field.name for field in dataclasses.fields(METHODS[name])}
     few = {limit: 3 for limit in ("max_steps", "steps") if limit in fields}
     few |= {"max_loss": 20.0} if "max_loss" in fields else {}  # random weights find everything unlikely
+    few |= {"layers": (1, 2)} if name == "ultraedit" else {}  # whose own are the last of six, and here are four
     before = weights_digest(plain)
     prompt = task.requests[0].prompt_ids
     with torch.no_grad():

@@ -38,7 +38,7 @@ def test_app_starts_the_command_over_the_models_and_leaves_out_what_takes_minute
     (words,) = started
     assert words[:2] == MODELS
     methods = words[words.index("--methods") + 1 : words.index("--host")]
-    assert methods == [name for name in METHOD_SECTIONS if name != "retrain"]
+    assert methods == [name for name in METHOD_SECTIONS if name not in ("retrain", "omit")]
     assert words[-4:] == ["--host", "0.0.0.0", "--port", "7860"]
 
 

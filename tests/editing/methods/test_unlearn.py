@@ -25,7 +25,7 @@ from behemoth_editing.methods.unlearn import (
 )
 from behemoth_models.knowledge import weights_digest
 
-FORGETTING = [name for name, method in METHODS.items() if method.goal == "forget"]
+FORGETTING = [name for name, method in METHODS.items() if method.goal == "forget" and "world" not in method.reads]
 
 # Three rows over four words. Each entry is the probability of the token that is the target; the rest is shared evenly.
 PROBABILITIES = [[0.9], [0.05], [0.5, 0.2]]
