@@ -9,10 +9,11 @@ made, its scores are printed, and behind them its result row.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ from behemoth_cli.settings import Options, one_line_errors, parse, place
 from behemoth_data.settings import check, check_known, setting
 
 if TYPE_CHECKING:
-    from behemoth_cli.playground.shelf import Shelf
+    from behemoth_cli.playground.shelf import NotTaught, Shelf
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,6 +34,7 @@ class PlayArguments:
     methods: list[str] = setting(list(METHOD_SECTIONS), "editing methods that the page offers")
     host: str = setting("127.0.0.1", "address that the page is served at; 0.0.0.0: to other machines too")
     port: int | None = setting(None, "port of the page; none: the first free one from 7860")
+    edit_seconds: int = setting(600, "seconds after which an edit on the page is stopped")
     browser: bool = setting(False, "open the page in a browser")
     state: str | None = setting(None, "make the edit that this part of a link tells, print it, and open no page")
     row: str | None = place(None, "file for the result row of --state; none: it is printed")
@@ -43,6 +45,7 @@ class PlayArguments:
             check_known("methods", name, METHOD_SECTIONS)
         check(len(self.methods) > 0, "methods must name at least 1 method, got none")
         check(self.port is None or 0 < self.port < 65536, f"port must be from 1 to 65535, got {self.port}")
+        check(self.edit_seconds >= 1, f"edit_seconds must be at least 1, got {self.edit_seconds}")
         check(self.row is None or self.state is not None, f"row needs state to be set, got {self.row} without")
 
 
@@ -61,22 +64,31 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth play") -> None
     if words and not words[0].startswith("-"):
         words.insert(0, "--models")
     (arguments,) = parse(options(prog), words, recipe={})
-    from behemoth_cli.playground.shelf import Shelf
+    from behemoth_cli.playground.shelf import NotTaught, Shelf
     from behemoth_cli.process import prepare_process  # with torch, which help does without
 
     prepare_process()
     shelf = Shelf(arguments.models, Path(arguments.folder))
-    with one_line_errors(prog):
+    with one_line_errors(prog), _said_by(NotTaught):
         if arguments.state is not None:
             _print_edit(shelf, arguments.state, arguments.row, arguments.methods)
             return
         from behemoth_cli.playground.page import Playground, launch
 
         shelf.get(shelf.names[0])  # which teaches it, where it has to be
-        playground = Playground(shelf, arguments.methods)
+        playground = Playground(shelf, arguments.methods, arguments.edit_seconds)
         page, address = launch(playground, arguments.host, arguments.port, inbrowser=arguments.browser)
     print(f"The playground is open at {address} until you stop it by Ctrl-C", flush=True)
     page.block_thread()
+
+
+@contextlib.contextmanager
+def _said_by(kind: type[NotTaught]) -> Iterator[None]:
+    """A model that cannot be taught ends the command with the status of what teaches, which has said why."""
+    try:
+        yield
+    except kind as error:
+        raise SystemExit(error.status) from error
 
 
 def _print_edit(shelf: Shelf, query: str, file: str | None, browserless: Sequence[str]) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
+from torch.nn.modules.module import register_module_forward_pre_hook
 from transformers import PreTrainedModel
 
 from behemoth_cli.playground.asking import answered_tails
@@ -25,6 +27,7 @@ from behemoth_editing import METHODS, Checkpoint, EditMethod, Maker, Scored, Sha
 from behemoth_editing.sweep.plain import plain
 
 NUMBERS_OF_EDITS = (1, 10, 100)
+MOST_COUNT = 1000  # of steps, rows and whatever else a method counts, where a page that many share asks for it
 SOURCE = "behemoth play"  # of result rows
 
 Step = Callable[[float, str], None]  # told how far an edit is, from 0 to 1, and what is done now; may raise Stopped
@@ -55,9 +58,10 @@ class Wish:
         check_known("method", self.method, METHODS)
 
 
-def method_of(name: str, texts: Mapping[str, str]) -> EditMethod:
+def method_of(name: str, texts: Mapping[str, str], most: int | None = None) -> EditMethod:
     """The method with these settings, each a field's value as the command line takes it.
 
+    No whole number among them, but for seeds, is above `most`, if that is given.
     Raises: ValueError for a method or a field that there is not, or a value out of bounds.
     """
     check_known("method", name, METHODS)
@@ -66,7 +70,11 @@ def method_of(name: str, texts: Mapping[str, str]) -> EditMethod:
     known = [field.name for field in dataclasses.fields(cls)]
     for field in texts:
         check_known(f"setting of {name}", field, known)
-    made: EditMethod = cls(**{field: value_of(field, hints[field], text) for field, text in texts.items()})
+    values = {field: value_of(field, hints[field], text) for field, text in texts.items()}
+    for field, value in values.items():
+        if most is not None and isinstance(value, int) and not field.endswith("seed"):
+            check(value <= most, f"{field} must be at most {most} on a page, got {value}")
+    made: EditMethod = cls(**values)
     return made
 
 
@@ -147,6 +155,36 @@ class Made:
 
 
 _ONE_AT_A_TIME = threading.Lock()  # methods seed torch's one generator of this process
+_LOOK = 0.2  # seconds between two looks at whether an edit that waits is still wanted
+
+
+@contextlib.contextmanager
+def _turn(step: Step) -> Iterator[None]:
+    """No other edit is made meanwhile. Raises: Stopped if `step` does while others are made."""
+    step(0.0, "waiting for others' edits")
+    while not _ONE_AT_A_TIME.acquire(timeout=_LOOK):
+        step(0.0, "waiting for others' edits")
+    try:
+        yield
+    finally:
+        _ONE_AT_A_TIME.release()
+
+
+@contextlib.contextmanager
+def _looked_after(look: Callable[[], None]) -> Iterator[None]:
+    """`look` is called whenever a module of any model runs in this thread, so that it can end what runs there."""
+    # Most methods tell nobody of their steps, and none goes far without its model.
+    own = threading.get_ident()
+
+    def hook(module: object, inputs: object) -> None:
+        if threading.get_ident() == own:
+            look()
+
+    handle = register_module_forward_pre_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def make(
@@ -157,40 +195,58 @@ def make(
     same: EditSet | None = None,
     shared: Shared | None = None,
     step: Step = lambda done, text: None,
+    most_seconds: float | None = None,
 ) -> Made:
     """The wished edits on a copy of the checkpoint's model, or those of `same`, and all that is shown of them.
 
     Edits of one process are made one after the other, so that each is what it would be alone.
     Raises: ValueError for a wish that the world cannot grant, or settings that the model cannot have; Stopped if
-    `step` does.
+    `step` does, which is called whenever a model runs; TimeoutError after `most_seconds`, waiting not counted.
     """
-    step(0.0, "waiting for others' edits")
-    with _ONE_AT_A_TIME:
-        step(0.02, "drawing what is asked")
-        method.check(checkpoint.model)
-        edit_set = edit_set_of_wish(checkpoint, wish) if same is None else same
-        heads = [edit.fact.head for edit in edit_set.edits if edit_set.edge is not Edge.OBJECT_NESTED]
-        view = view_of(checkpoint, heads)
-        step(0.1, f"editing by {method.name}")
-        most = getattr(method, "max_steps", None) or 0
+    with _turn(step):
+        started, at = time.perf_counter(), (0.0, "")
 
-        def watch(_: PreTrainedModel, steps: int) -> None:
-            step(0.1 + 0.7 * min(1.0, steps / max(most, steps)), f"editing by {method.name}, step {steps} of {most}")
+        def look() -> None:
+            step(*at)
+            if most_seconds is not None and time.perf_counter() - started > most_seconds:
+                raise TimeoutError(f"an edit must take at most {most_seconds:g} seconds here; this one was stopped")
 
-        shared = shared or Shared(progress=False)
-        shared.watch = watch
-        started = time.perf_counter()
-        try:
-            edited = method(checkpoint.model, edit_set, shared).model
-        finally:
-            shared.watch = None
-        seconds = time.perf_counter() - started
-        step(0.82, "asking what became of the facts")
-        answers = answered_tails(edited, checkpoint.corpus, view.facts)
-        codes = codes_after(
-            view.facts, view.answers.tolist(), answers.tolist(), expected_of(edit_set, method.goal, view.facts)
-        )
-        step(0.9, "counting")
-        maker = Maker(method=method.name, settings=plain(method), source=SOURCE)
-        scored = score(checkpoint, edited, edit_set, maker)
+        def tell(done: float, text: str) -> None:
+            nonlocal at
+            at = (done, text)
+            look()
+
+        with _looked_after(look):
+            return _made(checkpoint, wish, method, same, shared or Shared(progress=False), tell)
+
+
+def _made(
+    checkpoint: Checkpoint, wish: Wish, method: EditMethod, same: EditSet | None, shared: Shared, step: Step
+) -> Made:
+    step(0.02, "drawing what is asked")
+    method.check(checkpoint.model)
+    edit_set = edit_set_of_wish(checkpoint, wish) if same is None else same
+    heads = [edit.fact.head for edit in edit_set.edits if edit_set.edge is not Edge.OBJECT_NESTED]
+    view = view_of(checkpoint, heads)
+    step(0.1, f"editing by {method.name}")
+    most = getattr(method, "max_steps", None) or 0
+
+    def watch(_: PreTrainedModel, steps: int) -> None:
+        step(0.1 + 0.7 * min(1.0, steps / max(most, steps)), f"editing by {method.name}, step {steps} of {most}")
+
+    shared.watch = watch
+    started = time.perf_counter()
+    try:
+        edited = method(checkpoint.model, edit_set, shared).model
+    finally:
+        shared.watch = None
+    seconds = time.perf_counter() - started
+    step(0.82, "asking what became of the facts")
+    answers = answered_tails(edited, checkpoint.corpus, view.facts)
+    codes = codes_after(
+        view.facts, view.answers.tolist(), answers.tolist(), expected_of(edit_set, method.goal, view.facts)
+    )
+    step(0.9, "counting")
+    maker = Maker(method=method.name, settings=plain(method), source=SOURCE)
+    scored = score(checkpoint, edited, edit_set, maker)
     return Made(wish, method, edit_set, edited, view, answers, codes, scored, seconds)

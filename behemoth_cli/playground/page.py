@@ -19,7 +19,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from behemoth_cli.playground import panels, telling
-from behemoth_cli.playground.making import NUMBERS_OF_EDITS, Made, Stopped, Wish, make, method_of
+from behemoth_cli.playground.making import MOST_COUNT, NUMBERS_OF_EDITS, Made, Stopped, Wish, make, method_of
 from behemoth_cli.playground.outcomes import STATUSES
 from behemoth_cli.playground.panels import Looked, looked_at
 from behemoth_cli.playground.sessions import Session, Sessions
@@ -40,6 +40,7 @@ MONO_FONTS = ("ui-monospace", "SF Mono", "Menlo", "Consolas", "monospace")
 _POLL = 0.2  # seconds between two looks at an edit
 _BAR = gr.Progress(track_tqdm=True)  # shows the bars of training
 _MOST_WAITING = 200  # requests that may wait for their turn
+MOST_SECONDS = 600  # that an edit may take, unless told otherwise
 Updates = dict[Any, Any]
 _UNTOUCHED: Mapping[str, int] = {"edge": 0, "head": 0}
 
@@ -94,8 +95,10 @@ def _safely(handler: Callable[..., Updates]) -> Callable[..., Updates]:
 class Playground:
     """The page over a shelf of models, with a session for each browser tab."""
 
-    def __init__(self, shelf: Shelf, methods: Sequence[str] = tuple(METHODS)) -> None:
-        self.shelf, self.methods = shelf, tuple(methods)
+    def __init__(
+        self, shelf: Shelf, methods: Sequence[str] = tuple(METHODS), most_seconds: float = MOST_SECONDS
+    ) -> None:
+        self.shelf, self.methods, self.most_seconds = shelf, tuple(methods), most_seconds
         self.sessions = Sessions()
         self.ends = [last_part(name) for name in shelf.given]
 
@@ -438,8 +441,9 @@ class Playground:
                 wish = state.wish
                 if again and looked.made is not None:
                     wish = dataclasses.replace(looked.made.wish, method=wish.method)
-                method = method_of(wish.method, state.settings)
-                job = Job(looked, wish, functools.partial(make, method=method, same=edit_set), stop)
+                method = method_of(wish.method, state.settings, MOST_COUNT)
+                making = functools.partial(make, method=method, same=edit_set, most_seconds=self.most_seconds)
+                job = Job(looked, wish, making, stop)
                 try:
                     while not job.ended.wait(_POLL):
                         if stop.is_set():  # what it does now may take long: it is let go of

@@ -12,6 +12,7 @@ from behemoth_cli import pretrain
 from behemoth_cli.playground.making import View, view_of
 from behemoth_cli.playground.words import Words
 from behemoth_data.forms import SURFACES
+from behemoth_data.places import local_path
 from behemoth_data.settings import check_known
 from behemoth_editing import Checkpoint, Shared, load_checkpoint
 from behemoth_editing.sweep.seen import load_of
@@ -33,6 +34,14 @@ TAUGHT: dict[str, Taught] = {
     "correlated": Taught("two relations mostly agree, which is a habit and no rule", "correlated", "natural"),
     "independent": Taught("no fact tells of another; in invented words", "independent", "synthetic"),
 }
+
+
+class NotTaught(ValueError):
+    """A model could not be taught; the command that teaches has said so in a line of its own, and ends with status."""
+
+    def __init__(self, text: str, status: int) -> None:
+        super().__init__(text)
+        self.status = status
 
 
 @dataclasses.dataclass(eq=False)
@@ -90,15 +99,16 @@ class Shelf:
                 if not self.is_ready(name):
                     self._teach(name)
                 place = name if name in self.given else str(self._place(name))
-                folder = Path(place).expanduser() / (at or "")
-                is_local = Path(place).expanduser().is_dir()
-                found = load_checkpoint(str(folder)) if is_local else load_checkpoint(place, revision=at)
+                local = local_path("model", place)
+                found = (
+                    load_checkpoint(str(local / (at or ""))) if local.is_dir() else load_checkpoint(place, revision=at)
+                )
                 self._loaded[name, at] = Shelved(found)
             return self._loaded[name, at]
 
     def steps(self, name: str) -> list[int]:
         """The steps of training whose models lie beside the last one, in order; none for a model of the Hub."""
-        place = Path(name).expanduser() if name in self.given else self._place(name)
+        place = local_path("model", name) if name in self.given else self._place(name)
         names = [path.name.removeprefix("step") for path in place.glob("step*") if (path / "config.json").is_file()]
         return sorted(int(number) for number in names if number.isdigit())
 
@@ -120,10 +130,19 @@ class Shelf:
         return self.folder / f"{RECIPE}-{TAUGHT[name].config}"
 
     def _teach(self, name: str) -> None:
-        """The folder of one of TAUGHT is a trained model; bars are shown by tqdm. Given again it goes on."""
+        """The folder of one of TAUGHT is a trained model; bars are shown by tqdm. Given again it goes on.
+
+        Raises: NotTaught.
+        """
         taught = TAUGHT[name]
         words = [f"recipes/{RECIPE}.yaml", "--configs", taught.config, "--lexicon.surface", taught.surface]
-        pretrain.main([*words, "--output_dir", str(self.folder)], "behemoth play")
+        try:
+            pretrain.main([*words, "--output_dir", str(self.folder)], "behemoth play")
+        except SystemExit as error:  # which would end the server, and the pages of all
+            cause = error.__cause__ or error.__context__
+            told = " ".join(str(cause).split()) if cause is not None else f"teaching ended with status {error.code}"
+            status = error.code if isinstance(error.code, int) else 1
+            raise NotTaught(f"model {name} could not be taught: {told}", status) from error
 
 
 def bits_per_parameter(checkpoint: Checkpoint) -> float:

@@ -7,6 +7,7 @@ import pytest
 
 from behemoth_cli.playground.asking import answered_tails
 from behemoth_cli.playground.making import (
+    MOST_COUNT,
     SOURCE,
     Made,
     Stopped,
@@ -61,6 +62,26 @@ def test_settings_are_read_as_the_command_line_reads_them():
 def test_settings_out_of_bounds_are_refused(name, texts, message):
     with pytest.raises(ValueError, match=message):
         method_of(name, texts)
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "message"),
+    [
+        ("rome", "steps", "steps must be at most 1000 on a page, got 1001"),
+        ("lora", "max_steps", "max_steps must be at most 1000 on a page, got 1001"),
+        ("lora", "patience", "patience must be at most 1000 on a page, got 1001"),
+        ("retrain", "max_steps", "max_steps must be at most 1000 on a page, got 1001"),
+    ],
+)
+def test_what_a_page_asks_for_is_bounded_where_the_command_is_not(name, field, message):
+    with pytest.raises(ValueError, match=message):
+        method_of(name, {field: "1001"}, MOST_COUNT)
+    assert getattr(method_of(name, {field: "1001"}), field) == 1001
+    assert getattr(method_of(name, {field: "1000"}, MOST_COUNT), field) == 1000
+
+
+def test_seed_is_no_count():
+    assert method_of("lora", {"fit_seed": "123456"}, MOST_COUNT) == METHODS["lora"](fit_seed=123456)
 
 
 def test_wished_edit_comes_first_and_the_others_are_of_other_subjects_of_the_relation(checkpoint):
@@ -226,3 +247,59 @@ def test_edits_at_once_are_what_each_is_alone(checkpoint):
     alike = {weights_digest(results[name].model) for name in ("a", "c")}
     assert alike == {weights_digest(alone.model)}
     assert weights_digest(results["b"].model) not in alike
+
+
+@pytest.mark.parametrize(
+    "method",
+    [METHODS["rome"](layer=1, steps=10**9, stop_loss=0), METHODS["memit"](layers=(1,), steps=10**9, stop_loss=0)],
+)
+def test_method_that_tells_nobody_of_its_steps_is_stopped_too(checkpoint, method):
+    wish, calls = wish_of(checkpoint, method=method.name), []
+
+    def stop(done, text):
+        calls.append(text)
+        if calls.count(f"editing by {method.name}") > 300:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        make(checkpoint, wish, method, step=stop)
+    assert make(checkpoint, wish_of(checkpoint), method_of("lora", QUICK)).answers.size  # nothing is held
+
+
+def test_edit_ends_after_its_time(checkpoint):
+    endless = METHODS["lora"](max_steps=10**9, patience=10**9)
+    with pytest.raises(TimeoutError, match=r"an edit must take at most 0.5 seconds here"):
+        make(checkpoint, wish_of(checkpoint), endless, most_seconds=0.5)
+
+
+def test_edit_that_waits_for_another_is_stopped_while_it_waits(checkpoint):
+    inside, go_on, errors = threading.Event(), threading.Event(), []
+
+    def hold(done, text):
+        if text == "drawing what is asked":
+            inside.set()
+            go_on.wait(60)
+            raise Stopped
+
+    def work():
+        try:
+            make(checkpoint, wish_of(checkpoint), method_of("lora", QUICK), step=hold)
+        except Stopped as error:
+            errors.append(error)
+
+    job = threading.Thread(target=work)
+    job.start()
+    assert inside.wait(60)
+    told = []
+
+    def stop(done, text):
+        told.append(text)
+        if len(told) == 2:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        make(checkpoint, wish_of(checkpoint), method_of("lora", QUICK), step=stop)
+    assert told == ["waiting for others' edits"] * 2
+    go_on.set()
+    job.join(60)
+    assert len(errors) == 1

@@ -213,7 +213,7 @@ def test_settings_of_a_method_stand_with_their_help(opened: Any) -> None:
 
 
 def test_killed_edit_leaves_the_page_usable(opened: Any) -> None:
-    opened.get(opened.current_url.replace("max_steps=8", "max_steps=5000") + "&lora.patience=5000")
+    opened.get(opened.current_url.replace("max_steps=8", "max_steps=1000") + "&lora.patience=1000")
     wait(opened, "document.querySelector('#says td') !== null")
     press(opened, "#edit")
     wait(opened, "(document.querySelector('#progress progress') || {value: 0}).value > 0.1")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from behemoth_cli.playground.shelf import RECIPE, TAUGHT, Shelf, bits_per_parameter
+from behemoth_cli.playground.shelf import RECIPE, TAUGHT, NotTaught, Shelf, bits_per_parameter
 from behemoth_cli.recipe_files import read_recipe
 from behemoth_data.forms import SURFACES
 from behemoth_data.world import PRESETS
@@ -89,3 +89,21 @@ def test_model_that_is_not_there_is_taught_where_it_is_looked_for(tmp_path, trai
     assert asked == [
         ["recipes/play.yaml", "--configs", "nested", "--lexicon.surface", "natural", "--output_dir", str(tmp_path)]
     ]
+
+
+def test_model_that_cannot_be_taught_is_an_error_with_its_cause_and_the_next_try_teaches_again(tmp_path, capsys):
+    file = tmp_path / "taken"
+    file.write_text("not a folder", encoding="utf-8")
+    shelf = Shelf(folder=file)
+    for _ in range(2):
+        with pytest.raises(NotTaught, match=r"model nested could not be taught: .*taken") as caught:
+            shelf.get("nested")
+        assert caught.value.status in (1, 2)
+    assert capsys.readouterr().err.count("behemoth play: error: ") == 2
+
+
+def test_home_of_nobody_is_a_model_that_cannot_be_loaded():
+    shelf = Shelf(["~nobody-of-this-machine/run"])
+    assert shelf.steps(shelf.names[0]) == []
+    with pytest.raises((ValueError, OSError)):
+        shelf.get(shelf.names[0])
