@@ -31,6 +31,11 @@ _STRUCTURES = {
 }
 
 
+# Of a playground's Space, which would get older ones without: gradio as constraints.txt pins it, and the oldest Python.
+SDK_VERSION = "6.31.0"
+PYTHON_VERSION = "3.11"
+
+
 def _rendered(template: str, values: Mapping[str, Any], source: str) -> str:
     """Raises: ValueError that names what the card needs and the run did not give."""
     try:
@@ -241,6 +246,8 @@ def play_card(repo: str, models: Sequence[str]) -> str:
         "colorFrom": "indigo",
         "colorTo": "purple",
         "sdk": "gradio",
+        "sdk_version": SDK_VERSION,
+        "python_version": PYTHON_VERSION,
         "app_file": "app.py",
         "pinned": False,
         "license": "apache-2.0",

@@ -2,15 +2,19 @@
 
 import ast
 import sys
+import tomllib
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 from behemoth_cli import publish
 from behemoth_cli.sections import METHOD_SECTIONS
 from behemoth_hub import playground
 
+ROOT = Path(__file__).resolve().parents[2]
 MODELS = ["alice/behemoth-pythia-14m-nested", "bob/another.model"]
 
 
@@ -27,6 +31,17 @@ def test_space_is_an_app_its_requirements_and_a_card():
     assert (fields["sdk"], fields["app_file"], fields["models"]) == ("gradio", "app.py", MODELS)
     assert found["requirements.txt"].startswith("behemoth-bench[play]==")
     assert all(f"https://huggingface.co/{model}" in found["README.md"] for model in MODELS)
+
+
+def test_space_has_the_versions_that_the_page_is_tested_with():
+    fields = yaml.safe_load(texts(playground("alice", MODELS, ["rome"]))["README.md"].split("---\n")[1])
+    pinned = (ROOT / "constraints.txt").read_text(encoding="utf-8").split()
+    assert f"gradio=={fields['sdk_version']}" in pinned
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["requires-python"] == f">={fields['python_version']}"
+    (needed,) = (line for line in project["optional-dependencies"]["play"] if line.startswith("gradio"))
+    assert Requirement(needed).specifier.contains(fields["sdk_version"])
+    assert isinstance(fields["python_version"], str)  # and not 3.1 where it is 3.10
 
 
 def test_app_starts_the_command_over_the_models_and_leaves_out_what_takes_minutes(monkeypatch):
