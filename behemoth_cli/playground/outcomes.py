@@ -44,6 +44,13 @@ class Expected:
     edited: Mapping[Fact, int | None]  # by the fact as it was; None: not with what it was, whatever else
     dependent: Mapping[Fact, int]
 
+    def allows(self, fact: Fact, tail: int) -> bool:
+        """Whether this answer is what the fact is to be answered with after the edits."""
+        if fact in self.edited:
+            wanted = self.edited[fact]
+            return tail != fact.tail if wanted is None else tail == wanted
+        return tail == self.dependent.get(fact, fact.tail)
+
 
 def codes_after(
     facts: Sequence[Fact], before: Sequence[int], after: Sequence[int], expected: Expected
@@ -52,9 +59,7 @@ def codes_after(
     codes = {}
     for fact, was, now in zip(facts, before, after, strict=True):
         if fact in expected.edited:
-            wanted = expected.edited[fact]
-            made = now != fact.tail if wanted is None else now == wanted
-            codes[fact] = "made" if made else "missed"
+            codes[fact] = "made" if expected.allows(fact, now) else "missed"
         elif was != fact.tail:
             codes[fact] = "wrong"
         elif fact in expected.dependent and now == expected.dependent[fact]:

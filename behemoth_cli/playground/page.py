@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
 import gradio as gr
 from starlette.middleware import Middleware
@@ -120,6 +119,7 @@ class Playground:
         )
         self.pick = gr.State(dict(_UNTOUCHED))
         self.settings = gr.State({})
+        self.is_asked = gr.State(False)  # an edit, by the link
         self.status = _html("status")
         with gr.Row(elem_classes="bm-main"):
             with gr.Column(scale=5, min_width=320):
@@ -224,14 +224,16 @@ class Playground:
             *(self.status, self.graph, self.model, self.step, self.load, self.surface, self.relation, self.found),
             *(self.pick, self.says, self.asked, self.new_tail, self.num_edits, self.seed, self.method, self.settings),
             *(self.shown, self.history, self.outcome, self.broken, self.link, self.python, self.command, self.row),
-            self.progress,
+            *(self.progress, self.is_asked),
         ]
         where = [self.model, self.step, self.surface, self.relation, self.pick, self.shown]
         wish = [self.new_tail, self.num_edits, self.seed, self.method, self.settings]
         every = [*where, *wish]
         quiet: dict[str, Any] = {"outputs": self.everything, "show_progress": "hidden"}
         loading = page.load(self.on_load, None, show_progress="full", outputs=self.everything, api_name="open")
-        loading.then(self.on_linked_edit, every, api_visibility="private", concurrency_limit=4, **quiet)
+        loading.then(
+            self.on_linked_edit, [*every, self.is_asked], api_visibility="private", concurrency_limit=4, **quiet
+        )
         self.model.input(self.on_model, every, outputs=self.everything, show_progress="full", api_name="choose_model")
         self.step.release(self.on_look, every, api_name="step", **quiet)
         self.load.release(self.on_load_level, [*every, self.load], api_name="load_level", **quiet)
@@ -268,38 +270,48 @@ class Playground:
 
     @_safely
     def on_load(self, request: gr.Request) -> Updates:
-        """The page as its link says."""
-        query = {name: text for name, text in dict(request.query_params).items() if not name.startswith("__")}
-        state = telling.state_of(urlencode(query))
-        model = state.model if state.model in self.shelf.names else self.shelf.names[0]
-        steps = self.shelf.steps(model)
-        place = steps.index(state.step) if state.step in steps else len(steps)
-        wish = state.wish
+        """The page as its link says, or as it is without one, and why."""
+        parts = {name: text for name, text in dict(request.query_params).items() if not name.startswith("__")}
+        try:
+            return self._opened(self._session(request), panels.linked(self.shelf, self.methods, parts), parts)
+        except (ValueError, OSError) as error:
+            plain = panels.linked(self.shelf, self.methods, {})
+            told = f"This page's link cannot be followed: {' '.join(str(error).split())}"
+            return {
+                **self._opened(self._session(request), plain, {}),
+                self.status: panels.said_html(told, bad=True),
+            }
+
+    def _opened(self, session: Session, state: State, parts: Mapping[str, str]) -> Updates:
+        model, wish, steps = state.model, state.wish, self.shelf.steps(state.model)
+        place = len(steps) if state.step is None else steps.index(state.step)
         pick = {"edge": int(Edge.from_label(wish.edge)), "head": wish.head}
-        session = self._session(request)
-        surface = state.surface if query else None
+        surface = state.surface if "surface" in parts else None
         looked = self._looked(session, (model, place, surface, wish.relation, pick, 0))
-        updates = self._all(session, looked, wish.new_tail if query else None, 0)
-        method = wish.method if wish.method in self.methods else self.methods[0]
+        updates = self._all(session, looked, wish.new_tail if "new_tail" in parts else None, 0)
         updates |= {
             self.model: model,
             self.step: self._step_slider(model, place),
             self.load: self._load_slider(model),
-            self.num_edits: wish.num_edits,
+            self.num_edits: gr.update(
+                choices=sorted({*NUMBERS_OF_EDITS, wish.num_edits}),  # which may be any number in a link
+                value=wish.num_edits,
+            ),
             self.seed: wish.edit_seed,
-            self.method: method if query else gr.skip(),
-            self.settings: {method: dict(state.settings)},
+            self.method: wish.method,
+            self.settings: {wish.method: dict(state.settings)},
+            self.is_asked: state.made,
         }
         if state.made:
             updates[self.progress] = panels.progress_html(0, "the edit of this link is made", 0)
         return updates
 
     def on_linked_edit(self, request: gr.Request, *values: Any) -> Iterator[Updates]:
-        """The edit of the link that the page was opened with, if it asks for one."""
-        if dict(request.query_params).get("made") != "1" or self._session(request).made:
+        """The edit of the link that the page was opened with, if it asks for one and could be followed."""
+        if not values[-1] or self._session(request).made:
             yield {self.progress: ""}
         else:
-            yield from self._edited(request, values, again=False)
+            yield from self._edited(request, values[:-1], again=False)
 
     @_safely
     def on_model(self, request: gr.Request, progress: gr.Progress = _BAR, *values: Any) -> Updates:
@@ -452,10 +464,15 @@ class Playground:
                 finally:
                     stop.set()  # nobody looks any more
                 made = job.result()
-                session.add(made)
-            shown = len(session.made)
-            updates = self._all(session, self._looked(session, (*values[:5], shown)), values[6], shown)
-            yield {self.status: "", **updates, self.progress: ""}
+            of = (looked.place, looked.step)
+            if session.add(made, of):
+                shown = len(session.made)
+                updates = self._all(session, dataclasses.replace(looked, made=made), values[6], shown)
+                if session.model == of:
+                    yield {self.status: "", **updates, self.progress: ""}
+                    return
+            told = f"The edit of {self._label(looked.place)} was made, but another model is chosen now: it is gone."
+            yield {self.status: panels.said_html(told), self.progress: ""}
             return
         except Stopped:
             told = "The edit was stopped; everything is as it was."

@@ -5,18 +5,20 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
+from urllib.parse import urlencode
 
 from behemoth_cli.playground import asking, telling
-from behemoth_cli.playground.making import Made, View, expected_of
-from behemoth_cli.playground.outcomes import STATUSES, counted, known_codes
+from behemoth_cli.playground.making import MOST_COUNT, Made, View, expected_of, method_of
+from behemoth_cli.playground.outcomes import STATUSES, Expected, counted, known_codes
 from behemoth_cli.playground.scene import drawn, scene_of
 from behemoth_cli.playground.sessions import Session
 from behemoth_cli.playground.shelf import Shelf, Shelved
-from behemoth_cli.playground.telling import Table
+from behemoth_cli.playground.telling import State, Table
 from behemoth_cli.playground.words import MOST_LETTERS, Words, understood
-from behemoth_data.settings import check
+from behemoth_data.forms import SURFACES
+from behemoth_data.settings import check, check_known
 from behemoth_data.world import Edge, Fact
 from behemoth_editing.report import text as texts
 
@@ -102,6 +104,28 @@ def looked_at(
     return Looked(shelved, words, world.fact(edge, head, relation), made, model, step)
 
 
+def linked(shelf: Shelf, methods: Sequence[str], parts: Mapping[str, str]) -> State:
+    """What a link with these parts asks for, all of which there is; parts that are not ours are left out.
+
+    Raises: ValueError for what there is not, and as Shelf.get() does.
+    """
+    state = telling.state_of(urlencode(parts), foreign=True)
+    if "method" not in parts and state.wish.method not in methods:
+        state = dataclasses.replace(state, wish=dataclasses.replace(state.wish, method=methods[0]))
+    model, wish = state.model or shelf.names[0], state.wish
+    check_known("method", wish.method, methods)
+    check_known("surface", state.surface, SURFACES)
+    method_of(wish.method, state.settings, MOST_COUNT)
+    world, edge = shelf.get(model, state.step).checkpoint.corpus.world, Edge.from_label(wish.edge)
+    most, fact = world.num_heads(edge), world.fact(edge, wish.head, wish.relation)
+    check(wish.num_edits <= most, f"num_edits must be at most {most}, the facts of the relation, got {wish.num_edits}")
+    if "new_tail" in parts:
+        tails = world.num_tails(edge, wish.relation)
+        check(0 <= wish.new_tail < tails, f"new_tail must lie in [0, {tails}), got {wish.new_tail}")
+        check(wish.new_tail != fact.tail, f"new_tail must be another than the fact's own, got {wish.new_tail}")
+    return dataclasses.replace(state, model=model)
+
+
 def picture(looked: Looked) -> str:
     """What the graph is told, as JSON."""
     world, words, fact = looked.shelved.checkpoint.corpus.world, looked.words, looked.fact
@@ -150,15 +174,13 @@ def says_html(looked: Looked) -> str:
     before = asking.replies(looked.shelved.checkpoint.model, corpus, fact)
     after = None if looked.made is None else asking.replies(looked.made.model, corpus, fact)
 
-    new = fact.tail
-    if looked.made is not None:
-        expected = expected_of(looked.made.edit_set, looked.made.method.goal, [fact])
-        wanted = expected.edited.get(fact, expected.dependent.get(fact))
-        new = fact.tail if wanted is None else wanted
+    before_all = Expected({}, {})
+    made = looked.made
+    expected = before_all if made is None else expected_of(made.edit_set, made.method.goal, [fact])
 
-    def said(reply: asking.Reply, wanted: int) -> str:
+    def said(reply: asking.Reply, wanted: Expected) -> str:
         text = reply.answer if reply.tail == asking.NO_TAIL else words.tail(fact.edge, fact.relation, reply.tail)
-        wrong = reply.tail != wanted
+        wrong = not wanted.allows(fact, reply.tail)
         share = "no object of this relation" if reply.tail == asking.NO_TAIL else f"p = {reply.probability:.3f}"
         mark = f'<span class="bad">{escape(text)} ≠</span>' if wrong else escape(text)
         return f"{mark}<small>{share}; {reply.validity:.3f} on its objects</small>"
@@ -169,13 +191,15 @@ def says_html(looked: Looked) -> str:
         shown = words.grammar.query(fact, reply.form).prompt
         read = "" if words.own else f"<small>the model reads: {escape(reply.prompt)}</small>"
         name = reply.form.replace("_", " ") + ("" if reply.taught else " (not taught)")
-        row = [f"{escape(name)}<small>{escape(shown)} …</small>{read}", said(reply, fact.tail)]
-        rows.append(row if after is None else [*row, said(after[place], new)])
+        row = [f"{escape(name)}<small>{escape(shown)} …</small>{read}", said(reply, before_all)]
+        rows.append(row if after is None else [*row, said(after[place], expected)])
     truth = f"In the world: {words.fact(fact)}"
-    if looked.made is not None:
-        edited = next((edit for edit in looked.made.edit_set.edits if edit.fact == fact), None)
-        if edited is not None and edited.new_tail is not None:
-            truth += f"; edited to {words.tail(fact.edge, fact.relation, edited.new_tail)}"
+    if made is not None and fact in expected.edited:
+        wanted = expected.edited[fact]
+        if wanted is None:
+            truth += f"; {made.method.name} is to {made.method.goal} it, so that any other answer will do"
+        else:
+            truth += f"; edited to {words.tail(fact.edge, fact.relation, wanted)}"
     return table_html(Table(heads, rows), truth + ". ≠ marks what is not so.") + _top_html(
         looked, before[0], None if after is None else after[0]
     )

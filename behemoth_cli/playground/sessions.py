@@ -24,6 +24,7 @@ class Session:
     def __init__(self) -> None:
         self.made: list[Made] = []
         self.model: tuple[str, int | None] | None = None  # name and step of what is edited
+        self._lock = threading.Lock()  # of what stands above
         self._busy = threading.Lock()
         self._stop = threading.Event()  # of the edit that is being made
 
@@ -34,16 +35,22 @@ class Session:
 
     def of(self, name: str, step: int | None) -> None:
         """The session is about this model: the edits of another are gone."""
-        if self.model != (name, step):
-            self.model, self.made = (name, step), []
+        with self._lock:
+            if self.model != (name, step):
+                self.model, self.made = (name, step), []
 
-    def add(self, made: Made) -> None:
-        """One edit more; the oldest is gone where there are too many."""
-        self.made = [*self.made, made][-MOST_EDITS:]
+    def add(self, made: Made, of: tuple[str, int | None]) -> bool:
+        """One edit more, unless the session is about another model by now; the oldest goes where there are too many."""
+        with self._lock:
+            if self.model != of:
+                return False
+            self.made = [*self.made, made][-MOST_EDITS:]
+            return True
 
     def undo(self) -> None:
         """The newest edit is gone, if there is one."""
-        self.made = self.made[:-1]
+        with self._lock:
+            self.made = self.made[:-1]
 
     def stop(self) -> None:
         """The edit that is being made ends at its next step; none that comes later does."""

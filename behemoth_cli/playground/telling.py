@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import json
 import shlex
 from collections.abc import Mapping
@@ -11,11 +12,13 @@ from urllib.parse import parse_qsl, urlencode
 
 from behemoth_cli.playground.making import Made, Wish
 from behemoth_data.settings import check, check_known, whole
+from behemoth_editing import METHODS
 from behemoth_editing.methods.contract import EditMethod
 from behemoth_editing.report.text import share
 from behemoth_editing.scoring.scores import FIRST, MEASURES, by_kind
 
 MOST_LETTERS = 4000  # of a link's state
+_ALIKE = 0.8  # a part of a link that is as like one of ours is a slip, and nobody else's
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,15 +46,21 @@ def query_of(state: State) -> str:
     return urlencode({name: value for name, value in fields.items() if value is not None})
 
 
-def state_of(query: str) -> State:
-    """The state that a query tells. Raises: ValueError that names a field, the bound and the value."""
+def state_of(query: str, *, foreign: bool = False) -> State:
+    """The state that a query tells; parts that are like none of ours are left out where there may be foreign ones.
+
+    Raises: ValueError that names a field, the bound and the value.
+    """
     check(len(query) <= MOST_LETTERS, f"link must have at most {MOST_LETTERS} letters, got {len(query)}")
     given = dict(parse_qsl(query.lstrip("?"), keep_blank_values=True))
     method = given.get("method", Wish().method)
     settings = {name.partition(".")[2]: given.pop(name) for name in list(given) if name.startswith(f"{method}.")}
     wishes = [field.name for field in dataclasses.fields(Wish)]
+    known = ["model", "step", "surface", "made", *wishes]
     for name in given:
-        check_known("part of a link", name, ["model", "step", "surface", "made", *wishes])
+        is_like_ours = name.partition(".")[0] in METHODS or difflib.get_close_matches(name, known, cutoff=_ALIKE)
+        if is_like_ours or not foreign:
+            check_known("part of a link", name, known)
     wish: dict[str, Any] = {name: given[name] for name in wishes if name in given}
     wish |= {name: _number(name, wish[name]) for name in _NUMBERS if name in wish}
     return State(
@@ -102,8 +111,11 @@ def arguments_of(method: EditMethod) -> str:
 
 
 def command_of(place: str, state: State) -> str:
-    """The command that makes the same edits without a page, and prints scores and row."""
-    query = query_of(dataclasses.replace(state, model=place, made=False))
+    """The command that makes the same edits without a page, and prints scores and row.
+
+    The place is where the model lies, which of a kept step is the step's own.
+    """
+    query = query_of(dataclasses.replace(state, model=place, step=None, made=False))
     return shlex.join(["behemoth", "play", place, "--state", query])
 
 

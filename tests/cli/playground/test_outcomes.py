@@ -92,3 +92,22 @@ def test_made_and_broken_differ_for_colour_blind_readers(kind, page):
     for one, other in itertools.combinations(names, 2):
         a, b = (seen(STATUSES[name].colours[page], kind) for name in (one, other))
         assert max(abs(x - y) for x, y in zip(a, b, strict=True)) > 0.15, (one, other)
+
+
+@pytest.mark.parametrize(
+    ("edited", "dependent", "tail", "is_allowed"),
+    [
+        ({}, {}, 5, True),  # what is not edited stays
+        ({}, {}, 6, False),
+        ({FACT: 6}, {}, 6, True),
+        ({FACT: 6}, {}, 5, False),
+        ({FACT: 6}, {}, 7, False),
+        ({FACT: None}, {}, 5, False),  # not forgotten
+        ({FACT: None}, {}, 6, True),
+        ({FACT: None}, {}, -1, True),  # no object at all
+        ({}, {FACT: 7}, 7, True),
+        ({}, {FACT: 7}, 5, False),
+    ],
+)
+def test_answer_is_allowed_as_the_edits_want_it(edited, dependent, tail, is_allowed):
+    assert Expected(edited, dependent).allows(FACT, tail) is is_allowed

@@ -42,8 +42,9 @@ def test_edits_are_kept_in_order_undone_from_the_last_and_the_oldest_go():
     session = Session()
     assert session.last is None
     session.undo()
+    session.of("a", None)
     for number in range(MOST_EDITS + 2):
-        session.add(some(number))
+        assert session.add(some(number), ("a", None))
     assert [made.number for made in session.made] == list(range(2, MOST_EDITS + 2))
     session.undo()
     assert session.last is not None
@@ -53,16 +54,26 @@ def test_edits_are_kept_in_order_undone_from_the_last_and_the_oldest_go():
 def test_edits_of_another_model_or_step_are_gone():
     session = Session()
     session.of("a", None)
-    session.add(some(1))
+    session.add(some(1), ("a", None))
     session.of("a", None)
     assert len(session.made) == 1
     session.of("a", 100)
     assert session.made == []
 
 
+@pytest.mark.parametrize("now", [("b", None), ("a", 100)])
+def test_edit_that_is_done_when_another_model_or_step_is_chosen_is_not_one_of_its(now):
+    session = Session()
+    session.of("a", None)
+    session.of(*now)
+    assert not session.add(some(1), ("a", None))
+    assert (session.made, session.model) == ([], now)
+
+
 def test_sessions_are_told_apart_and_dropped():
     sessions = Sessions()
-    sessions.get("a").add(some(1))
+    sessions.get("a").of("m", None)
+    assert sessions.get("a").add(some(1), ("m", None))
     assert sessions.get("b").made == []
     assert sessions.get("a") is sessions.get("a")
     with sessions.get("a").editing() as stop:

@@ -3,11 +3,13 @@
 import dataclasses
 import json
 import shlex
+import shutil
 
 import pytest
 
 from behemoth_cli import play
 from behemoth_cli.playground.making import Made, Wish, make, method_of
+from behemoth_cli.playground.shelf import Shelf
 from behemoth_cli.playground.telling import State, arguments_of, code_of, command_of, kinds_table, query_of, state_of
 from behemoth_editing import METHODS
 
@@ -43,6 +45,13 @@ def test_link_that_tells_no_state_is_refused(query, message):
         state_of(query)
 
 
+def test_part_of_a_link_that_somebody_else_added_is_left_out_where_that_may_be():
+    assert state_of("head=3&utm_source=a&made=1", foreign=True) == State(wish=Wish(head=3), made=True)
+    for query in ("heads=1", "lora.rank=4", "edit_sed=3"):  # slips, which would make another edit
+        with pytest.raises(ValueError, match="part of a link must be one of"):
+            state_of(query, foreign=True)
+
+
 def test_arguments_are_those_that_differ_from_the_defaults():
     assert arguments_of(METHODS["lora"]()) == ""
     assert arguments_of(METHODS["lora"](rank=4, layers=(1,), alpha=3)) == "rank=4, alpha=3, layers=(1,)"
@@ -74,6 +83,18 @@ def test_command_prints_the_page_s_scores_and_writes_its_row(checkpoint, made, c
     assert {k: v for k, v in row.items() if k not in changing} == {
         k: v for k, v in made.row.items() if k not in changing
     }
+
+
+def test_command_for_a_kept_step_is_of_its_own_folder(trained, tmp_path):
+    shutil.copytree(trained, tmp_path / "step100")
+    (place, shelf) = str(tmp_path), Shelf([str(tmp_path)])
+    state = State(model=place, step=100, wish=Wish(head=5, relation=1, new_tail=3), made=True)
+    words = shlex.split(command_of(shelf.get(place, 100).checkpoint.name, state))
+    assert words[2] == str(tmp_path / "step100")
+    told = state_of(words[words.index("--state") + 1])
+    assert told == dataclasses.replace(state, model=words[2], step=None, made=False)
+    (given,) = Shelf([words[2]]).names  # as the command has it
+    assert Shelf([given]).get(told.model, told.step).checkpoint.name == words[2]
 
 
 @pytest.mark.parametrize(
