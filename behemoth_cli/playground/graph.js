@@ -107,7 +107,10 @@ function listed() {
   }));
 }
 function pick(i) { place(i, true); trigger("click", { edge: data.marks[i][0], head: data.marks[i][1] }); }
-function move() { all.setAttribute("transform", `translate(${shift[0]},${shift[1]}) scale(${zoom})`); }
+function move() {
+  svg.classList.toggle("bm-zoomed", zoom > 1);  // a finger moves the picture then, and else the page
+  all.setAttribute("transform", `translate(${shift[0]},${shift[1]}) scale(${zoom})`);
+}
 function rescale(factor) {
   const middle = data.size / 2, centre = at >= 0 ? [data.marks[at][3], data.marks[at][4]] : [middle, middle];
   zoom = factor === 0 ? 1 : Math.min(12, Math.max(1, zoom * factor));
@@ -137,7 +140,7 @@ svg.addEventListener("pointerup", (event) => {
   const i = spot(event);
   if (i >= 0) pick(i);
 });
-svg.addEventListener("pointerleave", () => { drag = null; });
+for (const end of ["pointerleave", "pointercancel"]) svg.addEventListener(end, () => { drag = null; });
 svg.addEventListener("keydown", (event) => {
   const key = event.key, ring = at < 0 ? 0 : data.marks[at][0];
   const own = data.marks.map((m, i) => i).filter((i) => data.marks[i][0] === ring);

@@ -64,18 +64,25 @@ def stylesheet() -> str:
     return _file("page.css") + "\n".join(rules) + "\n"
 
 
-class NoUploads:
-    """No file reaches the server, whatever asks to send one: the page has no use for any."""
+class OnlyThePage:
+    """What gradio would do beside the page is refused, whatever asks: the page has no use for any of it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers 403 in place of taking an upload."""
-        if scope["type"] == "http" and scope["path"].rstrip("/").endswith("/upload"):
-            await PlainTextResponse("uploads are off", status_code=403)(scope, receive, send)
+        """Answers 403 in place of taking a file, making one, or fetching one from elsewhere."""
+        if scope["type"] == "http" and refused(scope["path"]):
+            await PlainTextResponse("this is off", status_code=403)(scope, receive, send)
         else:
             await self.app(scope, receive, send)
+
+
+def refused(path: str) -> bool:
+    """Whether the path of a request is of an upload, a recording, or another server's file."""
+    place = path.rstrip("/")
+    far = place.partition("/file=")[2].lower().startswith(("http:", "https:"))
+    return far or "/proxy=" in place or place.endswith(("/upload", "/process_recording"))
 
 
 def _safely(handler: Callable[..., Updates]) -> Callable[..., Updates]:
@@ -120,6 +127,7 @@ class Playground:
         self.pick = gr.State(dict(_UNTOUCHED))
         self.settings = gr.State({})
         self.is_asked = gr.State(False)  # an edit, by the link
+        self.opened = gr.State(0)  # when a link was followed, whatever it changed
         self.status = _html("status")
         with gr.Row(elem_classes="bm-main"):
             with gr.Column(scale=5, min_width=320):
@@ -215,7 +223,7 @@ class Playground:
                 keep = functools.partial(with_setting, method=method, field=field.name, default=default)
                 box.change(keep, [self.settings, box], self.settings, show_progress="hidden", api_visibility="private")
 
-        gr.render(inputs=[self.method, self.settings], triggers=[self.method.change])(boxes)
+        gr.render(inputs=[self.method, self.settings], triggers=[self.method.change, self.opened.change])(boxes)
 
     # What happens when
 
@@ -224,7 +232,7 @@ class Playground:
             *(self.status, self.graph, self.model, self.step, self.load, self.surface, self.relation, self.found),
             *(self.pick, self.says, self.asked, self.new_tail, self.num_edits, self.seed, self.method, self.settings),
             *(self.shown, self.history, self.outcome, self.broken, self.link, self.python, self.command, self.row),
-            *(self.progress, self.is_asked),
+            *(self.progress, self.is_asked, self.opened),
         ]
         where = [self.model, self.step, self.surface, self.relation, self.pick, self.shown]
         wish = [self.new_tail, self.num_edits, self.seed, self.method, self.settings]
@@ -301,6 +309,7 @@ class Playground:
             self.method: wish.method,
             self.settings: {wish.method: dict(state.settings)},
             self.is_asked: state.made,
+            self.opened: time.monotonic_ns(),
         }
         if state.made:
             updates[self.progress] = panels.progress_html(0, "the edit of this link is made", 0)
@@ -647,10 +656,11 @@ def launch(playground: Playground, host: str, port: int | None, *, inbrowser: bo
         pwa=False,
         mcp_server=False,
         enable_monitoring=False,
+        run_history=False,
         max_file_size=1,
         footer_links=[],
         theme=theme,
         css=stylesheet(),
-        app_kwargs={"middleware": [Middleware(NoUploads)]},
+        app_kwargs={"middleware": [Middleware(OnlyThePage)]},
     )
     return page, address

@@ -74,7 +74,10 @@ class Shelf:
     def __init__(self, given: Sequence[str] = (), folder: Path = Path("runs")) -> None:
         self.given, self.folder = tuple(dict.fromkeys(given)), folder
         self._loaded: dict[tuple[str, str | None], Shelved] = {}
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()  # of the locks
+        self._locks: dict[str, threading.Lock] = {}  # of each model, while it is loaded
+        self._teaching = threading.Lock()  # which seeds torch's one generator of this process
+        self._broken: set[str] = set()  # given models that could not be loaded when they were compared
 
     @property
     def names(self) -> list[str]:
@@ -94,10 +97,15 @@ class Shelf:
         at = f"step{step}" if step is not None else None
         if at is not None:
             check_known("step", step, self.steps(name))
+        if (name, at) in self._loaded:
+            return self._loaded[name, at]
         with self._lock:
+            lock = self._locks.setdefault(name, threading.Lock())
+        with lock:  # another model can be had meanwhile
             if (name, at) not in self._loaded:
                 if not self.is_ready(name):
-                    self._teach(name)
+                    with self._teaching:
+                        self._teach(name)
                 place = name if name in self.given else str(self._place(name))
                 local = local_path("model", place)
                 found = (
@@ -115,12 +123,21 @@ class Shelf:
     def by_load(self, name: str) -> list[str]:
         """The given models of this one's structure from the least to the most bits per parameter, this one too.
 
-        None but itself where all carry alike, as those do that are taught here.
+        None but itself where all carry alike, as those do that are taught here. Others that cannot be loaded are left
+        out, and not tried again here: each page that opens would wait for them.
         """
         if name not in self.given:
             return [name]
         structure = self.get(name).checkpoint.corpus.world.config.structure
-        found = {other: self.get(other).checkpoint for other in self.given}
+        found = {}
+        for other in self.given:
+            if other == name or other not in self._broken:
+                try:
+                    found[other] = self.get(other).checkpoint
+                except (ValueError, OSError):
+                    if other == name:
+                        raise
+                    self._broken.add(other)
         alike = {
             other: bits_per_parameter(c) for other, c in found.items() if c.corpus.world.config.structure == structure
         }

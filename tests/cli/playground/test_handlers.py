@@ -73,3 +73,24 @@ def test_edit_during_which_another_model_is_chosen_is_gone_and_said_so(page):
 def test_setting_that_would_hold_up_all_is_refused(page):
     (only,) = page.on_edit(request("greedy"), *values(page, max_steps="1001"))
     assert "max_steps must be at most 1000 on a page, got 1001" in only[page.status]
+
+
+@pytest.mark.parametrize(
+    ("path", "is_refused"),
+    [
+        ("/", False),
+        ("/gradio_api/queue/join", False),
+        ("/gradio_api/file=/tmp/picture.png", False),
+        ("/gradio_api/upload", True),
+        ("/gradio_api/upload/", True),
+        ("/gradio_api/process_recording", True),
+        ("/gradio_api/file=http://elsewhere/x", True),
+        ("/gradio_api/file=HTTPS://elsewhere/x", True),
+        ("/file=https:/elsewhere/x", True),  # as some servers merge slashes
+        ("/gradio_api/proxy=https://elsewhere.hf.space/x", True),
+    ],
+)
+def test_what_the_page_does_not_need_is_refused(path, is_refused):
+    from behemoth_cli.playground.page import refused
+
+    assert refused(path) is is_refused

@@ -212,6 +212,25 @@ def test_settings_of_a_method_stand_with_their_help(opened: Any) -> None:
     assert opened.execute_script(f"return document.querySelector('{box}').value") == "8"
 
 
+def test_settings_of_the_first_method_are_there_and_are_those_of_the_link(opened: Any, served: Any) -> None:
+    opened.get("about:blank")
+    opened.get(f"{served[1]}?method=rome&rome.steps=7")
+    wait(opened, "document.querySelector('#says td') !== null")
+    press(opened, "#settings button")
+    box = "(document.querySelector('#setting-steps input, #setting-steps textarea') || {})"
+    wait(opened, f"{box}.value === '7'")
+
+
+def test_link_that_cannot_be_followed_leaves_its_message(opened: Any, served: Any) -> None:
+    opened.get("about:blank")
+    opened.get(f"{served[1]}?head=99999&made=1&utm_source=x")
+    wait(opened, "document.querySelector('#status').innerText.includes('cannot be followed')")
+    wait(opened, "document.querySelector('#says td') !== null")
+    time.sleep(1)
+    assert "cannot be followed" in text(opened, "#status")
+    assert opened.execute_script("return document.querySelectorAll('#history tbody tr').length") == 0
+
+
 def test_killed_edit_leaves_the_page_usable(opened: Any) -> None:
     opened.get(opened.current_url.replace("max_steps=8", "max_steps=1000") + "&lora.patience=1000")
     wait(opened, "document.querySelector('#says td') !== null")

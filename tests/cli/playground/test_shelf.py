@@ -1,6 +1,7 @@
 """Which models there are, and what they are taught by."""
 
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -107,3 +108,53 @@ def test_home_of_nobody_is_a_model_that_cannot_be_loaded():
     assert shelf.steps(shelf.names[0]) == []
     with pytest.raises((ValueError, OSError)):
         shelf.get(shelf.names[0])
+
+
+def test_model_that_cannot_be_loaded_is_no_level_and_keeps_no_other_from_being_one(trained, tmp_path, monkeypatch):
+    from behemoth_cli.playground import shelf as shelves
+
+    names = [str(tmp_path / name) for name in ("a", "b", "c")]
+    for name in (names[0], names[2]):
+        shutil.copytree(trained, name)
+    (tmp_path / "b").mkdir()
+    bits, tried, load = {names[0]: 0.5, names[2]: 0.1}, [], shelves.load_checkpoint
+    monkeypatch.setattr(shelves, "bits_per_parameter", lambda checkpoint: bits[checkpoint.name])
+    monkeypatch.setattr(shelves, "load_checkpoint", lambda place: [tried.append(place), load(place)][1])
+    shelf = Shelf(names)
+    for _ in range(2):
+        assert shelf.by_load(names[0]) == [names[2], names[0]]
+    assert sorted(tried) == names  # each once
+    with pytest.raises((ValueError, OSError)):
+        shelf.by_load(names[1])
+
+
+def test_model_that_is_there_can_be_had_while_another_is_loaded(trained, tmp_path, monkeypatch):
+    from behemoth_cli.playground import shelf as shelves
+
+    names = [str(tmp_path / name) for name in ("a", "b", "c")]
+    for name in names:
+        shutil.copytree(trained, name)
+    shelf, load = Shelf(names), shelves.load_checkpoint
+    first = shelf.get(names[0])
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(place):
+        if place == names[1]:
+            begun.set()
+            assert go_on.wait(60)
+        return load(place)
+
+    monkeypatch.setattr(shelves, "load_checkpoint", slow)
+    loading = threading.Thread(target=shelf.get, args=(names[1],), daemon=True)
+    loading.start()
+    assert begun.wait(60)
+    others = []
+    asking = threading.Thread(target=lambda: others.extend([shelf.get(names[0]), shelf.get(names[2])]), daemon=True)
+    asking.start()
+    asking.join(60)
+    assert others[0] is first
+    assert others[1].checkpoint.name == names[2]
+    assert loading.is_alive()
+    go_on.set()
+    loading.join(60)
+    assert shelf.get(names[1]).checkpoint.name == names[1]
