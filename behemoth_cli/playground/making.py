@@ -149,6 +149,11 @@ class Made:
     seconds: float  # that the method took
 
     @property
+    def size(self) -> int:
+        """Bytes of the edited model's weights."""
+        return sum(weight.numel() * weight.element_size() for weight in self.model.parameters())
+
+    @property
     def row(self) -> dict[str, Any]:
         """The result row, as JSON has it."""
         return dict(self.scored.row or {})

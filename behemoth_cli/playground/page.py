@@ -435,8 +435,8 @@ class Playground:
 
     def on_stop(self, request: gr.Request) -> Updates:
         """The edit that the session makes ends."""
-        self._session(request).stop()
-        return {self.status: panels.said_html("Stopping.")}
+        is_editing = self._session(request).stop()
+        return {self.status: panels.said_html("Stopping." if is_editing else "No edit is being made.")}
 
     def on_unload(self, request: gr.Request) -> None:
         """The page was closed: its edits are gone."""
@@ -451,7 +451,7 @@ class Playground:
         yield from self._edited(request, values, again=True)
 
     def _edited(self, request: gr.Request, values: Sequence[Any], *, again: bool) -> Iterator[Updates]:
-        session, told = self._session(request), ""
+        session, told = self.sessions.keep(request.session_hash), ""
         try:
             with session.editing() as stop:
                 looked = self._looked(session, values[:6])

@@ -12,6 +12,7 @@ from behemoth_data.settings import check
 
 MOST_EDITS = 8  # that a session keeps, the newest ones
 MOST_SESSIONS = 100  # that are kept, those used last
+MOST_BYTES = 4 * 2**30  # of all their edited models
 
 
 class Busy(ValueError):
@@ -52,9 +53,20 @@ class Session:
         with self._lock:
             self.made = self.made[:-1]
 
-    def stop(self) -> None:
-        """The edit that is being made ends at its next step; none that comes later does."""
+    @property
+    def is_editing(self) -> bool:
+        """Whether an edit is being made."""
+        return self._busy.locked()
+
+    @property
+    def size(self) -> int:
+        """Bytes of its edited models."""
+        return sum(made.size for made in self.made)
+
+    def stop(self) -> bool:
+        """The edit that is being made, if there is one, ends soon; none that comes later does."""
         self._stop.set()
+        return self.is_editing
 
     @contextlib.contextmanager
     def editing(self) -> Iterator[threading.Event]:
@@ -69,11 +81,11 @@ class Session:
 
 
 class Sessions:
-    """The sessions of all pages that are open, by a name that nobody else knows."""
+    """The sessions of all pages that made an edit, by a name that nobody else knows."""
 
-    def __init__(self, most: int = MOST_SESSIONS) -> None:
+    def __init__(self, most: int = MOST_SESSIONS, most_bytes: int = MOST_BYTES) -> None:
         check(most >= 1, f"most must be at least 1, got {most}")
-        self._most, self._lock = most, threading.Lock()
+        self._most, self._most_bytes, self._lock = most, most_bytes, threading.Lock()
         self._found: OrderedDict[str, Session] = OrderedDict()
 
     def __len__(self) -> int:
@@ -81,13 +93,29 @@ class Sessions:
         return len(self._found)
 
     def get(self, name: str | None) -> Session:
-        """The session of this name, a new one if there was none; the one unused for longest makes place."""
+        """The session of this name; a new one, which is not kept, if there is none."""
+        with self._lock:
+            if (name or "") not in self._found:
+                return Session()
+            self._found.move_to_end(name or "")
+            return self._found[name or ""]
+
+    def keep(self, name: str | None) -> Session:
+        """The session of this name from now on, which is about to make an edit.
+
+        Where there are too many, or too much of them, others make place that make no edit now: first those that have
+        none, then those unused for longest.
+        """
         key = name or ""
         with self._lock:
             found = self._found.pop(key, None) or Session()
+            idle = [name for name, other in self._found.items() if not other.is_editing]
             self._found[key] = found
-            while len(self._found) > self._most:
-                self._found.popitem(last=False)[1].stop()
+            for other in sorted(idle, key=lambda name: bool(self._found[name].made)):
+                size = sum(kept.size for kept in self._found.values())
+                if len(self._found) <= self._most and size <= self._most_bytes:
+                    break
+                del self._found[other]
             return found
 
     def drop(self, name: str | None) -> None:

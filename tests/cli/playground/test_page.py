@@ -224,7 +224,7 @@ def test_settings_of_the_first_method_are_there_and_are_those_of_the_link(opened
 def test_link_that_cannot_be_followed_leaves_its_message(opened: Any, served: Any) -> None:
     opened.get("about:blank")
     opened.get(f"{served[1]}?head=99999&made=1&utm_source=x")
-    wait(opened, "document.querySelector('#status').innerText.includes('cannot be followed')")
+    wait(opened, "(document.querySelector('#status') || {innerText: ''}).innerText.includes('cannot be followed')")
     wait(opened, "document.querySelector('#says td') !== null")
     time.sleep(1)
     assert "cannot be followed" in text(opened, "#status")

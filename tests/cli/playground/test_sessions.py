@@ -9,7 +9,7 @@ from behemoth_cli.playground.sessions import MOST_EDITS, Busy, Session, Sessions
 
 
 def some(number: int) -> Any:
-    return SimpleNamespace(number=number)
+    return SimpleNamespace(number=number, size=10)
 
 
 def test_one_edit_at_a_time_and_afterwards_the_next_whatever_became_of_it():
@@ -24,7 +24,7 @@ def test_one_edit_at_a_time_and_afterwards_the_next_whatever_became_of_it():
 
 def test_another_session_may_edit_meanwhile():
     sessions = Sessions()
-    with sessions.get("a").editing(), sessions.get("b").editing():
+    with sessions.keep("a").editing(), sessions.keep("b").editing():
         pass
 
 
@@ -70,26 +70,69 @@ def test_edit_that_is_done_when_another_model_or_step_is_chosen_is_not_one_of_it
     assert (session.made, session.model) == ([], now)
 
 
+def with_edit(sessions: Sessions, name: str) -> Session:
+    session = sessions.keep(name)
+    session.of("m", None)
+    assert session.add(some(1), ("m", None))
+    return session
+
+
+def test_stopping_says_whether_there_is_something_to_stop():
+    session = Session()
+    assert not session.stop()
+    with session.editing():
+        assert session.stop()
+    assert not session.stop()
+
+
 def test_sessions_are_told_apart_and_dropped():
     sessions = Sessions()
-    sessions.get("a").of("m", None)
-    assert sessions.get("a").add(some(1), ("m", None))
+    first = with_edit(sessions, "a")
     assert sessions.get("b").made == []
-    assert sessions.get("a") is sessions.get("a")
-    with sessions.get("a").editing() as stop:
+    assert sessions.get("a") is sessions.keep("a") is first
+    with first.editing() as stop:
         sessions.drop("a")
         assert stop.is_set()
     assert sessions.get("a").made == []
     sessions.drop("nobody")
 
 
+def test_page_that_makes_no_edit_takes_nobody_s_place():
+    sessions = Sessions(most=1)
+    first = with_edit(sessions, "a")
+    for number in range(10):
+        sessions.get(f"opened {number}")
+    assert len(sessions) == 1
+    assert sessions.get("a") is first
+
+
 def test_of_too_many_sessions_the_one_unused_for_longest_goes():
     sessions = Sessions(most=2)
-    first = sessions.get("a")
-    sessions.get("b")
-    sessions.get("a")
-    sessions.get("c")
+    first, second = with_edit(sessions, "a"), with_edit(sessions, "b")
+    assert sessions.get("a") is first
+    with_edit(sessions, "c")
     assert len(sessions) == 2
     assert sessions.get("a") is first
+    assert sessions.get("b") is not second
     with pytest.raises(ValueError, match="most must be at least 1, got 0"):
         Sessions(most=0)
+
+
+def test_of_too_many_sessions_those_without_an_edit_go_first_and_none_that_makes_one():
+    sessions = Sessions(most=2)
+    first = with_edit(sessions, "a")
+    sessions.keep("b")
+    sessions.keep("c")  # newer than a, but b has nothing
+    assert sessions.get("a") is first
+    with first.editing(), sessions.keep("c").editing():
+        sessions.keep("d")
+        assert len(sessions) == 3
+        assert sessions.get("a") is first
+
+
+def test_of_sessions_that_take_too_much_those_unused_for_longest_go():
+    sessions = Sessions(most_bytes=25)  # an edit has 10 here
+    for name in ("a", "b", "c"):
+        with_edit(sessions, name)
+    sessions.keep("c")
+    assert [len(sessions.get(name).made) for name in ("a", "b", "c")] == [0, 1, 1]
