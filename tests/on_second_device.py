@@ -60,6 +60,7 @@ def edited(name, corpus, model):
     """The model that a method leads to, and what it then says."""
     method = METHODS[name]
     few = {field.name: FEW[field.name] for field in dataclasses.fields(method) if field.name in FEW}
+    few |= {"layers": (1, 2)} if name == "ultraedit" else {}  # whose own are the last of six, and here are four
     scenario = {"edit": "different"}.get(method.goal, method.goal)
     edits = EditConfig(scenario=scenario, num_edits=2, forget_fraction=0.3, probes_per_edit=5)
     (edit_set,) = draw_edits(corpus, edits)

@@ -262,7 +262,9 @@ def test_nothing_leaves_the_machine_and_the_console_is_silent(opened: Any, serve
     inside = ("data:", "blob:", "about:", "chrome:", "chrome-untrusted:")  # the browser's own empty page among them
     assert [url for url in asked if not url.startswith((served[1], *inside))] == []
     assert set(connected) <= {"127.0.0.1", "localhost", "::1"}
-    assert [entry for entry in opened.get_log("browser") if entry["level"] == "SEVERE"] == []
+    # What gradio itself says of a stream that it ends when a page is left; other tests have left this one.
+    said = [entry for entry in opened.get_log("browser") if "AbortError" not in entry["message"]]
+    assert [entry for entry in said if entry["level"] == "SEVERE"] == []
 
 
 def test_nothing_can_be_uploaded(served: Any) -> None:
