@@ -90,17 +90,10 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth bench") -> Non
             check(cls.name not in FLOORS, f"name of a method must be none of {', '.join(FLOORS)}, got {cls.name}")
         settings = dict(zip(sections, parsed, strict=True))
         given = {spelled(word)[2:].split(".")[0] for word in words if word.startswith("--")}
-        own = {} if arguments.untuned else tuned
-        methods = {
-            level: [
-                method
-                for name in dict.fromkeys(named)
-                for method in (
-                    [own[level][name]] if name in own.get(level, {}) and name not in given else settings[name]
-                )
-            ]
-            for level in levels
-        }
+        methods = {}
+        for level in levels:
+            own = {} if arguments.untuned else {n: [one] for n, one in tuned.get(level, {}).items() if n not in given}
+            methods[level] = [method for name in dict.fromkeys(named) for method in {**settings, **own}[name]]
         tracks = [name for name in TRACKS if not arguments.track or name in arguments.track]
         taught = any(model.corpus.question_fraction for model in models)
         check(

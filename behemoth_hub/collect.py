@@ -84,7 +84,6 @@ class Publication:
     uploads: Sequence[Upload]
     branches: Mapping[str, Sequence[Upload]] = dataclasses.field(default_factory=dict)  # beside main
     tag: str | None = None  # of what main then holds
-    sdk: str = "gradio"  # of a space
     loading: Sequence[str] = ()  # lines of Python that load it
     left_out: Sequence[str] = ()  # files of the folders it was made from that stay here
     notes: Sequence[str] = ()  # what the publisher should know

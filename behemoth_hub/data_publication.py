@@ -121,7 +121,6 @@ def leaderboard(folders: Sequence[Path], namespace: str, *, tag: str | None = No
             Publication(
                 repo=repo,
                 kind="space",
-                sdk="static",
                 uploads=[Upload(path, content) for path, content in page.items()],
                 tag=tag,
             )

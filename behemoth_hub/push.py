@@ -25,6 +25,7 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]
 from huggingface_hub.hf_api import RepoFile
 
 from behemoth_data.settings import check
+from behemoth_hub.checks import front_matter
 from behemoth_hub.collect import MAIN, Publication, Upload, check_publication
 
 _OURS = b"behemoth-bench"  # stands in every card that this package makes
@@ -98,11 +99,12 @@ class Publisher:
         try:
             info = self.api.repo_info(publication.repo, repo_type=publication.kind)
         except RepositoryNotFoundError:
+            fields = front_matter(publication.card(), publication.repo)
             self.api.create_repo(
                 publication.repo,
                 repo_type=publication.kind,
                 private=True if self.private else None,
-                space_sdk=publication.sdk if publication.kind == "space" else None,
+                space_sdk=fields["sdk"] if publication.kind == "space" else None,
                 exist_ok=True,
             )
             return

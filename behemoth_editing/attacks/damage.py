@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-from collections.abc import Callable, Iterator
-from typing import ClassVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import ClassVar, TypeVar
 
 import torch
 from transformers import PreTrainedModel
@@ -16,9 +15,39 @@ from behemoth_editing.architecture import architecture_of, layers_of, matrix_of,
 from behemoth_editing.attacks.contract import Asking, Attacked, ask
 from behemoth_editing.copies import check_types, copy_of
 
+_Step = TypeVar("_Step", int, float)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Round(Asking):
+class Coarser(Asking):
+    """What attacks share that change matrices, one by one, further and further."""
+
+    def check(self, model: PreTrainedModel) -> None:
+        """Raises: ValueError for a model of another architecture or of odd types."""
+        check_types(model)
+        layers_of(model)
+
+    def _at_each(
+        self,
+        model: PreTrainedModel,
+        task: EditSet,
+        steps: Sequence[_Step],
+        matrices: Callable[[PreTrainedModel], Iterator[torch.Tensor]],
+        change: Callable[[torch.Tensor, _Step], torch.Tensor],
+    ) -> Attacked:
+        """What is left at each step, each on a copy of its own of which the matrices are changed."""
+        self.check(model)
+        asked, looks = self.asked(task), []
+        for step in steps:
+            copied = copy_of(model)
+            for weight in matrices(copied):
+                weight.copy_(change(weight, step))
+            looks.append(ask(copied, task, asked, step))
+        return Attacked(asked, tuple(looks), {})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Round(Coarser):
     """Every matrix rounded to so many bits: to nearest, symmetric about 0, with one scale for each output row.
 
     w becomes s round(w / s) with s = max |w| of the row / (2^(bits - 1) - 1): 255 values for 8 bits, 15 for 4. Matrices
@@ -39,24 +68,13 @@ class Round(Asking):
         good = len(self.bits) >= 1 and all(2 <= number <= 16 for number in self.bits)
         check(good, f"bits must be numbers from 2 to 16, got {self.bits}")
 
-    def check(self, model: PreTrainedModel) -> None:
-        """Raises: ValueError for a model of another architecture or of odd types."""
-        check_types(model)
-        layers_of(model)
-
     def __call__(self, model: PreTrainedModel, task: EditSet) -> Attacked:
         """What is left at each number of bits."""
-        self.check(model)
-        asked = self.asked(task)
-        looks = [
-            ask(_changed(model, matrices_of, functools.partial(rounded, bits=number)), task, asked, number)
-            for number in self.bits
-        ]
-        return Attacked(asked, tuple(looks), {})
+        return self._at_each(model, task, self.bits, matrices_of, rounded)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Prune(Asking):
+class Prune(Coarser):
     """The smallest weights of every matrix of attention and MLP set to zero, the same share of each matrix.
 
     Source: Han et al., "Learning both weights and connections for efficient neural networks", 2015, for the rule; as an
@@ -75,20 +93,9 @@ class Prune(Asking):
         good = len(self.shares) >= 1 and all(0 < share < 1 for share in self.shares)
         check(good, f"shares must be numbers above 0 and below 1, got {self.shares}")
 
-    def check(self, model: PreTrainedModel) -> None:
-        """Raises: ValueError for a model of another architecture or of odd types."""
-        check_types(model)
-        layers_of(model)
-
     def __call__(self, model: PreTrainedModel, task: EditSet) -> Attacked:
         """What is left at each share."""
-        self.check(model)
-        asked = self.asked(task)
-        looks = [
-            ask(_changed(model, inner_matrices, functools.partial(pruned, share=share)), task, asked, share)
-            for share in self.shares
-        ]
-        return Attacked(asked, tuple(looks), {})
+        return self._at_each(model, task, self.shares, inner_matrices, pruned)
 
 
 def rounded(weight: torch.Tensor, bits: int) -> torch.Tensor:
@@ -124,15 +131,3 @@ def matrices_of(model: PreTrainedModel) -> Iterator[torch.Tensor]:
     yield embedding.data
     if head is not None and head.get_parameter("weight") is not embedding:
         yield head.get_parameter("weight").data
-
-
-def _changed(
-    model: PreTrainedModel,
-    matrices: Callable[[PreTrainedModel], Iterator[torch.Tensor]],
-    change: Callable[[torch.Tensor], torch.Tensor],
-) -> PreTrainedModel:
-    """A copy whose matrices are changed."""
-    copied = copy_of(model)
-    for weight in matrices(copied):
-        weight.copy_(change(weight))
-    return copied

@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from pyarrow import parquet
 
-from behemoth_data.card import render, size_category
+from behemoth_data.card import render
 from behemoth_data.settings import check
 from behemoth_editing.bench.board import Entry, line_of
 from behemoth_editing.bench.page import JSONL, cell_text, read_board, tables, template
 from behemoth_editing.bench.tracks import VERSION
-from behemoth_editing.report.dataset import features_of, result_table
+from behemoth_editing.report.dataset import card_data, parquet_bytes, result_table
 from behemoth_editing.report.summaries import load_results
 
 BOARD, ROWS, CARD = "board.parquet", "results.parquet", "README.md"
@@ -51,11 +50,11 @@ def leaderboard_files(folders: Sequence[Path], name: str) -> dict[str, bytes]:
     """
     entries = _entries(folders)
     rows = load_results([folder / "results" for folder in folders])
-    parts = {BOARD: board_table(entries), ROWS: result_table(rows)}
-    content = {path: _parquet(table) for path, table in parts.items()}
+    configs = {"board": (BOARD, board_table(entries)), "results": (ROWS, result_table(rows))}
+    content = {path: parquet_bytes(table) for path, table in configs.values()}
     values = {
         **_shown(entries, name),
-        "card_data": _card_data(parts, content),
+        "card_data": card_data("Behemoth leaderboard", "leaderboard", configs, content),
         "cell_text": cell_text,
         "columns": [(column, str(kind), text) for column, (kind, text) in _COLUMNS.items()],
         "num_rows": len(rows),
@@ -111,47 +110,3 @@ def _told_apart(entries: Sequence[Entry]) -> list[Entry]:
     if len({entry.run_by for entry in entries}) == 1:
         return list(entries)
     return [dataclasses.replace(entry, method=f"{entry.method}, {entry.run_by}") for entry in entries]
-
-
-def _parquet(table: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    parquet.write_table(table, sink, compression="zstd")
-    content: bytes = sink.getvalue().to_pybytes()
-    return content
-
-
-def _card_data(parts: dict[str, pa.Table], content: dict[str, bytes]) -> str:
-    """The YAML between the card's --- lines."""
-    from huggingface_hub import DatasetCardData
-
-    names = {path: path.removesuffix(".parquet") for path in parts}
-    data = DatasetCardData(
-        language=["en"],
-        license="apache-2.0",
-        pretty_name="Behemoth leaderboard",
-        annotations_creators=["machine-generated"],
-        language_creators=["machine-generated"],
-        source_datasets=["original"],
-        size_categories=[size_category(max(table.num_rows for table in parts.values()))],
-        task_categories=["text-generation"],
-        tags=["synthetic", "knowledge-editing", "machine-unlearning", "benchmark", "leaderboard"],
-        configs=[
-            {
-                "config_name": name,
-                "data_files": [{"split": "test", "path": path}],
-                **({"default": True} if path == BOARD else {}),
-            }
-            for path, name in names.items()
-        ],
-        dataset_info=[
-            {
-                "config_name": name,
-                "features": features_of(parts[path]),
-                "splits": [{"name": "test", "num_bytes": parts[path].nbytes, "num_examples": parts[path].num_rows}],
-                "download_size": len(content[path]),
-                "dataset_size": parts[path].nbytes,
-            }
-            for path, name in names.items()
-        ],
-    )
-    return str(data.to_yaml()).strip()

@@ -22,8 +22,8 @@ from behemoth_editing.sweep.rows import Row
 
 VERSION = 0  # a trial: levels may still move before version 1
 BOUND = 0.95  # edit success and collateral accuracy below which a model is broken
-# Of transfer: which kinds of questions each form consists of.
-FORMS = {
+# Of transfer: which kinds of questions each form that counts consists of.
+TRANSFER_FORMS = {
     "inverse": ("paraphrase",),
     "question": ("question",),
     "new_question": ("new_question",),
@@ -167,7 +167,7 @@ def _carried(rows: Sequence[Row]) -> Number | None:
     carried: dict[str, list[list[tuple[int, int]]]] = {}
     for model, unit in units:
         if not unit["asked_in_training"]:
-            carried.setdefault(model, []).append([_carries(unit, kinds) for kinds in FORMS.values()])
+            carried.setdefault(model, []).append([_carries(unit, kinds) for kinds in TRANSFER_FORMS.values()])
     shares = {}
     for model, edits in carried.items():
         made, asked = np.moveaxis(np.array(edits).sum(axis=0), -1, 0)

@@ -131,17 +131,14 @@ def results_files(rows: Sequence[Row], name: str) -> dict[str, bytes]:
     """The content of every file of such a folder. Raises: ValueError for no rows."""
     table = result_table(rows)
     rows = shown_rows(rows)
-    sink = pa.BufferOutputStream()
-    parquet.write_table(table, sink, compression="zstd")
-    content: bytes = sink.getvalue().to_pybytes()
-    files = {TABLE: content}
+    files = {TABLE: parquet_bytes(table)}
     found = summaries(rows)
     alt, picture = _picture(found)
     if picture is not None:
         files[PICTURE] = picture
     values = {
         "name": name,
-        "card_data": _card_data(table, len(content)),
+        "card_data": card_data("Behemoth results", "evaluation-results", {"default": (TABLE, table)}, files),
         "rows": rows,
         "columns": _described(table),
         "summaries": found,
@@ -221,36 +218,49 @@ def _picture(found: Sequence[Summary]) -> tuple[str, bytes | None]:
     return "", None
 
 
-def features_of(table: pa.Table) -> Any:
-    """The columns as a card's data has them."""
+def parquet_bytes(table: pa.Table) -> bytes:
+    """The table as a parquet file; the same rows give the same bytes."""
+    sink = pa.BufferOutputStream()
+    parquet.write_table(table, sink, compression="zstd")
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
+
+
+def card_data(name: str, tag: str, configs: Mapping[str, tuple[str, pa.Table]], files: Mapping[str, bytes]) -> str:
+    """The YAML between the --- lines of the card of a dataset of results, whose first config is the default."""
     from datasets import DatasetInfo, Features
-
-    return DatasetInfo(features=Features.from_arrow_schema(table.schema))._to_yaml_dict()["features"]
-
-
-def _card_data(table: pa.Table, size: int) -> str:
-    """The YAML between the card's --- lines."""
     from huggingface_hub import DatasetCardData
 
+    described = []
+    for config, (path, table) in configs.items():
+        features = DatasetInfo(features=Features.from_arrow_schema(table.schema))._to_yaml_dict()["features"]
+        described.append(
+            {
+                "config_name": config,
+                "features": features,
+                "splits": [{"name": "test", "num_bytes": table.nbytes, "num_examples": table.num_rows}],
+                "download_size": len(files[path]),
+                "dataset_size": table.nbytes,
+            }
+        )
     data = DatasetCardData(
         language=["en"],
         license="apache-2.0",
-        pretty_name="Behemoth results",
+        pretty_name=name,
         annotations_creators=["machine-generated"],
         language_creators=["machine-generated"],
         source_datasets=["original"],
-        size_categories=[size_category(table.num_rows)],
+        size_categories=[size_category(max(table.num_rows for _, table in configs.values()))],
         task_categories=["text-generation"],
-        tags=["synthetic", "knowledge-editing", "machine-unlearning", "benchmark", "evaluation-results"],
+        tags=["synthetic", "knowledge-editing", "machine-unlearning", "benchmark", tag],
         configs=[
-            {"config_name": "default", "data_files": [{"split": "test", "path": TABLE}], "default": True},
+            {
+                "config_name": config,
+                "data_files": [{"split": "test", "path": path}],
+                **({"default": True} if place == 0 else {}),
+            }
+            for place, (config, (path, _)) in enumerate(configs.items())
         ],
-        dataset_info={
-            "config_name": "default",
-            "features": features_of(table),
-            "splits": [{"name": "test", "num_bytes": table.nbytes, "num_examples": table.num_rows}],
-            "download_size": size,
-            "dataset_size": table.nbytes,
-        },
+        dataset_info=described[0] if len(described) == 1 else described,
     )
     return str(data.to_yaml()).strip()

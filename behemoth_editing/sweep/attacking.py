@@ -20,14 +20,14 @@ from transformers import PreTrainedModel
 
 from behemoth_data.edits import EditConfig, EditSet, draw_edits
 from behemoth_data.places import local_path
-from behemoth_data.scenarios import check_distinct
 from behemoth_data.settings import check, digest
 from behemoth_editing.attacks.contract import Attack, Attacked, Refused
 from behemoth_editing.checkpoint import Checkpoint
 from behemoth_editing.methods.contract import EditMethod, Shared
 from behemoth_editing.scoring.bits import inferable
+from behemoth_editing.sweep.cells import Known, distinct_draws, done_in
 from behemoth_editing.sweep.plain import plain, words_of
-from behemoth_editing.sweep.rows import Placed, Row, append_row, mend, read_rows, settled
+from behemoth_editing.sweep.rows import Row, append_row
 from behemoth_editing.sweep.seen import row_before
 from behemoth_models.knowledge import weights_digest
 
@@ -40,7 +40,7 @@ _DIGITS = 4  # of bits, behind the point
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Trial:
+class Trial(Known):
     """One attack on one method's model of one draw of edits. Two with the same id are equal."""
 
     checkpoint: Checkpoint
@@ -50,16 +50,10 @@ class Trial:
 
     @functools.cached_property
     def id(self) -> str:
-        """16 hex digits that differ between any two trials whose results could, under one version of this code."""
+        """That of the model, the method and the attack with their settings, the draw and the version of this code."""
         weights, corpus, code = self.checkpoint.weights, self.checkpoint.corpus.digest, version("behemoth-bench")
         parts = [(self.method.name, plain(self.method)), (self.attack.name, plain(self.attack))]
         return digest(["attack", weights, corpus, *parts, self.edits, code])
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Trial) and self.id == other.id
-
-    def __hash__(self) -> int:
-        return hash(self.id)
 
     @property
     def edited(self) -> tuple[Checkpoint, EditConfig, EditMethod]:
@@ -88,12 +82,7 @@ def check_trials(found: Sequence[Trial]) -> None:
     for trial in found:
         trial.method.check(trial.checkpoint.model)
         trial.attack.check(trial.checkpoint.model)
-    draws: dict[Checkpoint, dict[EditConfig, None]] = {}
-    for trial in found:
-        draws.setdefault(trial.checkpoint, {})[trial.edits] = None
-    for checkpoint, of_model in draws.items():
-        check_distinct(checkpoint.corpus.world, of_model)
-    for checkpoint, edits in dict.fromkeys((trial.checkpoint, trial.edits) for trial in found):
+    for checkpoint, edits in distinct_draws(found):
         drawn = draw_edits(checkpoint.corpus, edits)
         check(len(drawn) == 1, f"scenario must make one set of edits to be attacked, got {len(drawn)}")
         inferable(checkpoint.corpus.world, drawn[0].edge, [drawn[0].edits[0].fact.head], drawn[0].relation)
@@ -109,7 +98,6 @@ def missing(found: Sequence[Trial], output: Path, *, dry_run: bool = False) -> l
     """The trials that `output` has no row for, in a file that then has one row for each that is done, and no other.
 
     A dry run leaves the file as it is.
-
     Raises: ValueError if the rows there are of other models or another version of this code.
     """
     output = local_path("output_dir", output)
@@ -120,21 +108,7 @@ def missing(found: Sequence[Trial], output: Path, *, dry_run: bool = False) -> l
             f"output_dir must be new, empty or hold {TRIALS}, got {output}, which holds something else",
         )
         return list(found)
-    wanted = {(trial.checkpoint.weights, version("behemoth-bench")) for trial in found}
-    ours = {trial.id for trial in found}
-
-    def choose(rows: Placed) -> list[Row]:
-        for row in rows.values():
-            has = (row["weights"]["before"], row["versions"]["behemoth"])
-            check(
-                has in wanted,
-                f"output_dir must be new or hold results of the same models and code {sorted(wanted)}, got {has} in "
-                f"{path}; choose another folder, or --overwrite",
-            )
-        return [row for row in settled(rows) if row["cell"] not in ours or row["error"] is None]
-
-    rows = choose(read_rows(path)) if dry_run else mend(path, choose)
-    done = {row["cell"] for row in rows if row["error"] is None}
+    done = done_in(path, found, lambda row: row["error"] is None, dry_run=dry_run)
     return [trial for trial in found if trial.id not in done]
 
 

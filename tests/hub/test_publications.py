@@ -474,7 +474,8 @@ def board_of(results_folder, tmp_path):
 def test_boards_of_several_people_are_one_dataset_with_the_rows_behind_them(board_of, tmp_path):
     made, space = leaderboard([board_of("Ada", "rome", "lora"), board_of("Bo", "<mine>")], "alice")
     assert (made.repo, made.kind) == (space.repo, "dataset") == ("alice/behemoth-board", "dataset")
-    assert (space.kind, space.sdk, paths(space.uploads)) == ("space", "static", {"README.md", "index.html"})
+    assert (space.kind, paths(space.uploads)) == ("space", {"README.md", "index.html"})
+    assert front_matter(space.card(), "card")["sdk"] == "static"
     page = content(space, "index.html").decode("utf-8")
     assert "<td>0.25 [0.12, inf]</td>" in page
     assert "&lt;mine&gt;, Bo" in page  # what others wrote is text
