@@ -11,7 +11,6 @@ import dataclasses
 import errno
 import functools
 import importlib
-import logging
 import os
 import queue
 import signal
@@ -25,7 +24,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Protocol
 
 from behemoth_data.extras import DISTRIBUTION, need
-from behemoth_data.files import client_at
+from behemoth_data.files import client_at, client_here
 from behemoth_data.settings import check
 
 TRIES = 3  # of a job whose worker dies
@@ -289,6 +288,9 @@ def _started(processes: int, module: str) -> Iterator[Any]:
                 "distributed.nanny.pre-spawn-environ": {"PYTHONHASHSEED": os.environ.get("PYTHONHASHSEED", "random")},
                 "distributed.worker.profile.enabled": False,
                 "distributed.diagnostics.nvml": False,
+                # Else dask gives a job that killed its process to the one in its place, if that got the same port, and
+                # nobody counts it.
+                "distributed.scheduler.allowed-failures": 0,
                 # A process that died is started again, which may take its time on a busy machine.
                 "distributed.deploy.lost-worker-timeout": "10 minutes",
             }
@@ -297,20 +299,16 @@ def _started(processes: int, module: str) -> Iterator[Any]:
         if _start() == "forkserver":
             # After distributed has named what is to be imported before processes are copied: what takes seconds.
             distributed.utils.get_mp_context().set_forkserver_preload(["distributed", module])
-        with (
-            distributed.LocalCluster(
-                host="127.0.0.1",
-                n_workers=processes,
-                threads_per_worker=1,
-                processes=True,
-                memory_limit=None,
-                preload=[__name__],
-                dashboard_address="127.0.0.1:0",  # None takes port 8787 all the same, and warns if another run has it
-                scheduler_kwargs={"dashboard": False},
-                silence_logs=logging.CRITICAL,  # the error of a job is raised here as well
-            ) as cluster,
-            distributed.Client(cluster, set_as_default=False) as client,
-        ):
+        with client_here(
+            set_as_default=False,
+            host="127.0.0.1",
+            n_workers=processes,
+            threads_per_worker=1,
+            processes=True,
+            memory_limit=None,
+            preload=[__name__],
+            scheduler_kwargs={"dashboard": False},
+        ) as client:
             yield client
 
 

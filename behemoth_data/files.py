@@ -13,6 +13,7 @@ import importlib
 import logging
 import os
 import re
+import signal
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from behemoth_data.rows import Rows
 
 SCRATCH = ".scratch"  # in a local folder while it is written: what no process has finished
+
+_PATIENCE = 30.0  # seconds in which a cluster must have ended
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(://|::)")
 
@@ -134,6 +137,38 @@ def client_at(scheduler: str, **options: Any) -> Any:
 
 
 @contextlib.contextmanager
+def client_here(*, set_as_default: bool = True, **options: Any) -> Iterator[Any]:
+    """A client of a LocalCluster with these options, which end together, in half a minute at most.
+
+    The cluster by itself waits for ever for a worker process that died and, being started anew, never comes up.
+    """
+    distributed = importlib.import_module("distributed")
+    cluster = distributed.LocalCluster(
+        dashboard_address="127.0.0.1:0",  # None takes port 8787 all the same, and warns if another run has it
+        silence_logs=logging.CRITICAL,  # the error of a task is raised here as well
+        **options,
+    )
+    try:
+        with distributed.Client(cluster, set_as_default=set_as_default) as client:
+            yield client
+    finally:
+        _close(cluster)
+
+
+def _close(cluster: Any) -> None:
+    """The cluster has ended, and its processes write nothing more."""
+    try:
+        cluster.close(timeout=_PATIENCE)
+    except TimeoutError:
+        for nanny in cluster.workers.values():
+            if pid := nanny.pid:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, getattr(signal, "SIGKILL", signal.SIGTERM))
+    else:
+        cluster.__exit__(None, None, None)  # its thread as well
+
+
+@contextlib.contextmanager
 def client_of(dask: str | None) -> Iterator[Any]:
     """A client of the cluster "local", which ends with it, or of the scheduler at an address; None for None.
 
@@ -143,28 +178,22 @@ def client_of(dask: str | None) -> Iterator[Any]:
         yield None
         return
     try:
-        distributed = importlib.import_module("distributed")
+        importlib.import_module("distributed")
         cores = importlib.import_module("dask.system").CPU_COUNT
     except ImportError as error:
         message = "--dask needs dask and distributed: pip install 'behemoth-bench[dask]'"
         raise ValueError(message) from error
     with contextlib.ExitStack() as stack:
         if dask == "local":
-            cluster = distributed.LocalCluster(
-                n_workers=cores,
-                threads_per_worker=1,
-                processes=True,
-                dashboard_address="127.0.0.1:0",  # None takes port 8787 all the same, and warns if another run has it
-                silence_logs=logging.CRITICAL,  # the error of a task is raised here as well
-            )
-            client = distributed.Client(stack.enter_context(cluster))
+            client = stack.enter_context(client_here(n_workers=cores, threads_per_worker=1, processes=True))
         else:
             try:
                 client = client_at(dask)
             except ValueError as error:
                 message = f"dask must be local or the address of a scheduler such as tcp://10.0.0.1:8786, got {dask}"
                 raise ValueError(f"{message}: {error}") from error
-        yield stack.enter_context(client)
+            stack.enter_context(client)
+        yield client
 
 
 def run(tasks: Sequence[FileTask], target: str, client: Any, progress: bool) -> list[FileResult]:
@@ -211,7 +240,7 @@ def _run_on_cluster(
     except BaseException as error:
         client.cancel(futures)
         if client.cluster is not None:
-            client.cluster.close()  # its processes write nothing more
+            _close(client.cluster)
         if isinstance(error, (distributed.KilledWorker, distributed.CancelledError)):
             raise OSError(errno.EIO, f"the dask cluster failed: {error}") from error
         raise

@@ -106,6 +106,8 @@ def test_worker_that_dies_loses_its_job_alone_which_is_tried_again(crew, tmp_pat
     assert lost == {"always": f"WorkerDied: its process died in the middle of it, {TRIES} times of {TRIES}"}
     assert len(list(tmp_path.glob("always-*"))) == TRIES
     assert len(list(tmp_path.glob("once-*"))) == 2
+    # Nor does dask try one of itself, as it would where a process gets the port of the one before it.
+    assert crew._client.run_on_scheduler(lambda dask_scheduler: dask_scheduler.allowed_failures) == 0
 
 
 def test_what_a_job_raises_is_raised_here_and_the_crew_goes_on(crew):

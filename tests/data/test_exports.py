@@ -1,5 +1,6 @@
 """The published folder: complete, reproducible, loadable by its name, and never half there."""
 
+import asyncio
 import contextlib
 import errno
 import hashlib
@@ -13,6 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import types
 from collections import Counter
 from collections.abc import Iterator
@@ -23,6 +25,7 @@ from typing import Any
 import dask
 import distributed
 import fsspec
+import psutil
 import pyarrow as pa
 import pytest
 import yaml
@@ -565,6 +568,20 @@ def test_scheduler_that_does_not_answer_is_an_error_and_nothing_is_removed(tmp_p
             write_small_files(folder, dask="lcal", overwrite=True)
     assert state(folder) == before
     assert os.listdir(tmp_path) == ["behemoth"]
+
+
+def test_cluster_that_cannot_end_is_left_and_its_processes_are_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def waits(*_: object, **__: object) -> None:
+        await asyncio.Event().wait()
+
+    with data_files.client_here(n_workers=1, threads_per_worker=1, processes=True) as client:
+        (pid,) = client.run(os.getpid).values()
+        monkeypatch.setattr("distributed.nanny.WorkerProcess.kill", waits)
+        monkeypatch.setattr(data_files, "_PATIENCE", 0.5)
+        begun = time.monotonic()
+    assert time.monotonic() - begun < 20
+    with contextlib.suppress(psutil.NoSuchProcess):
+        psutil.Process(pid).wait(10)
 
 
 def test_missing_dask_is_an_error_that_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
