@@ -18,7 +18,10 @@ OUTSIDE = ("scripts", "tools")  # of the wheel
 # Of behemoth_editing, each seeing those before it.
 ROOMS = ("methods", "scoring", "attacks", "sweep", "report", "study", "bench")
 # Of behemoth_cli.playground, each seeing those before it; only the last one knows gradio.
-PLAYGROUND = ("words", "scene", "outcomes", "asking", "making", "sessions", "shelf", "telling", "panels", "page")
+PLAYGROUND = (
+    *("words", "scene", "outcomes", "asking", "making", "attacking", "jobs", "sessions", "shelf", "telling", "panels"),
+    "page",
+)
 SOURCES = sorted(
     path.relative_to(ROOT).as_posix() for room in (*PACKAGES, *OUTSIDE) for path in (ROOT / room).rglob("*.py")
 )

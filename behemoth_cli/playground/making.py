@@ -164,7 +164,7 @@ _LOOK = 0.2  # seconds between two looks at whether an edit that waits is still 
 
 
 @contextlib.contextmanager
-def _turn(step: Step) -> Iterator[None]:
+def _alone(step: Step) -> Iterator[None]:
     """No other edit is made meanwhile. Raises: Stopped if `step` does while others are made."""
     step(0.0, "waiting for others' edits")
     while not _ONE_AT_A_TIME.acquire(timeout=_LOOK):
@@ -192,6 +192,30 @@ def _looked_after(look: Callable[[], None]) -> Iterator[None]:
         handle.remove()
 
 
+@contextlib.contextmanager
+def turn(step: Step, most_seconds: float | None = None, what: str = "an edit") -> Iterator[Step]:
+    """Nothing else that seeds or trains runs meanwhile; what comes back is told how far it is, as `step` is.
+
+    Raises: Stopped if `step` does, which is called whenever a model runs; TimeoutError after `most_seconds`, waiting
+    not counted.
+    """
+    with _alone(step):
+        started, at = time.perf_counter(), (0.0, "")
+
+        def look() -> None:
+            step(*at)
+            if most_seconds is not None and time.perf_counter() - started > most_seconds:
+                raise TimeoutError(f"{what} must take at most {most_seconds:g} seconds here; this one was stopped")
+
+        def tell(done: float, text: str) -> None:
+            nonlocal at
+            at = (done, text)
+            look()
+
+        with _looked_after(look):
+            yield tell
+
+
 def make(
     checkpoint: Checkpoint,
     wish: Wish,
@@ -208,21 +232,8 @@ def make(
     Raises: ValueError for a wish that the world cannot grant, or settings that the model cannot have; Stopped if
     `step` does, which is called whenever a model runs; TimeoutError after `most_seconds`, waiting not counted.
     """
-    with _turn(step):
-        started, at = time.perf_counter(), (0.0, "")
-
-        def look() -> None:
-            step(*at)
-            if most_seconds is not None and time.perf_counter() - started > most_seconds:
-                raise TimeoutError(f"an edit must take at most {most_seconds:g} seconds here; this one was stopped")
-
-        def tell(done: float, text: str) -> None:
-            nonlocal at
-            at = (done, text)
-            look()
-
-        with _looked_after(look):
-            return _made(checkpoint, wish, method, same, shared or Shared(progress=False), tell)
+    with turn(step, most_seconds) as tell:
+        return _made(checkpoint, wish, method, same, shared or Shared(progress=False), tell)
 
 
 def _made(

@@ -7,7 +7,7 @@ import functools
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -18,17 +18,21 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from behemoth_cli.playground import panels, telling
-from behemoth_cli.playground.making import MOST_COUNT, NUMBERS_OF_EDITS, Made, Stopped, Wish, make, method_of
+from behemoth_cli.playground.attacking import attack_of, attempt
+from behemoth_cli.playground.jobs import Job, Result
+from behemoth_cli.playground.making import MOST_COUNT, NUMBERS_OF_EDITS, Step, Stopped, Wish, make, method_of
 from behemoth_cli.playground.outcomes import STATUSES
 from behemoth_cli.playground.panels import Looked, looked_at
 from behemoth_cli.playground.sessions import Session, Sessions
 from behemoth_cli.playground.shelf import TAUGHT, Shelf, bits_per_parameter
 from behemoth_cli.playground.telling import State
 from behemoth_cli.playground.words import MOST_LETTERS
-from behemoth_cli.sections import METHOD_SECTIONS
+from behemoth_cli.sections import ATTACK_SECTIONS, METHOD_SECTIONS
 from behemoth_data.forms import SURFACES
 from behemoth_data.world import Edge
 from behemoth_editing import METHODS
+from behemoth_editing.attacks import ATTACKS
+from behemoth_editing.attacks.contract import Refused
 from behemoth_editing.sweep.identity import last_part
 
 HERE = Path(__file__).resolve().parent
@@ -98,6 +102,15 @@ def _safely(handler: Callable[..., Updates]) -> Callable[..., Updates]:
     return answered
 
 
+def _why_not(error: Exception, what: str) -> str:
+    """Why there is no edit or attack."""
+    if isinstance(error, Stopped):
+        return panels.said_html(f"The {what} was stopped; everything is as it was.")
+    if isinstance(error, Refused):
+        return panels.said_html(f"This cannot be tried here: {error}")
+    return panels.said_html(" ".join(str(error).split()) or type(error).__name__, bad=True)
+
+
 class Playground:
     """The page over a shelf of models, with a session for each browser tab."""
 
@@ -145,10 +158,11 @@ class Playground:
                     self.again = gr.Button("The same edits by this method", elem_id="again")
                 self.history = _html("history")
                 self.outcome = _html("outcome")
+                self._build_attack()
             with gr.Column(scale=4, min_width=320):
                 gr.Markdown("### Broken facts")
                 self.broken = _html("broken", _file("broken.html"), _file("broken.js"))
-                gr.Markdown("## 5 · The code for this")
+                gr.Markdown("## 6 · The code for this")
                 self.link = _html("link")
                 self.python = gr.Code(label="Python", language="python", interactive=False, elem_id="python")
                 self.command = gr.Code(label="Command", language="shell", interactive=False, elem_id="command")
@@ -205,6 +219,16 @@ class Playground:
             self.stop = gr.Button("Stop", elem_id="stop", min_width=80)
         self.progress = _html("progress")
 
+    def _build_attack(self) -> None:
+        gr.Markdown("## 5 · Is the old answer gone?")
+        attacks = [(f"{name}: {ATTACK_SECTIONS[name].help}", name) for name in ATTACKS]
+        self.attack = gr.Dropdown(attacks, value="relearn", label="Attack on the edit that is shown", elem_id="attack")
+        with gr.Row():
+            self.attempt = gr.Button("Attack", elem_id="attempt")
+            self.stop_attack = gr.Button("Stop", elem_id="stop_attack", min_width=80)
+        self.attack_progress = _html("attack_progress")
+        self.attacked = _html("attacked")
+
     def _build_settings(self) -> None:
         """A box for each field of the chosen method, with its help; what differs from the default is kept."""
 
@@ -212,7 +236,7 @@ class Playground:
             if method not in self.methods:  # before the page is filled in
                 return
             for field in dataclasses.fields(METHODS[method]):  # type: ignore[arg-type]
-                default = text_of(field.default)
+                default = telling.text_of(field.default)
                 box = gr.Textbox(
                     settings.get(method, {}).get(field.name, default),
                     label=field.name,
@@ -220,7 +244,7 @@ class Playground:
                     max_length=80,
                     elem_id=f"setting-{field.name}",
                 )
-                keep = functools.partial(with_setting, method=method, field=field.name, default=default)
+                keep = functools.partial(telling.with_setting, method=method, field=field.name, default=default)
                 box.change(keep, [self.settings, box], self.settings, show_progress="hidden", api_visibility="private")
 
         gr.render(inputs=[self.method, self.settings], triggers=[self.method.change, self.opened.change])(boxes)
@@ -232,7 +256,7 @@ class Playground:
             *(self.status, self.graph, self.model, self.step, self.load, self.surface, self.relation, self.found),
             *(self.pick, self.says, self.asked, self.new_tail, self.num_edits, self.seed, self.method, self.settings),
             *(self.shown, self.history, self.outcome, self.broken, self.link, self.python, self.command, self.row),
-            *(self.progress, self.is_asked, self.opened),
+            *(self.progress, self.attack_progress, self.attacked, self.is_asked, self.opened),
         ]
         where = [self.model, self.step, self.surface, self.relation, self.pick, self.shown]
         wish = [self.new_tail, self.num_edits, self.seed, self.method, self.settings]
@@ -257,7 +281,9 @@ class Playground:
         editing: dict[str, Any] = {"concurrency_limit": 4, "concurrency_id": "edits", **quiet}
         self.edit.click(self.on_edit, every, api_name="edit", **editing)
         self.again.click(self.on_again, every, api_name="again", **editing)
-        self.stop.click(self.on_stop, None, outputs=[self.status], queue=False, show_progress="hidden", api_name="stop")
+        self.attempt.click(self.on_attack, [*every, self.attack], api_name="attack", **editing)
+        for stop, name in ((self.stop, "stop"), (self.stop_attack, "stop_attack")):
+            stop.click(self.on_stop, None, outputs=[self.status], queue=False, show_progress="hidden", api_name=name)
         self.undo.click(self.on_undo, every, api_name="undo", **quiet)
         page.unload(self.on_unload)
 
@@ -383,7 +409,8 @@ class Playground:
         looked = self._looked(session, (*values[:4], pick, shown))
         shown = 0 if session.model != before else shown
         updates = self._all(session, looked, values[6], int(shown or 0))
-        return {**updates, self.step: self._step_slider(model, int(place))}
+        end = len(self.shelf.steps(model))
+        return {**updates, self.step: self._step_slider(model, end if place is None else int(place))}
 
     @_safely
     def on_click(self, request: gr.Request, event: gr.EventData, *values: Any) -> Updates:
@@ -463,16 +490,18 @@ class Playground:
                 if again and looked.made is not None:
                     wish = dataclasses.replace(looked.made.wish, method=wish.method)
                 method = method_of(wish.method, state.settings, MOST_COUNT)
-                making = functools.partial(make, method=method, same=edit_set, most_seconds=self.most_seconds)
-                job = Job(looked, wish, making, stop)
-                try:
-                    while not job.ended.wait(_POLL):
-                        if stop.is_set():  # what it does now may take long: it is let go of
-                            raise Stopped
-                        yield {self.status: "", self.progress: panels.progress_html(*job.at)}
-                finally:
-                    stop.set()  # nobody looks any more
-                made = job.result()
+                shelved = looked.shelved
+                made = yield from self._waited(
+                    lambda step: make(
+                        *(shelved.checkpoint, wish, method),
+                        same=edit_set,
+                        shared=shelved.shared,
+                        step=step,
+                        most_seconds=self.most_seconds,
+                    ),
+                    stop,
+                    self.progress,
+                )
             of = (looked.place, looked.step)
             if session.add(made, of):
                 shown = len(session.made)
@@ -483,12 +512,45 @@ class Playground:
             told = f"The edit of {self._label(looked.place)} was made, but another model is chosen now: it is gone."
             yield {self.status: panels.said_html(told), self.progress: ""}
             return
-        except Stopped:
-            told = "The edit was stopped; everything is as it was."
-            yield {self.status: panels.said_html(told), self.progress: ""}
         except Exception as error:  # of somebody's settings: the page goes on, and says why
-            told = " ".join(str(error).split()) or type(error).__name__
-            yield {self.status: panels.said_html(told, bad=True), self.progress: ""}
+            yield {self.status: _why_not(error, "edit"), self.progress: ""}
+
+    def on_attack(self, request: gr.Request, *values: Any) -> Iterator[Updates]:
+        """The attack on the edit that is shown, with its progress."""
+        session = self.sessions.keep(request.session_hash)
+        try:
+            with session.editing() as stop:
+                looked = self._looked(session, values[:6])
+                made, attack = looked.made, attack_of(values[-1])
+                if made is None:
+                    raise ValueError("shown must be an edit for it to be attacked, got none")
+                checkpoint = looked.shelved.checkpoint
+                tried = yield from self._waited(
+                    lambda step: attempt(checkpoint, made, attack, step=step, most_seconds=self.most_seconds),
+                    stop,
+                    self.attack_progress,
+                )
+            if session.add_tried(tried):
+                yield {self.status: "", self.attack_progress: "", self.attacked: panels.attacks_html(session, looked)}
+            else:
+                told = "The edit that was attacked is gone by now."
+                yield {self.status: panels.said_html(told), self.attack_progress: ""}
+        except Exception as error:
+            yield {self.status: _why_not(error, "attack"), self.attack_progress: ""}
+
+    def _waited(
+        self, work: Callable[[Step], Result], stop: threading.Event, place: gr.HTML
+    ) -> Generator[Updates, None, Result]:
+        """What the work gives; meanwhile the page says at this place how far it is. Raises: Stopped, and as it does."""
+        job = Job(work, stop)
+        try:
+            while not job.ended.wait(_POLL):
+                if stop.is_set():  # what it does now may take long: it is let go of
+                    raise Stopped
+                yield {self.status: "", place: panels.progress_html(*job.at)}
+        finally:
+            stop.set()  # nobody looks any more
+        return job.result()
 
     def _state(self, looked: Looked, values: Sequence[Any]) -> State:
         new_tail, num_edits, seed, method, settings = values[6:11]
@@ -540,6 +602,7 @@ class Playground:
             self.history: panels.history_html(session),
             self.outcome: panels.outcome_html(looked),
             self.broken: panels.broken_json(looked),
+            self.attacked: panels.attacks_html(session, looked),
         }
         made = looked.made
         if made is None:
@@ -554,7 +617,7 @@ class Playground:
             step=looked.step,
             surface=words.surface,
             wish=made.wish,
-            settings=settings_of(made),
+            settings=telling.settings_of(made),
             made=True,
         )
         return updates | {
@@ -569,76 +632,6 @@ class Playground:
         query = telling.query_of(state)
         what = "this edit" if state.made else "what is chosen now"
         return f'<div class="bm-html"><p><a href="?{escape(query)}">A link that brings back {what}</a></p></div>'
-
-
-class Job:
-    """An edit in a thread of its own, so that its page can say how far it is, or let go of it."""
-
-    def __init__(self, looked: Looked, wish: Wish, made: Callable[..., Made], stop: threading.Event) -> None:
-        self.ended = threading.Event()
-        self._stop, self._started = stop, time.monotonic()
-        self._done: tuple[float, str] = (0.0, "beginning")
-        self._made: Made | None = None
-        self._error: BaseException | None = None
-        shelved = looked.shelved
-
-        def work() -> None:
-            try:
-                self._made = made(shelved.checkpoint, wish, shared=shelved.shared, step=self._step)
-            except BaseException as error:  # told by result(), in the thread that waits
-                self._error = error
-            finally:
-                self.ended.set()
-
-        threading.Thread(target=work, name="edit", daemon=True).start()
-
-    def _step(self, done: float, text: str) -> None:
-        if self._stop.is_set():
-            raise Stopped("the edit was stopped")
-        self._done = (done, text)
-
-    @property
-    def at(self) -> tuple[float, str, float]:
-        """How far it is, what is done now, and seconds."""
-        return (*self._done, time.monotonic() - self._started)
-
-    def result(self) -> Made:
-        """What was made. Raises: what kept it from being made."""
-        if self._error is not None:
-            raise self._error
-        if self._made is None:
-            raise Stopped("the edit was stopped")
-        return self._made
-
-
-def text_of(value: object) -> str:
-    """A setting's value as the command line takes it."""
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return str(value).lower()
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
-def settings_of(made: Made) -> dict[str, str]:
-    """The settings that differ from the method's defaults, as texts."""
-    default = type(made.method)()
-    names = [field.name for field in dataclasses.fields(made.method)]  # type: ignore[arg-type]
-    return {
-        name: text_of(getattr(made.method, name))
-        for name in names
-        if getattr(made.method, name) != getattr(default, name)
-    }
-
-
-def with_setting(
-    settings: dict[str, dict[str, str]], text: str, *, method: str, field: str, default: str
-) -> dict[str, dict[str, str]]:
-    """The settings with this one, or without it where it is the default."""
-    own = {name: kept for name, kept in settings.get(method, {}).items() if name != field}
-    if text.strip() and text.strip() != default:
-        own[field] = text.strip()
-    return {**settings, method: own}
 
 
 def launch(playground: Playground, host: str, port: int | None, *, inbrowser: bool = False) -> tuple[gr.Blocks, str]:

@@ -10,6 +10,7 @@ from html import escape
 from urllib.parse import urlencode
 
 from behemoth_cli.playground import asking, telling
+from behemoth_cli.playground.attacking import Left, Tried
 from behemoth_cli.playground.making import MOST_COUNT, Made, View, expected_of, method_of
 from behemoth_cli.playground.outcomes import STATUSES, Expected, counted, known_codes
 from behemoth_cli.playground.scene import drawn, scene_of
@@ -292,6 +293,34 @@ def history_html(session: Session) -> str:
         )
     heads = ["edit", "facts edited", "made", "broken", "edit success", "collateral accuracy", "seconds"]
     return table_html(Table(heads, rows), "Every edit is made on the model as it was trained")
+
+
+def attacks_html(session: Session, looked: Looked) -> str:
+    """What the session's attacks on the shown edit found, each with its steps."""
+    if looked.made is None:
+        return said_html("No edit is shown that could be attacked.")
+    tried = [one for one in session.tried if one.made is looked.made]
+    if not tried:
+        return said_html("No attack was tried on this edit.")
+    return "".join(map(_attack_html, tried))
+
+
+def _attack_html(tried: Tried) -> str:
+    def cell(left: Left) -> str:
+        told = f"<small>{left.bits:.2f} bits to be read, says {left.said:.2f}</small>"
+        return f"{left.guessed} of {left.asked}{told}"
+
+    rows = [
+        [escape(step), cell(after), cell(before)]
+        for step, after, before in zip(tried.steps, tried.after, tried.before, strict=True)
+    ]
+    caption = (
+        f"{tried.attack.name}: old answers that are its best guess ({tried.seconds:.1f} s); a fact has "
+        f"{tried.most:.2f} bits"
+    )
+    code = escape(telling.attack_code(tried.attack.name))
+    table = table_html(Table([tried.attack.axis, "after the edit", "before it"], rows), caption)
+    return f'{table}<details class="bm-html"><summary>The code for this attack</summary><pre>{code}</pre></details>'
 
 
 def broken_json(looked: Looked) -> str:

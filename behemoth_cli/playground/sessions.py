@@ -7,6 +7,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 
+from behemoth_cli.playground.attacking import Tried
 from behemoth_cli.playground.making import Made
 from behemoth_data.settings import check
 
@@ -24,6 +25,7 @@ class Session:
 
     def __init__(self) -> None:
         self.made: list[Made] = []
+        self.tried: list[Tried] = []  # attacks on them
         self.model: tuple[str, int | None] | None = None  # name and step of what is edited
         self._lock = threading.Lock()  # of what stands above
         self._busy = threading.Lock()
@@ -38,20 +40,34 @@ class Session:
         """The session is about this model: the edits of another are gone."""
         with self._lock:
             if self.model != (name, step):
-                self.model, self.made = (name, step), []
+                self.model, self.made, self.tried = (name, step), [], []
 
     def add(self, made: Made, of: tuple[str, int | None]) -> bool:
         """One edit more, unless the session is about another model by now; the oldest goes where there are too many."""
         with self._lock:
             if self.model != of:
                 return False
-            self.made = [*self.made, made][-MOST_EDITS:]
+            self._keep([*self.made, made][-MOST_EDITS:])
             return True
+
+    def add_tried(self, tried: Tried) -> bool:
+        """One attack more, in the place of the same one before, unless its edit is gone by now."""
+        with self._lock:
+            if not any(made is tried.made for made in self.made):
+                return False
+            others = [old for old in self.tried if old.made is not tried.made or old.attack != tried.attack]
+            self.tried = [*others, tried]
+            return True
+
+    def _keep(self, made: list[Made]) -> None:
+        """Only these edits, and attacks on them."""
+        self.made = made
+        self.tried = [tried for tried in self.tried if any(tried.made is kept for kept in made)]
 
     def undo(self) -> None:
         """The newest edit is gone, if there is one."""
         with self._lock:
-            self.made = self.made[:-1]
+            self._keep(self.made[:-1])
 
     @property
     def is_editing(self) -> bool:

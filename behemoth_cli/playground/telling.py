@@ -102,6 +102,41 @@ def code_of(place: str, made: Made) -> str:
     )
 
 
+def attack_code(name: str) -> str:
+    """Python that goes on where code_of() ends, and prints what the attack finds."""
+    return f"from behemoth_editing.attacks import ATTACKS\nprint(ATTACKS[{name!r}]()(edited, edit_set).looks)"
+
+
+def text_of(value: object) -> str:
+    """A setting's value as the command line takes it."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def settings_of(made: Made) -> dict[str, str]:
+    """The settings that differ from the method's defaults, as texts."""
+    default = type(made.method)()
+    names = [field.name for field in dataclasses.fields(made.method)]  # type: ignore[arg-type]
+    return {
+        name: text_of(getattr(made.method, name))
+        for name in names
+        if getattr(made.method, name) != getattr(default, name)
+    }
+
+
+def with_setting(
+    settings: dict[str, dict[str, str]], text: str, *, method: str, field: str, default: str
+) -> dict[str, dict[str, str]]:
+    """The settings with this one, or without it where it is the default."""
+    own = {name: kept for name, kept in settings.get(method, {}).items() if name != field}
+    if text.strip() and text.strip() != default:
+        own[field] = text.strip()
+    return {**settings, method: own}
+
+
 def arguments_of(method: EditMethod) -> str:
     """The settings that differ from the method's defaults, as Python's arguments."""
     default = type(method)()

@@ -75,6 +75,27 @@ def test_setting_that_would_hold_up_all_is_refused(page):
     assert "max_steps must be at most 1000 on a page, got 1001" in only[page.status]
 
 
+def test_attack_is_shown_beside_its_edit_until_that_is_gone(page):
+    name = request("attacks")
+    (only,) = page.on_attack(name, *values(page), "round")
+    assert "shown must be an edit for it to be attacked, got none" in only[page.status]
+    *_, edited = page.on_edit(name, *values(page))
+    assert "No attack was tried on this edit" in edited[page.attacked]
+    where = [*values(page)[:5], 1, *values(page)[6:]]
+    *_, last = page.on_attack(name, *where, "round")
+    assert last[page.status] == ""
+    assert "round: old answers that are its best guess" in last[page.attacked]
+    assert "ATTACKS[&#x27;round&#x27;]()(edited, edit_set)" in last[page.attacked]
+    *_, refused = page.on_attack(name, *where, "relearn")
+    assert "This cannot be tried here: edits must be at least 2" in refused[page.status]
+    *_, unknown = page.on_attack(name, *where, "tickle")
+    assert "attack must be one of" in unknown[page.status]
+    looked = page.on_look(name, *where)
+    assert looked[page.attacked] == last[page.attacked]
+    gone = page.on_undo(name, *where)
+    assert "No edit is shown that could be attacked" in gone[page.attacked]
+
+
 @pytest.mark.parametrize(
     ("path", "is_refused"),
     [

@@ -205,6 +205,16 @@ def test_edit_recolours_counts_lists_and_tells_the_code(opened: Any) -> None:
         wait(opened, f"document.querySelectorAll('#history tbody tr').length === {left}")
 
 
+def test_edit_is_attacked_and_what_is_left_is_told_step_by_step(opened: Any) -> None:
+    before = version(opened)
+    opened.find_element("css selector", "#num_edits input[value='10']").click()
+    press(opened, "#edit")
+    redrawn(opened, before)
+    press(opened, "#attempt")
+    wait(opened, "document.querySelectorAll('#attacked tbody tr').length === 8", 120)
+    assert "relearn: old answers that are its best guess" in text(opened, "#attacked")
+
+
 def test_link_makes_the_edit_again(opened: Any) -> None:
     before = version(opened)
     press(opened, "#edit")

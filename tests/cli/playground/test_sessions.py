@@ -70,6 +70,24 @@ def test_edit_that_is_done_when_another_model_or_step_is_chosen_is_not_one_of_it
     assert (session.made, session.model) == ([], now)
 
 
+def test_attacks_are_kept_as_long_as_their_edit_and_the_same_one_once():
+    session = Session()
+    session.of("a", None)
+    first, second = some(1), some(2)
+    for made in (first, second):
+        session.add(made, ("a", None))
+    tried = [SimpleNamespace(made=made, attack=name) for made, name in ((first, "x"), (second, "x"), (second, "y"))]
+    assert all(map(session.add_tried, tried))
+    newer = SimpleNamespace(made=second, attack="x")
+    assert session.add_tried(newer)
+    assert session.tried == [tried[0], tried[2], newer]
+    session.undo()
+    assert session.tried == [tried[0]]
+    assert not session.add_tried(newer)
+    session.of("b", None)
+    assert session.tried == []
+
+
 def with_edit(sessions: Sessions, name: str) -> Session:
     session = sessions.keep(name)
     session.of("m", None)
