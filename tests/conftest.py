@@ -37,7 +37,8 @@ def trained(small_corpus: Corpus, session_folder: Path) -> Path:
     from behemoth_models.training import train
 
     folder = session_folder / "models" / "small-nested"
-    config = TrainConfig(size="10m", batch_size=128, learning_rate=1.5e-2, measurements=3)
+    # In one precision, so that it is nearly the same model on every machine: some tests' numbers are of this one.
+    config = TrainConfig(size="10m", batch_size=128, learning_rate=1.5e-2, measurements=3, precision="fp32")
     with FileLock(session_folder / "small-nested.lock"):
         if not (folder / "config.json").is_file():
             report = train(small_corpus, config, folder, progress=False)

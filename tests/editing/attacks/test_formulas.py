@@ -182,20 +182,23 @@ def test_relearning_sees_every_fact_once_before_any_comes_again():
 
 
 def test_relearning_is_adamw_on_the_known_answers(checkpoint, task):
-    attack = Relearn(steps=(0, 1), learning_rate=1e-2)
-    found = attack(checkpoint.model, task)
+    # A model that says the opposite: what AdamW makes of gradients near its 1e-8 depends on their last digits.
+    attack, before = Relearn(steps=(0, 1), learning_rate=1e-3), copy_of(checkpoint.model)
+    before.lm_head.weight.data *= -1
+    found = attack(before, task)
     known, asked = attack.halves(task)
-    model = copy_of(checkpoint.model)
+    model = copy_of(before)
     queries = [task.originals[place] for place in known.tolist()]
     tokens = torch.tensor([[*query.prompt_ids, *query.answer_ids] for query in queries])
     parameters = [parameter.requires_grad_(True) for parameter in model.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=1e-2, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(parameters, lr=1e-3, weight_decay=0.0)
     said = model(tokens[:, :-1]).logits[:, -1].log_softmax(-1)
     (-said[torch.arange(len(tokens)), tokens[:, -1]].mean()).backward()
     optimizer.step()
     one = ATTACKS["at_once"]()
     expected = dict(zip(one.asked(task).tolist(), one(model, task).looks[0].said, strict=True))
     assert found.looks[1].said == pytest.approx([expected[place] for place in asked.tolist()], abs=1e-3)
+    assert np.abs(found.looks[1].said - found.looks[0].said).max() > 1
 
 
 def test_hint_stands_before_the_prompt_and_gives_nothing_away(checkpoint, task):

@@ -39,7 +39,7 @@ def models(checkpoint, task, never):
     for number, weight in enumerate(forgot.parameters()):
         drawn = 2 * Stream(0, f"tests/forgot/{number}").uniform(np.arange(weight.numel())) - 1
         weight.data += 0.02 * weight.data.std().nan_to_num() * torch.from_numpy(drawn).float().view_as(weight)
-    unlearned = METHODS["grad_diff"]()(checkpoint.model, task).model
+    unlearned = METHODS["grad_diff"](precision="fp32")(checkpoint.model, task).model
     return {
         "swapped": swapped,
         "turned": turned,
