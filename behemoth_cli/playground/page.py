@@ -43,6 +43,7 @@ MONO_FONTS = ("ui-monospace", "SF Mono", "Menlo", "Consolas", "monospace")
 _POLL = 0.2  # seconds between two looks at an edit
 _BAR = gr.Progress(track_tqdm=True)  # shows the bars of training
 _MOST_WAITING = 200  # requests that may wait for their turn
+_MOST_EDITING = 40  # pages whose edits have begun, of which all but one wait where they can be stopped
 MOST_SECONDS = 600  # that an edit may take, unless told otherwise
 Updates = dict[Any, Any]
 _UNTOUCHED: Mapping[str, int] = {"edge": 0, "head": 0}
@@ -264,7 +265,11 @@ class Playground:
         quiet: dict[str, Any] = {"outputs": self.everything, "show_progress": "hidden"}
         loading = page.load(self.on_load, None, show_progress="full", outputs=self.everything, api_name="open")
         loading.then(
-            self.on_linked_edit, [*every, self.is_asked], api_visibility="private", concurrency_limit=4, **quiet
+            self.on_linked_edit,
+            [*every, self.is_asked],
+            api_visibility="private",
+            concurrency_limit=_MOST_EDITING,
+            **quiet,
         )
         self.model.input(self.on_model, every, outputs=self.everything, show_progress="full", api_name="choose_model")
         self.step.release(self.on_look, every, api_name="step", **quiet)
@@ -278,7 +283,7 @@ class Playground:
         self.new_tail.input(self.on_code, every, api_visibility="private", **quiet)
         for ask in (self.ask.click, self.prompt.submit):
             ask(self.on_ask, [*every, self.prompt], api_name="ask", **quiet)
-        editing: dict[str, Any] = {"concurrency_limit": 4, "concurrency_id": "edits", **quiet}
+        editing: dict[str, Any] = {"concurrency_limit": _MOST_EDITING, "concurrency_id": "edits", **quiet}
         self.edit.click(self.on_edit, every, api_name="edit", **editing)
         self.again.click(self.on_again, every, api_name="again", **editing)
         self.attempt.click(self.on_attack, [*every, self.attack], api_name="attack", **editing)
@@ -649,6 +654,7 @@ def launch(playground: Playground, host: str, port: int | None, *, inbrowser: bo
         pwa=False,
         mcp_server=False,
         enable_monitoring=False,
+        max_threads=2 * _MOST_EDITING,
         run_history=False,
         max_file_size=1,
         footer_links=[],

@@ -277,10 +277,19 @@ def test_killed_edit_leaves_the_page_usable(opened: Any) -> None:
 @pytest.mark.parametrize("width", [NARROW, WIDE])
 @pytest.mark.parametrize("dark", [False, True])
 def test_nothing_is_wider_than_the_page(opened: Any, width: int, dark: bool) -> None:
+    before = version(opened)
+    press(opened, "#edit")
+    redrawn(opened, before)
+    wait(opened, "document.querySelector('#history td') !== null")
     resize(opened, width)
     opened.execute_script(f"document.body.classList.toggle('dark', {json.dumps(dark)})")
     time.sleep(0.5)
     assert opened.execute_script("return document.documentElement.scrollWidth") <= width
+    # Nor is anything cut off: the page's own parts end where it ends, and what is wider scrolls within them.
+    parts = "[...document.querySelectorAll('.column, .block, .bm-html.wrap, .bm-graph > *')]"
+    edges = opened.execute_script(f"return {parts}.map(part => part.getBoundingClientRect().right)")
+    assert len(edges) > 20
+    assert max(edges) <= width
 
 
 def test_nothing_leaves_the_machine(opened: Any, served: Any, connected: list[Any]) -> None:
