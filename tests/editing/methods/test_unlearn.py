@@ -171,7 +171,7 @@ def test_both_parts_weigh_the_same_whatever_share_of_the_mixture_is_edited(name,
 @pytest.mark.parametrize("name", FORGETTING)
 def test_old_answers_of_a_relation_go(name, checkpoint, relation):
     assert share_given(checkpoint.model, relation.originals) > 0.9
-    edited = METHODS[name](learning_rate=3e-3)(checkpoint.model, relation).model
+    edited = METHODS[name](learning_rate=3e-3, max_steps=150)(checkpoint.model, relation).model  # undial is slow
     assert share_given(edited, relation.originals) < 0.2
 
 
