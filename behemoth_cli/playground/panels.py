@@ -315,8 +315,8 @@ def _attack_html(tried: Tried) -> str:
         for step, after, before in zip(tried.steps, tried.after, tried.before, strict=True)
     ]
     caption = (
-        f"{tried.attack.name}: old answers that are its best guess ({tried.seconds:.1f} s); a fact has "
-        f"{tried.most:.2f} bits"
+        f"{tried.attack.name} on {of_edits(tried.made)} by {tried.made.method.name}: old answers that are its best "
+        f"guess ({tried.seconds:.1f} s); a fact has {tried.most:.2f} bits"
     )
     code = escape(telling.attack_code(tried.attack.name))
     table = table_html(Table([tried.attack.axis, "after the edit", "before it"], rows), caption)

@@ -84,7 +84,7 @@ def test_attack_is_shown_beside_its_edit_until_that_is_gone(page):
     where = [*values(page)[:5], 1, *values(page)[6:]]
     *_, last = page.on_attack(name, *where, "round")
     assert last[page.status] == ""
-    assert "round: old answers that are its best guess" in last[page.attacked]
+    assert "round on 1 edit by lora: old answers that are its best guess" in last[page.attacked]
     assert "ATTACKS[&#x27;round&#x27;]()(edited, edit_set)" in last[page.attacked]
     *_, refused = page.on_attack(name, *where, "relearn")
     assert "This cannot be tried here: edits must be at least 2" in refused[page.status]

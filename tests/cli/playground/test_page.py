@@ -212,7 +212,7 @@ def test_edit_is_attacked_and_what_is_left_is_told_step_by_step(opened: Any) -> 
     redrawn(opened, before)
     press(opened, "#attempt")
     wait(opened, "document.querySelectorAll('#attacked tbody tr').length === 8", 120)
-    assert "relearn: old answers that are its best guess" in text(opened, "#attacked")
+    assert "relearn on 10 edits by lora: old answers that are its best guess" in text(opened, "#attacked")
 
 
 def test_link_makes_the_edit_again(opened: Any) -> None:
