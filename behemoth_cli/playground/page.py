@@ -17,6 +17,7 @@ from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from behemoth_cli.cores import set_threads
 from behemoth_cli.playground import panels, telling
 from behemoth_cli.playground.attacking import attack_of, attempt
 from behemoth_cli.playground.jobs import Job, Result
@@ -640,7 +641,12 @@ class Playground:
 
 
 def launch(playground: Playground, host: str, port: int | None, *, inbrowser: bool = False) -> tuple[gr.Blocks, str]:
-    """The page is served at the address that comes back. Nothing is sent elsewhere, and nothing can be uploaded."""
+    """The page is served at the address that comes back. Nothing is sent elsewhere, and nothing can be uploaded.
+
+    From then on each thread of this process computes by itself: pages and edits come from several threads, and as soon
+    as OpenMP has more helpers for these than there are cores, each step of an edit waits for them to wake.
+    """
+    set_threads(1)
     page = playground.blocks()
     theme = gr.themes.Default(font=list(FONTS), font_mono=list(MONO_FONTS))
     _, address, _ = page.launch(
