@@ -114,7 +114,7 @@ def timed(browser: Any, link: str) -> list[float]:
         version = browser.execute_script("return document.querySelector('.bm-graph').dataset.version")
         started = time.monotonic()
         browser.execute_script("document.querySelector('#edit').click()")
-        until(browser, f"document.querySelector('.bm-graph').dataset.version !== '{version}'", 0.02)
+        until(browser, f"document.querySelector('.bm-graph').dataset.version !== '{version}'")
         seconds.append(time.monotonic() - started)
     return seconds[1:]
 
