@@ -26,7 +26,7 @@ from behemoth_models.sizes import SHAPES, Shape
 from behemoth_models.training import train
 
 # A model that knows nothing yet has a loss above what gradient ascent stops at; limits of rank are float64's work.
-FEW = {"max_steps": 2, "steps": 2, "num_contexts": 1, "max_loss": 10.0, "rank": 2}
+FEW = {"precision": "fp32", "max_steps": 2, "steps": 2, "num_contexts": 1, "max_loss": 10.0, "rank": 2}
 
 
 def refused(work):
