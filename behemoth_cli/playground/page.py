@@ -643,8 +643,8 @@ class Playground:
 def launch(playground: Playground, host: str, port: int | None, *, inbrowser: bool = False) -> tuple[gr.Blocks, str]:
     """The page is served at the address that comes back. Nothing is sent elsewhere, and nothing can be uploaded.
 
-    From then on each thread of this process computes by itself: pages and edits come from several threads, and as soon
-    as OpenMP has more helpers for these than there are cores, each step of an edit waits for them to wake.
+    Unless OMP_NUM_THREADS is set, each thread computes by itself from then on: pages and edits come from several, and
+    as soon as OpenMP has more helpers for these than there are cores, each step of an edit waits for them to wake.
     """
     set_threads(1)
     page = playground.blocks()

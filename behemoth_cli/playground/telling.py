@@ -116,15 +116,16 @@ def text_of(value: object) -> str:
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
+def _changed(method: EditMethod) -> dict[str, Any]:
+    """The settings that differ from the method's defaults."""
+    default = type(method)()
+    names = [field.name for field in dataclasses.fields(method)]  # type: ignore[arg-type]
+    return {name: getattr(method, name) for name in names if getattr(method, name) != getattr(default, name)}
+
+
 def settings_of(made: Made) -> dict[str, str]:
     """The settings that differ from the method's defaults, as texts."""
-    default = type(made.method)()
-    names = [field.name for field in dataclasses.fields(made.method)]  # type: ignore[arg-type]
-    return {
-        name: text_of(getattr(made.method, name))
-        for name in names
-        if getattr(made.method, name) != getattr(default, name)
-    }
+    return {name: text_of(value) for name, value in _changed(made.method).items()}
 
 
 def with_setting(
@@ -139,10 +140,7 @@ def with_setting(
 
 def arguments_of(method: EditMethod) -> str:
     """The settings that differ from the method's defaults, as Python's arguments."""
-    default = type(method)()
-    fields = [field.name for field in dataclasses.fields(method)]  # type: ignore[arg-type]
-    changed = {name: getattr(method, name) for name in fields if getattr(method, name) != getattr(default, name)}
-    return ", ".join(f"{name}={value!r}" for name, value in changed.items())
+    return ", ".join(f"{name}={value!r}" for name, value in _changed(method).items())
 
 
 def command_of(place: str, state: State) -> str:

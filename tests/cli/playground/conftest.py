@@ -1,6 +1,8 @@
 """What the playground's tests share: the session's small nested model, on a shelf."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +20,17 @@ def shelf(trained: Path) -> Shelf:
 def shelved(shelf: Shelf) -> Shelved:
     """The model; nobody may change it."""
     return shelf.get(shelf.names[0])
+
+
+@pytest.fixture(scope="module")
+def served(shelf: Shelf) -> Iterator[tuple[Any, str]]:
+    """The playground over the shelf, with its address."""
+    from behemoth_cli.playground.page import Playground, launch  # with gradio, which most tests here do without
+
+    playground = Playground(shelf)
+    page, address = launch(playground, "127.0.0.1", None)
+    yield playground, address
+    page.close()
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ import json
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -23,17 +22,6 @@ pytestmark = pytest.mark.slow
 
 SESSIONS, REQUESTS = 20, 100
 STEPS = "5"  # of rome
-
-
-@pytest.fixture(scope="module")
-def served(shelf: Any) -> Iterator[tuple[Any, str]]:
-    """The playground and its address."""
-    from behemoth_cli.playground.page import Playground, launch
-
-    playground = Playground(shelf)
-    page, address = launch(playground, "127.0.0.1", None)
-    yield playground, address
-    page.close()
 
 
 class Tab:

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 NARROW, WIDE = 380, 1300
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", autouse=True)  # before anything is served
 def connected() -> Iterator[list[Any]]:
     """Every address that this process connects to from here on."""
     found: list[Any] = []
@@ -34,17 +34,6 @@ def connected() -> Iterator[list[Any]]:
     socket.socket.connect = connect  # type: ignore[method-assign]
     yield found
     socket.socket.connect = plain  # type: ignore[method-assign]
-
-
-@pytest.fixture(scope="module")
-def served(shelf: Any, connected: list[Any]) -> Iterator[Any]:
-    """The playground and its address."""
-    from behemoth_cli.playground.page import Playground, launch
-
-    playground = Playground(shelf)
-    page, address = launch(playground, "127.0.0.1", None)
-    yield playground, address
-    page.close()
 
 
 @pytest.fixture(scope="module")
