@@ -94,7 +94,7 @@ class Desk:
     @at_work()
     def teach(self, model: Model, folder: Path) -> None:
         """The folder holds the model. Raises: ValueError for a folder that this machine has not; what train() does."""
-        _check_seen(folder.parent)
+        check_seen(folder.parent)
         teach(model, folder)
 
     @at_work()
@@ -116,7 +116,7 @@ class Desk:
         if self._checkpoint is None or self._opened != (order.place, order.weights):
             self._checkpoint, self._runner = None, Runner(progress=False)  # first: one model is in memory at a time
             if not order.from_hub:
-                _check_seen(Path(order.place))
+                check_seen(Path(order.place))
             checkpoint = load_checkpoint(order.place, Accelerator(mixed_precision="no").device)
             check(
                 checkpoint.weights == order.weights,
@@ -128,7 +128,7 @@ class Desk:
         return self._checkpoint
 
 
-def _check_seen(folder: Path) -> None:
+def check_seen(folder: Path) -> None:
     """Raises: ValueError for a folder that this machine does not see."""
     check(
         folder.is_dir(),

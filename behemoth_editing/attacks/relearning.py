@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -67,25 +67,33 @@ class Relearn(Asking):
     def _trained(self, model: PreTrainedModel, task: EditSet, taught: Sequence[Query], asked: Int64) -> Attacked:
         self.check(model)
         copied = copy_of(model)
-        parameters = [parameter.requires_grad_(True) for parameter in copied.parameters()]
-        optimizer = torch.optim.AdamW(parameters, lr=self.learning_rate, weight_decay=0.0)
         looks, losses = [], list[float]()
-        for step in range(max(self.steps) + 1):
+        for step, loss in enumerate(self.steps_on(copied, taught)):
+            if step > 0:
+                losses.append(loss)
             if step in self.steps:
                 looks.append(ask(copied, task, asked, step))
-            if step == max(self.steps):
-                break
+        return Attacked(asked, tuple(looks), {"taught": len(taught), "losses": [losses[i] for i in (0, -1) if losses]})
+
+    def steps_on(self, copied: PreTrainedModel, taught: Sequence[Query]) -> Iterator[float]:
+        """Trains the model given; yields once before the first step, then each step's loss after it.
+
+        Raises: FloatingPointError for a loss that is no number.
+        """
+        parameters = [parameter.requires_grad_(True) for parameter in copied.parameters()]
+        optimizer = torch.optim.AdamW(parameters, lr=self.learning_rate, weight_decay=0.0)
+        yield math.nan
+        for step in range(max(self.steps)):
             tokens, targets = (
                 rows.to(copied.device) for rows in rows_of([taught[row] for row in self._rows(taught, step)])
             )
             loss = mean_nll(copied(input_ids=tokens, use_cache=False).logits.float(), targets).mean()
-            losses.append(loss.item())
-            if not math.isfinite(losses[-1]):
-                raise FloatingPointError(f"loss is {losses[-1]} at step {step + 1}: try a lower learning_rate")
+            if not math.isfinite(loss.item()):
+                raise FloatingPointError(f"loss is {loss.item()} at step {step + 1}: try a lower learning_rate")
             optimizer.zero_grad()
             torch.autograd.backward(loss)
             optimizer.step()
-        return Attacked(asked, tuple(looks), {"taught": len(taught), "losses": [losses[i] for i in (0, -1) if losses]})
+            yield loss.item()
 
     def _rows(self, taught: Sequence[Query], step: int) -> list[int]:
         """Which facts a step sees: shuffled passes, each fact once before any comes again."""

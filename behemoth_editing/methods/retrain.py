@@ -127,7 +127,7 @@ class Omit(Retrain):
         return sorted({head for some in heads for head in some})
 
 
-class _Without:
+class Without:
     """A corpus's sentences, in their places, but those about some heads under one relation, which are left out."""
 
     def __init__(self, corpus: Corpus, edge: Edge, relation: int, heads: Int64) -> None:
@@ -189,7 +189,7 @@ def _train(
     """The folder holds a model trained on the world after the edits, or on all but what is said of the untold heads."""
     plain = from_description(description)
     if untold is not None:
-        without = _Without(plain, edits[0].fact.edge, edits[0].fact.relation, np.array(untold))
+        without = Without(plain, edits[0].fact.edge, edits[0].fact.relation, np.array(untold))
         train(plain, recipe, Path(folder) / "model", sentences=without, told=without.told(), progress=False)
         return
     stated = [edit.new_fact for edit in edits if edit.new_fact is not None]

@@ -1,0 +1,97 @@
+"""What a trial consists of: the worlds that its recipe lists, and what is tried in each. It trains and reads nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+from behemoth_cli.recipe_files import recipe_path, yaml_mapping
+from behemoth_cli.sections import METHOD_SECTIONS
+from behemoth_cli.study_plan import Model, models_of
+from behemoth_cli.train import SECTIONS as MODEL_SECTIONS
+from behemoth_data import build
+from behemoth_data.settings import check, check_known, digest, from_mapping
+from behemoth_editing import METHODS, EditMethod
+from behemoth_editing.sweep.plain import plain
+from behemoth_editing.trial.judging import REFERENCE, TOLD, UNTOLD, TrialConfig, check_methods
+from behemoth_editing.trial.telling import Groups, Telling, Told, groups_of
+
+_CODE = version("behemoth-bench")
+_OTHER_SEED = 1_000_000  # added to the reference's: its weights begin elsewhere
+
+
+@dataclasses.dataclass(frozen=True)
+class World:
+    """One world on trial: the model's recipe, how the facts on trial are told, and what is tried."""
+
+    model: Model
+    telling: Telling
+    trial: TrialConfig
+    methods: tuple[tuple[str, EditMethod], ...]
+
+    @property
+    def folder(self) -> str:
+        """The name of the folder for its models, which are these and no others."""
+        parts = [self.model.world, self.model.lexicon, self.model.corpus, self.model.train]
+        return f"{self.model.name}-{digest([*parts, self.telling, self.trial.draw, _CODE])[:8]}"
+
+    @property
+    def id(self) -> str:
+        """That of all settings and the version of this code."""
+        methods = [(name, plain(method)) for name, method in self.methods]
+        return digest(["trial", self.folder, self.trial, methods, _CODE])
+
+    def groups(self) -> Groups:
+        """The facts on trial. Raises: ValueError for a world that does not have them."""
+        return groups_of(build(self.model.world, self.model.lexicon, self.model.corpus), self.trial.draw)
+
+    def lessons(self, groups: Groups) -> dict[str, tuple[Told, Any]]:
+        """The sentences and the recipe of training of each of the three models.
+
+        Raises: ValueError for a form of telling that the corpus does not have.
+        """
+        corpus, recipe = groups.members.corpus, self.model.train
+        elsewhere = dataclasses.replace(recipe, train_seed=recipe.train_seed + _OTHER_SEED)
+        return {
+            TOLD: (Told(corpus, groups, self.telling), recipe),
+            UNTOLD: (Told(corpus, groups, None), recipe),
+            REFERENCE: (Told(corpus, groups, None), elsewhere),
+        }
+
+
+def read_trial(path: str, prog: str = "behemoth trial") -> list[World]:
+    """The worlds of a trial's recipe.
+
+    Raises: ValueError, or SystemExit with status 2 after one line on standard error, for a file that is no such
+    recipe, or anything in it that is unknown or out of bounds.
+    """
+    recipe = yaml_mapping(path, recipe_path(path, "trial*.yaml", "a trial's YAML file"))
+    for section in recipe:
+        check_known(f"section of {path}", section, ["models", "trial", *MODEL_SECTIONS, *METHOD_SECTIONS])
+    listed = recipe.get("models")
+    check(isinstance(listed, list), f"models must list at least 1 entry, got {listed!r}")
+    tellings, entries = {}, []
+    for entry in listed or []:
+        check(isinstance(entry, dict) and "name" in entry, f"each of models must have a name, got {entry!r}")
+        tellings[entry["name"]] = from_mapping(Telling, _values(entry.get("told")))
+        entries.append({name: value for name, value in entry.items() if name != "told"})
+    trial: TrialConfig = from_mapping(TrialConfig, _values(recipe.get("trial")))
+    check_methods(METHODS, trial)
+    methods = tuple((name, from_mapping(METHODS[name], _values(recipe.get(name)))) for name in trial.methods)
+    models = models_of({**recipe, "models": entries}, prog)
+    return [World(model, tellings[model.family], trial, methods) for model in models]
+
+
+def check_worlds(worlds: list[World]) -> None:
+    """Raises: ValueError for the first world that has not what is tried in it. Trains nothing."""
+    for world in worlds:
+        try:
+            world.lessons(world.groups())
+        except ValueError as error:
+            raise ValueError(f"{world.model.name}: {error}") from error
+
+
+def _values(section: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {field: tuple(value) if isinstance(value, list) else value for field, value in (section or {}).items()}
