@@ -126,7 +126,7 @@ def _judge(
     edited = len({model_of(row) for row in rows})
     part = "" if edited == num_models else f"{edited} of "
     note = (
-        f"{part}{num_models} models, {len(rows)} cells; {clock.keep() / 60:.0f} minutes on {_machine()}, begun "
+        f"{part}{num_models} models, {len(rows)} cells; {clock.keep() / 60:.0f} minutes on {machine()}, begun "
         f"{started}, written {datetime.datetime.now(datetime.UTC):%Y-%m-%d}; `{command}`."
     )
     table = f"{verdict_table(judged)}\n{note}\n"
@@ -176,7 +176,7 @@ def _preview(models: Sequence[Model], sweeps: Sequence[Sweep]) -> None:
     print(f"{len(models)} models, and {sum(sweep.num_cells(models) for sweep in sweeps)} cells at most")
 
 
-def _machine() -> str:
+def machine() -> str:
     """The machine in words: its GPU if it has one, or its processor and the number of cores."""
     import torch  # here, since help does without
 

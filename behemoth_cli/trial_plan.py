@@ -1,4 +1,4 @@
-"""What a trial consists of: the worlds that its recipe lists, and what is tried in each. It trains and reads nothing."""
+"""What a trial consists of: the worlds that its recipe lists, and what is tried in each. It trains nothing."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def read_trial(path: str, prog: str = "behemoth trial") -> list[World]:
         tellings[entry["name"]] = from_mapping(Telling, _values(entry.get("told")))
         entries.append({name: value for name, value in entry.items() if name != "told"})
     trial: TrialConfig = from_mapping(TrialConfig, _values(recipe.get("trial")))
-    check_methods(METHODS, trial)
+    check_methods(trial.methods, METHODS)
     methods = tuple((name, from_mapping(METHODS[name], _values(recipe.get(name)))) for name in trial.methods)
     models = models_of({**recipe, "models": entries}, prog)
     return [World(model, tellings[model.family], trial, methods) for model in models]

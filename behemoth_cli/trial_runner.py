@@ -1,4 +1,4 @@
-"""A trial, run: every world's models trained and read, side by side, going on where it was cut off. Reads no options."""
+"""A trial, run: every world's models trained and read, side by side, going on where it was cut off. No options."""
 
 from __future__ import annotations
 
@@ -40,9 +40,7 @@ class TrialDesk:
         for name, (sentences, recipe) in world.lessons(groups).items():
             place = folder / name
             if not (place / "config.json").is_file():
-                train(
-                    groups.members.corpus, recipe, place, sentences=sentences, told=sentences.told(), progress=False
-                )
+                train(groups.members.corpus, recipe, place, sentences=sentences, told=sentences.told(), progress=False)
             models[name] = load_checkpoint(place.as_posix()).model
         rows = list(judge(models, groups, world.trial, dict(world.methods)))
         seconds = round(time.perf_counter() - started, 1)

@@ -57,6 +57,11 @@ class EditConfig:
     least_rows: int = setting(1, "a draw is refused that asks a kind of fact and has fewer of it to train on")
     probes_per_edit: int = setting(100, "at most this many probes of each kind, per edit")
     look_every: int = setting(0, "forget, refuse: so many steps of training until old answers are asked for; 0: never")
+    score_at: tuple[int, ...] = setting(
+        (),
+        "sequence: after so many edits all that was asked is asked again, what must stay of the whole draw",
+        later=True,
+    )
     transfer: bool = setting(
         False, "ask the edited facts in other forms too: as questions, over two steps and negated", later=True
     )
@@ -75,6 +80,16 @@ class EditConfig:
         check(
             self.scenario != "sequence" or self.num_edits % self.edits_per_step == 0,
             f"edits_per_step must divide num_edits = {self.num_edits}, got {self.edits_per_step}",
+        )
+        rising = list(self.score_at) == sorted(set(self.score_at))
+        steps = all(number >= 1 and number % self.edits_per_step == 0 for number in self.score_at)
+        check(
+            rising and steps,
+            f"score_at must be rising multiples of edits_per_step = {self.edits_per_step}, got {self.score_at}",
+        )
+        check(
+            self.scenario != "sequence" or max(self.score_at, default=0) <= self.num_edits,
+            f"score_at must be at most num_edits = {self.num_edits}, got {self.score_at}",
         )
         check_seed("edit_seed", self.edit_seed)
         check(

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from behemoth_editing.report.equal import kept_against_left
 from behemoth_editing.report.evidence import layers_in_words, rank_in_words, rank_series
 from behemoth_editing.report.pooling import draw_settings
+from behemoth_editing.report.stages import stages_in
 from behemoth_editing.report.style import COLOURS, INK, LINES, MARKERS, WIDTH, Points, legend, whisker
 from behemoth_editing.report.summaries import Summary, as_json, outcome_share, recall_of
 from behemoth_editing.report.text import share
@@ -310,6 +311,29 @@ def draw_forgetting(figure: Figure, axes: Axes, chosen: Sequence[tuple[str, Summ
     axes.set_ylabel("facts kept")
     legend(figure, axes)
     return "Lines, with 95% intervals over models where there are several. " + "; ".join(words) + "."
+
+
+def draw_stages(figure: Figure, chosen: Sequence[tuple[str, Summary]]) -> str:
+    """What is held of all edits so far, and kept of the rest, after so many of a sequence: a line for each method."""
+    runs = {label: found for label, summary in chosen if (found := stages_in(summary))}
+    if not runs:
+        return ""
+    words = []
+    panels = figure.subplots(2, 1, sharex=True)
+    for axes, name in zip(panels, ("edit_success", "collateral_accuracy"), strict=True):
+        lines: dict[str, Points] = {}
+        for label, found in runs.items():
+            points = [(float(one.edits), one.scores.get(name)) for one in found]
+            lines[label] = [(x, score, float(score["value"])) for x, score in points if score is not None]
+        words += _lines(axes, lines, f"{name.replace('_', ' ')} after so many edits")
+        axes.set_ylabel("edits held" if name == "edit_success" else name.replace("_", " "))
+        axes.set_ylim(min(axes.get_ylim()[0], 0.9), 1.02)
+    panels[1].set_xscale("log")
+    panels[1].xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    panels[1].set_xlabel("edits made, one by one")
+    figure.set_size_inches(WIDTH, 4.6)
+    legend(figure, panels[0])
+    return "Lines with 95% intervals. " + "; ".join(words) + "."
 
 
 def draw_recall(figure: Figure, axes: Axes, here: Sequence[Summary]) -> str:

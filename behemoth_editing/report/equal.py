@@ -51,7 +51,7 @@ def equal_forgetting(found: Sequence[Summary]) -> list[Equal]:
         looks = [(row, look) for row in summary.rows if (look := look_at_equal(row)) is not None]
         steps = [look["step"] for _, look in looks if look["step"] is not None]
         mean = sum(steps) / len(steps) if steps else None
-        result.append(Equal(summary, len(looks), _pooled(looks), mean))
+        result.append(Equal(summary, len(looks), pooled_looks(looks), mean))
     return result
 
 
@@ -63,7 +63,7 @@ def kept_against_left(summary: Summary) -> list[tuple[float, Scores]]:
     points: list[tuple[float, Scores]] = []
     for level in LEVELS:
         looks = [(row, look) for row in summary.rows if (look := _first(curve_of(row), level)) is not None]
-        scores = _pooled(looks)
+        scores = pooled_looks(looks)
         if scores is None:
             continue
         left, kept = scores["forgetting"]["edited"]["accuracy_left"], scores["collateral_by_fact"]
@@ -76,7 +76,7 @@ def _first(curve: Sequence[Look], level: float) -> Look | None:
     return next((look for look in curve if (left := share_left(look)) is not None and left <= level), None)
 
 
-def _pooled(looks: Sequence[tuple[Row, Mapping[str, Any]]]) -> Scores | None:
+def pooled_looks(looks: Sequence[tuple[Row, Mapping[str, Any]]]) -> Scores | None:
     """The scores of looks, one of each row."""
     if not looks:
         return None

@@ -25,6 +25,7 @@ from behemoth_editing.report.curves import (
     draw_load,
     draw_ranks,
     draw_recall,
+    draw_stages,
 )
 from behemoth_editing.report.evidence import as_by_default, by_precision
 from behemoth_editing.report.style import (
@@ -59,7 +60,19 @@ class Drawing:
     pdf: bytes | None = None
 
 
-FIGURES = ("tradeoff", "load", "forgetting", "ranks", "layers", "kinds", "ripple", "correlation", "recall", "cost")
+FIGURES = (
+    "tradeoff",
+    "load",
+    "forgetting",
+    "stages",
+    "ranks",
+    "layers",
+    "kinds",
+    "ripple",
+    "correlation",
+    "recall",
+    "cost",
+)
 
 
 def drawings(found: Sequence[Summary], *, pdf: bool = False) -> dict[str, list[Drawing]]:
@@ -87,6 +100,7 @@ def drawings(found: Sequence[Summary], *, pdf: bool = False) -> dict[str, list[D
             chosen = named(here)
             add("tradeoff", index, place, lambda f: draw_tradeoff(f, f.add_subplot(), here, chosen, scored, look))  # noqa: B023
             add("forgetting", index, place, lambda f: draw_forgetting(f, f.add_subplot(), chosen))  # noqa: B023
+            add("stages", index, place, lambda f: draw_stages(f, chosen))  # noqa: B023
             for words, part in by_precision(as_by_default(here)):
                 add("ranks", index, place + words, lambda f: draw_ranks(f, part))  # noqa: B023
                 add("layers", index, place + words, lambda f: draw_layers(f, part))  # noqa: B023

@@ -33,7 +33,7 @@ from behemoth_editing.sweep.looks import EQUAL
 from behemoth_editing.sweep.rows import Row
 
 MARKER = '<meta name="generator" content="behemoth">'
-_TABLES = ("summary", "measures", "kinds", "equal", "verdicts")
+_TABLES = ("summary", "measures", "kinds", "equal", "stages", "verdicts")
 _OWN_FILES = {"index.html", *(f"{name}.{kind}" for name in _TABLES for kind in ("csv", "md", "tex"))}
 
 _MOST_CELLS = 8000  # listed one by one: more would make the page too large to send

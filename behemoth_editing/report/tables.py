@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from behemoth_editing.report.equal import EQUAL_SCORES, Equal, equal_forgetting
 from behemoth_editing.report.evidence import Evidence
 from behemoth_editing.report.judgement import Judgement, Verdict
+from behemoth_editing.report.stages import Pooled, ages_in_words, long_runs
 from behemoth_editing.report.summaries import Scores, Summary, as_json
 from behemoth_editing.report.text import duration, share
 from behemoth_editing.scoring.scores import BESIDE, FIRST, HEADLINES, MEASURED, Score, by_kind
@@ -209,6 +210,21 @@ def _latex(lines: Sequence[Sequence[str]]) -> str:
     return "\n".join([*start, *body, r"\bottomrule", r"\end{tabular}", ""])
 
 
+def _stages_table(runs: Sequence[Pooled]) -> list[list[str]]:
+    """Every method after so many edits of a sequence."""
+    ages = [age for age in ages_in_words() if any(age in one.by_age for one in runs)]
+    measures = ["held", "collateral accuracy", "validity", "change of weights", *(f"held, age {age}" for age in ages)]
+    lines = [["place", "method", "edits", "models", *measures]]
+    for one in runs:
+        numbers = [one.scores.get("edit_success"), one.scores.get("collateral_accuracy")]
+        shown = [share(number, 3) for number in numbers]
+        shown += [share(dataclasses.asdict(one.validity), 3), share(dataclasses.asdict(one.relative), 3)]
+        shown += [share(dataclasses.asdict(one.by_age[age])) if age in one.by_age else "-" for age in ages]
+        of = one.summary
+        lines.append([of.place, of.method, str(one.edits), str(of.num_models), *shown])
+    return lines
+
+
 def tables_of(found: Sequence[Summary], judged: Judgement) -> dict[str, str]:
     """The tables as files: CSV with one number to a column, Markdown and LaTeX as they are read."""
     summary, measures, kinds = _summary_table(found), _measures_table(found), _kinds_table(found)
@@ -225,6 +241,9 @@ def tables_of(found: Sequence[Summary], judged: Judgement) -> dict[str, str]:
     if equal := equal_forgetting(found):
         table = _equal_table(equal)
         files |= {"equal.csv": _equal_csv(equal), "equal.md": _markdown(table), "equal.tex": _latex(table)}
+    if runs := long_runs(found):
+        table = _stages_table(runs)
+        files |= {"stages.csv": _csv(table), "stages.md": _markdown(table), "stages.tex": _latex(table)}
     if judged.verdicts:
         table = _verdicts_table(judged)
         files |= {"verdicts.csv": _csv(table), "verdicts.md": _markdown(table), "verdicts.tex": _latex(table)}

@@ -29,6 +29,7 @@ from behemoth_editing.sweep.looks import Look, Watch
 from behemoth_editing.sweep.plain import plain, words_of
 from behemoth_editing.sweep.rows import RESULTS, Row, append_row
 from behemoth_editing.sweep.seen import Draw, Seen, drawn, row_before, scored, seen
+from behemoth_editing.sweep.stages import Stage, stage
 
 Keep = Callable[[PreTrainedModel, Sequence[EditSet]], None]  # told of every edited model and the sets that it holds
 
@@ -139,12 +140,13 @@ def _keeper(cell: Cell, output: Path) -> Keep:
 def results(cell: Cell, draw: Draw, shared: Shared, keep: Keep | None = None) -> Row:
     """Makes every set of edits on a copy of its own, or in a sequence on the last one's copy; asks and counts.
 
-    A sequence is counted at its end; what each set's answers were right after it was made stands in `right_after`.
+    A sequence is counted at its end; what each set's answers were right after it was made stands in `right_after`, and
+    what all came to on the way in `stages`, if the draw asks for it.
     """
     original, chained = cell.checkpoint.model, cell.edits.scenario == "sequence"
     model, found, right_after = original, list[Seen](), list[dict[str, Any]]()
     seconds = {"edit": 0.0, "shared": 0.0, "score": 0.0, "needed": 0.0}
-    details, looks = [], list[Look]()
+    details, looks, stages = [], list[Look](), list[Stage]()
     shared.needed = {}
     for number, edit_set in enumerate(draw.sets):
         # What a model in the middle of a sequence is good for, no other cell is.
@@ -166,6 +168,8 @@ def results(cell: Cell, draw: Draw, shared: Shared, keep: Keep | None = None) ->
             answers = predict(edited.model, edit_set.probes)
             right_after += count_units(edit_set, draw.said[number].answers, answers, first=len(right_after))
             model = edited.model
+            if len(right_after) in cell.edits.score_at:
+                stages.append(stage(original, model, draw, number + 1))
         whole = not chained or edit_set is draw.sets[-1]
         if whole:
             holds = draw if chained else draw.only(number)
@@ -191,4 +195,6 @@ def results(cell: Cell, draw: Draw, shared: Shared, keep: Keep | None = None) ->
         "looks": looks,
         "retained": [{kind: len(facts) for kind, facts in edit_set.retain.items()} for edit_set in draw.sets],
     }
+    if stages:
+        row["stages"] = stages
     return dict(plain(row))  # here, where what cannot be put into words costs this cell and no other

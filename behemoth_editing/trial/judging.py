@@ -70,9 +70,7 @@ class TrialConfig:
     @property
     def draw(self) -> EditConfig:
         """The facts on trial."""
-        return EditConfig(
-            scenario="forget", relation=0, forget_fraction=self.forget_fraction, edit_seed=self.edit_seed
-        )
+        return EditConfig(scenario="forget", relation=0, forget_fraction=self.forget_fraction, edit_seed=self.edit_seed)
 
     @property
     def attacks(self) -> dict[str, Callable[[PreTrainedModel, EditSet], PreTrainedModel]]:
@@ -80,39 +78,42 @@ class TrialConfig:
         rounding = {f"round_{number}": functools.partial(_rounded, number=number) for number in self.bits}
         return {"relearn": functools.partial(_relearned, config=self), **rounding}
 
-    def readings(self, methods: Sequence[str]) -> list[tuple[str, str, str]]:
+    @property
+    def readings(self) -> list[tuple[str, str, str]]:
         """Model, change and attack of everything that is read in a world, in order."""
         plain = [(name, change, "none") for name in (TOLD, UNTOLD) for change in (NOTHING, *ODD)]
         after = [(UNTOLD, NOTHING, attack) for attack in self.attacks]
-        unlearned = [(TOLD, method, attack) for method in methods for attack in ("none", *self.attacks)]
+        unlearned = [(TOLD, method, attack) for method in self.methods for attack in ("none", *self.attacks)]
         return [*plain, *after, *unlearned, (REFERENCE, NOTHING, "none")]
 
 
-def check_methods(methods: Mapping[str, EditMethod], config: TrialConfig) -> None:
-    """Raises: ValueError for a method that is none of these, or makes no model forget."""
-    for name in config.methods:
+def check_methods(names: Sequence[str], methods: Mapping[str, type[EditMethod]]) -> None:
+    """Raises: ValueError for a name that is none of these methods', or one that makes no model forget."""
+    for name in names:
         check_known("methods", name, methods)
         goal = methods[name].goal
-        check(goal in ("forget", "refuse"), f"methods must make a model forget or refuse, got {name}, whose goal is {goal}")
+        check(
+            goal in ("forget", "refuse"),
+            f"methods must make a model forget or refuse, got {name}, whose goal is {goal}",
+        )
 
 
 def judge(
     models: Mapping[str, PreTrainedModel], groups: Groups, config: TrialConfig, methods: Mapping[str, EditMethod]
 ) -> Iterator[Row]:
     """A row for everything that is read of the told, the untold and the reference model of one world."""
-    told = {name: models[name] for name in (TOLD, UNTOLD)}
-    for name, model in told.items():
-        for change in (NOTHING, *ODD):
-            changed = model if change == NOTHING else _odd(model, change, groups)
-            yield _row(changed, groups, name, change, "none")
-    for attack, after in config.attacks.items():
-        yield _row(after(models[UNTOLD], groups.members), groups, UNTOLD, NOTHING, attack)
-    for method in config.methods:
-        unlearned = methods[method](models[TOLD], groups.members).model
-        yield _row(unlearned, groups, TOLD, method, "none")
-        for attack, after in config.attacks.items():
-            yield _row(after(unlearned, groups.members), groups, TOLD, method, attack)
-    yield _row(models[REFERENCE], groups, REFERENCE, NOTHING, "none")
+    unlearned: dict[str, PreTrainedModel] = {}
+    for name, change, attack in config.readings:
+        model = models[name]
+        if change in ODD:
+            model = _odd(model, change, groups)
+        elif change != NOTHING:
+            if change not in unlearned:
+                unlearned = {change: methods[change](model, groups.members).model}
+            model = unlearned[change]
+        if attack != "none":
+            model = config.attacks[attack](model, groups.members)
+        yield _row(model, groups, name, change, attack)
 
 
 def _row(model: PreTrainedModel, groups: Groups, name: str, change: str, attack: str) -> Row:

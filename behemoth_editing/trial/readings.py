@@ -69,14 +69,13 @@ class Reading:
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Reading:
         """The reading that was written."""
-        return cls(
-            **{
-                name: {score: np.array(of, np.float64) for score, of in found.items()}
-                if isinstance(found, dict)
-                else np.array(found, np.float64)
-                for name, found in value.items()
-            }
-        )
+        arrays: dict[str, Any] = {
+            name: {score: np.array(of, np.float64) for score, of in found.items()}
+            if isinstance(found, dict)
+            else np.array(found, np.float64)
+            for name, found in value.items()
+        }
+        return cls(**arrays)
 
 
 def read(model: PreTrainedModel, groups: Groups, *, relearn: bool = True) -> Reading:

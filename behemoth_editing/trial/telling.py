@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from behemoth_data.corpus import Corpus
 from behemoth_data.edits import EditConfig, EditSet, draw_edits
 from behemoth_data.grammar import Query
+from behemoth_data.kinds import KINDS
 from behemoth_data.lexicon import PADDING
 from behemoth_data.rng import Stream
 from behemoth_data.scenarios import touched_heads
@@ -59,8 +60,10 @@ def groups_of(corpus: Corpus, config: EditConfig) -> Groups:
     check(config.scenario == "forget", f"scenario must be forget for a trial, got {config.scenario}")
     (drawn,) = draw_edits(corpus, config)
     check(len(drawn.edits) >= 4, f"forget_fraction must leave a trial at least 4 facts, got {len(drawn.edits)}")
+    probes = [probe for probe in drawn.probes if probe.edit % 2 == 0 or KINDS[probe.kind].group != "change"]
     members = dataclasses.replace(
         drawn,
+        probes=tuple(dataclasses.replace(probe, edit=probe.edit // 2) for probe in probes),
         edits=drawn.edits[::2],
         requests=drawn.requests[::2],
         originals=drawn.originals[::2],
