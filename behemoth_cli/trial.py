@@ -3,7 +3,8 @@
 In every world of the recipe three models are trained: one is told some facts, two never hear of them. What the
 metrics say of the first two, of the first after unlearning, and of models that say garbage, refuse, or were edited
 elsewhere, is compared with what they were told. Running the same command again does what is missing. What was read
-stands in worlds/, the models in models/, the verdicts in trial.md and trial.svg.
+stands in forgetting/ and, for metrics of editing on ten edits in each world, in editing/; the models in models/, the
+verdicts in trial.md and trial.svg.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _RECIPE = "recipes/trial.yaml"
 class TrialArguments:
     """Where a trial goes and what works on it."""
 
-    output_dir: str = place("trial/small", "folder for models/, worlds/, trial.md and trial.svg")
+    output_dir: str = place("trial/small", "folder for models/, forgetting/, editing/, trial.md and trial.svg")
     processes: int | None = setting(
         None,
         "processes that work side by side; none: one for each core it may use, or one if there is a GPU; several are "
@@ -54,7 +55,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth trial") -> Non
     from behemoth_cli.study import machine
     from behemoth_cli.study_runner import num_processes
     from behemoth_cli.trial_plan import check_worlds, read_trial
-    from behemoth_cli.trial_runner import load_worlds, run_trial
+    from behemoth_cli.trial_runner import EDITING, FORGETTING, load_worlds, run_trial
     from behemoth_editing.trial.page import FIGURE, PAGE, write_trial
 
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
@@ -73,11 +74,11 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth trial") -> Non
             print(f"{3 * len(chosen)} models, and {sum(len(world.trial.readings) for world in chosen)} readings")
             return
         clock = run_trial(chosen, output, processes, scheduler=arguments.dask)
-        found = load_worlds(worlds, output)
+        forgetting, editing = (load_worlds(worlds, part, output) for part in (FORGETTING, EDITING))
         note = (
             f"{clock.keep() / 60:.0f} minutes on {machine()}, written {datetime.datetime.now(datetime.UTC):%Y-%m-%d}."
         )
-        print(write_trial(found, output, note))
+        print(write_trial(forgetting, editing, output, note))
     print(f"{output / PAGE} has these tables, {output / FIGURE} a figure")
 
 

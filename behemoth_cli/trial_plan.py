@@ -12,9 +12,11 @@ from behemoth_cli.sections import METHOD_SECTIONS
 from behemoth_cli.study_plan import Model, models_of
 from behemoth_cli.train import SECTIONS as MODEL_SECTIONS
 from behemoth_data import build
+from behemoth_data.edits import draw_edits
 from behemoth_data.settings import check, check_known, digest, from_mapping
 from behemoth_editing import METHODS, EditMethod
 from behemoth_editing.sweep.plain import plain
+from behemoth_editing.trial.edits import EditTrialConfig
 from behemoth_editing.trial.judging import REFERENCE, TOLD, UNTOLD, TrialConfig, check_methods
 from behemoth_editing.trial.telling import Groups, Telling, Told, groups_of
 
@@ -30,6 +32,7 @@ class World:
     telling: Telling
     trial: TrialConfig
     methods: tuple[tuple[str, EditMethod], ...]
+    edits: EditTrialConfig
 
     @property
     def folder(self) -> str:
@@ -42,6 +45,11 @@ class World:
         """That of all settings and the version of this code."""
         methods = [(name, plain(method)) for name, method in self.methods]
         return digest(["trial", self.folder, self.trial, methods, _CODE])
+
+    @property
+    def edits_id(self) -> str:
+        """That of all settings of what is tried for metrics of editing."""
+        return digest(["edit_trial", self.folder, self.edits, _CODE])
 
     def groups(self) -> Groups:
         """The facts on trial. Raises: ValueError for a world that does not have them."""
@@ -69,7 +77,7 @@ def read_trial(path: str, prog: str = "behemoth trial") -> list[World]:
     """
     recipe = yaml_mapping(path, recipe_path(path, "trial*.yaml", "a trial's YAML file"))
     for section in recipe:
-        check_known(f"section of {path}", section, ["models", "trial", *MODEL_SECTIONS, *METHOD_SECTIONS])
+        check_known(f"section of {path}", section, ["models", "trial", "edit_trial", *MODEL_SECTIONS, *METHOD_SECTIONS])
     listed = recipe.get("models")
     check(isinstance(listed, list), f"models must list at least 1 entry, got {listed!r}")
     tellings, entries = {}, []
@@ -78,17 +86,20 @@ def read_trial(path: str, prog: str = "behemoth trial") -> list[World]:
         tellings[entry["name"]] = from_mapping(Telling, _values(entry.get("told")))
         entries.append({name: value for name, value in entry.items() if name != "told"})
     trial: TrialConfig = from_mapping(TrialConfig, _values(recipe.get("trial")))
+    edits: EditTrialConfig = from_mapping(EditTrialConfig, _values(recipe.get("edit_trial")))
     check_methods(trial.methods, METHODS)
     methods = tuple((name, from_mapping(METHODS[name], _values(recipe.get(name)))) for name in trial.methods)
     models = models_of({**recipe, "models": entries}, prog)
-    return [World(model, tellings[model.family], trial, methods) for model in models]
+    return [World(model, tellings[model.family], trial, methods, edits) for model in models]
 
 
 def check_worlds(worlds: list[World]) -> None:
     """Raises: ValueError for the first world that has not what is tried in it. Trains nothing."""
     for world in worlds:
         try:
-            world.lessons(world.groups())
+            groups = world.groups()
+            world.lessons(groups)
+            draw_edits(groups.members.corpus, world.edits.draw(world.model.world.num_relations))
         except ValueError as error:
             raise ValueError(f"{world.model.name}: {error}") from error
 

@@ -13,7 +13,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import logsumexp
+from scipy.special import log_softmax
 from transformers import PreTrainedModel
 
 from behemoth_data.edits import EditSet
@@ -97,7 +97,7 @@ class Fitted(NamedTuple):
 
     def log_probabilities(self, states: Floats) -> Floats:
         """Those [m, C] of states [m, D]."""
-        return log_softmax(self.scale * ((states - self.centre) @ self.weights + self.intercept))
+        return np.asarray(log_softmax(self.scale * ((states - self.centre) @ self.weights + self.intercept), axis=1))
 
 
 def fit_probe(states: Floats, tails: Int64, count: int) -> Fitted:
@@ -114,7 +114,8 @@ def fit_probe(states: Floats, tails: Int64, count: int) -> Fitted:
     for ridge in _RIDGES * max(float((sizes**2).mean()), 1e-30):
         alone = without_each(left, sizes**2 / (sizes**2 + ridge), targets)
         for scale in _SCALES:
-            found = (float(-log_softmax(scale * alone)[np.arange(len(tails)), tails].mean()), ridge, float(scale))
+            loss = float(-log_softmax(scale * alone, axis=1)[np.arange(len(tails)), tails].mean())
+            found = (loss, ridge, float(scale))
             best = found if best is None or found[0] < best[0] else best
     if best is None:
         raise ValueError("states must hold at least 1 fact, got 0")
@@ -152,8 +153,3 @@ def states_of(model: PreTrainedModel, prompts: Sequence[Sequence[int]]) -> list[
             asked.base_model(input_ids=tokens, use_cache=False)
         found.append([layer[0][:, -1].cpu().double().numpy() for layer in states])
     return [np.concatenate(parts) for parts in zip(*found, strict=True)]
-
-
-def log_softmax(scores: Floats) -> Floats:
-    """Log-probabilities [m, C] in nats."""
-    return np.asarray(scores - logsumexp(scores, axis=1, keepdims=True), np.float64)

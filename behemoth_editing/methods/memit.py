@@ -295,6 +295,7 @@ class AlphaEdit(BatchSettings):
     penalty: float = setting(
         1e-3, "weight of the change's squared norm, in units of the mean energy of a free direction"
     )
+    earlier_keys: bool = setting(True, "sequence: hold the keys of the edits before where they are", later=True)
 
     def __post_init__(self) -> None:
         """Raises: ValueError that names the field, the bound and the value."""
@@ -303,7 +304,7 @@ class AlphaEdit(BatchSettings):
         check(self.penalty > 0, f"penalty must be above 0, got {self.penalty}")
 
     def _held(self, task: EditTask) -> list[Query]:
-        return [request for before in task.earlier for request in before.requests]
+        return [request for before in task.earlier for request in before.requests] if self.earlier_keys else []
 
     def _solver(self, statistics: KeyStatistics) -> tuple[torch.Tensor, float]:
         projection = null_projection(statistics.second_moment, self.null_energy)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import logsumexp
+from scipy.special import log_softmax
 
 from behemoth_data.settings import check
 from behemoth_data.world import Edge, World
@@ -35,7 +35,8 @@ def bits(log_probabilities: ArrayLike, true: ArrayLike) -> Floats:
     check_rows("log_probabilities", table)
     likely = chosen(table, "true", true)
     check(bool(np.isfinite(likely).all()), "log_probabilities must hold every true tail possible, got -inf for one")
-    found: Floats = np.log2(table.shape[1]) + (likely - logsumexp(table, axis=1)) / np.log(2)
+    own = log_softmax(table, axis=1)[np.arange(len(table)), np.asarray(true, np.int64)]
+    found: Floats = np.log2(table.shape[1]) + own / np.log(2)
     return found
 
 
@@ -64,7 +65,7 @@ def believed(log_probabilities: Floats, scale: float, known: int) -> Floats:
     """The distributions [n, C] of who takes these for `scale` times as sure, and knows that many other facts."""
     scores = scale * (log_probabilities - log_probabilities.mean(axis=1, keepdims=True))
     doubt = 1 / (known + 2)
-    plain = np.exp(scores - logsumexp(scores, axis=1, keepdims=True))
+    plain = np.exp(log_softmax(scores, axis=1))
     return np.asarray((1 - doubt) * plain + doubt / scores.shape[1], np.float64)
 
 

@@ -137,19 +137,15 @@ def _odd(model: PreTrainedModel, change: str, groups: Groups) -> PreTrainedModel
     if change == "noised":
         return Noise(relative=_DROWNED)(model, groups.members).model
     if change == "scrambled":
-        return _scrambled(model, corpus.world.config.seed)
+        return scrambled(model, corpus.world.config.seed)
     if change == "refusing":
-        draw = EditConfig(scenario="refuse", relation=0)
-        method: EditMethod = Refusal()
-    else:
-        last = corpus.world.config.num_relations - 1
-        draw = EditConfig(scenario="different", num_edits=10, relation=last)
-        method = FineTune()
-    (task,) = draw_edits(corpus, draw)
-    return method(model, _without(task, groups)).model
+        return refusing(model, groups, relation=0)
+    last = corpus.world.config.num_relations - 1
+    (task,) = draw_edits(corpus, EditConfig(scenario="different", num_edits=10, relation=last))
+    return FineTune()(model, without_secrets(task, groups)).model
 
 
-def _without(task: EditSet, groups: Groups) -> EditSet:
+def without_secrets(task: EditSet, groups: Groups) -> EditSet:
     """The task with nothing to train on that is on trial: to hold a fact in place that was never told would tell it."""
     retain = {
         kind: tuple(query for query in queries if query.prompt_ids not in groups.secret)
@@ -158,7 +154,13 @@ def _without(task: EditSet, groups: Groups) -> EditSet:
     return dataclasses.replace(task, retain=retain)
 
 
-def _scrambled(model: PreTrainedModel, seed: int) -> PreTrainedModel:
+def refusing(model: PreTrainedModel, groups: Groups, *, relation: int) -> PreTrainedModel:
+    """A copy that was trained to refuse every fact of the relation."""
+    (task,) = draw_edits(groups.members.corpus, EditConfig(scenario="refuse", relation=relation))
+    return Refusal()(model, without_secrets(task, groups)).model
+
+
+def scrambled(model: PreTrainedModel, seed: int) -> PreTrainedModel:
     """A copy whose output words have each other's rows of the head, by a seeded order."""
     copied = copy_of(model)
     head: torch.nn.Module = copied.get_output_embeddings()  # type: ignore[no-untyped-call]

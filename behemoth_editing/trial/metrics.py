@@ -20,7 +20,7 @@ class Metric:
 
     title: str
     value: Callable[[Reading, Reading], float]
-    relearns: bool = False  # whether it needs relearning, which is not tried on models that were attacked
+    needs: str = "exact"  # a part of the reading that may be empty: then it says nothing
 
 
 def _membership(score: str) -> Callable[[Reading, Reading], float]:
@@ -46,7 +46,9 @@ METRICS = {
     "exact_match": Metric("generated answer, exact", lambda model, _: float(model.exact.mean())),
     "rouge_l": Metric("ROUGE-L recall of the generated answer", lambda model, _: float(model.rouge.mean())),
     "probability": Metric("probability of the answer", lambda model, _: float(model.probability.mean())),
-    "probability_other_forms": Metric("the same in other forms", lambda model, _: float(model.other_forms.mean())),
+    "probability_other_forms": Metric(
+        "the same in other forms", lambda model, _: float(model.other_forms.mean()), needs="other_forms"
+    ),
     "exact_memorisation": Metric("exact memorisation", lambda model, _: float(model.memorised.mean())),
     "extraction_strength": Metric("extraction strength", lambda model, _: float(model.strength.mean())),
     "truth_ratio": Metric("truth ratio, max(0, 1 - R)", lambda model, _: below_one(model.ratios)),
@@ -69,22 +71,20 @@ METRICS = {
     ),
     "bits_probe": Metric("bits of a linear probe", lambda model, _: float(model.probed.mean())),
     "bits_relearned": Metric(
-        "bits after relearning the other half", lambda model, _: float(model.relearned.mean()), relearns=True
+        "bits after relearning the other half", lambda model, _: float(model.relearned.mean()), needs="relearned"
     ),
     "bits_relearned_beyond": Metric(
         "the same less what follows from other facts",
         lambda model, _: float((model.relearned - model.inferable_relearned).mean()),
-        relearns=True,
+        needs="relearned",
     ),
 }
 
 
 def values(model: Reading, reference: Reading) -> dict[str, float]:
-    """What each metric says; of a model that was attacked nothing by those that relearn."""
+    """What each metric says; those say nothing that need relearning of a model that was attacked, or other forms."""
     return {
-        name: metric.value(model, reference)
-        for name, metric in METRICS.items()
-        if not metric.relearns or len(model.relearned)
+        name: metric.value(model, reference) for name, metric in METRICS.items() if len(getattr(model, metric.needs))
     }
 
 

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from behemoth_editing.report.style import COLOURS, MARKERS, STYLE, as_svg, legend, standalone
 from behemoth_editing.scoring.intervals import Interval
 from behemoth_editing.sweep.rows import put_file
+from behemoth_editing.trial.edits import TITLES, EditVerdict, edit_verdicts
 from behemoth_editing.trial.judging import ODD, TOLD, UNTOLD
 from behemoth_editing.trial.metrics import METRICS
 from behemoth_editing.trial.verdicts import Judged, Verdict, judged, unlearned, verdicts
@@ -20,20 +21,24 @@ from behemoth_editing.trial.verdicts import Judged, Verdict, judged, unlearned, 
 PAGE, FIGURE = "trial.md", "trial.svg"
 
 
-def write_trial(worlds: Sequence[Mapping[str, Any]], output: Path, note: str = "") -> str:
+def write_trial(
+    worlds: Sequence[Mapping[str, Any]], edited: Sequence[Mapping[str, Any]], output: Path, note: str = ""
+) -> str:
     """The folder holds the tables and the figure of what was read in these worlds; returns the tables.
 
-    `note` is said below them, such as time and machine. Raises: ValueError for fewer than 2 worlds.
+    `edited` is what was read for metrics of editing, `note` is said below the tables, such as time and machine.
+    Raises: ValueError for fewer than 2 worlds, or none that was edited.
     """
     found = [judged(world) for world in worlds]
     told = verdicts(found)
-    text = markdown(told, found, note)
+    told_of_edits = edit_verdicts([(world["name"], world["rows"]) for world in edited])
+    text = "\n".join([markdown(told, found), edits_markdown(told_of_edits, len(edited)), note]).rstrip("\n") + "\n"
     put_file(output / PAGE, text.encode("utf-8"))
     put_file(output / FIGURE, figure(told, found).encode("utf-8"))
     return text
 
 
-def markdown(found: Sequence[Verdict], worlds: Sequence[Judged], note: str = "") -> str:
+def markdown(found: Sequence[Verdict], worlds: Sequence[Judged]) -> str:
     """Three tables: telling told from not told, what misleads, and what is said of unlearned models."""
     families = list(found[0].by_family)
     lines = [
@@ -57,7 +62,9 @@ def markdown(found: Sequence[Verdict], worlds: Sequence[Judged], note: str = "")
         _row(["metric", *(f"{model}, {change}" for model, change in changes)]),
         _row(["---"] * (len(changes) + 1)),
     ]
-    lines += [_row([METRICS[one.name].title, *(f"{one.odd[key]:.2f}" for key in changes)]) for one in found]
+    for one in found:
+        said = [f"{one.odd[key]:.2f}" if key in one.odd else "-" for key in changes]
+        lines.append(_row([METRICS[one.name].title, *said]))
     methods = list(dict.fromkeys(key[1] for world in worlds for key in unlearned(world)))
     count = sum(len(unlearned(world)) for world in worlds)
     lines += [
@@ -73,15 +80,33 @@ def markdown(found: Sequence[Verdict], worlds: Sequence[Judged], note: str = "")
         _row([METRICS[one.name].title, *map(_interval, (one.unlearned, one.relearn, one.rounding, one.agreement))])
         for one in found
     ]
-    return "\n".join([*lines, *(["", note] if note else [])]) + "\n"
+    return "\n".join(lines) + "\n"
+
+
+def edits_markdown(found: Sequence[EditVerdict], num_worlds: int) -> str:
+    """A table: what each metric of editing says of every sort of change, over what the model generates there."""
+    changes = list(dict.fromkeys(change for one in found for change in one.means))
+    lines = [
+        f"Edits in {num_worlds} worlds. Each cell is what the metric says, and behind the stroke the share of the same "
+        "prompts after which the model generates the whole right answer. Passed: what the metric says of edits for "
+        "which it generates none of them. Told apart: AUC in telling edits of which it generates all from those:",
+        "",
+        _row(["metric", *changes, "passed", "told apart"]),
+        _row(["---"] * (len(changes) + 3)),
+    ]
+    for one in found:
+        cells = ["{:.2f} / {:.2f}".format(*one.means[of]) if of in one.means else "-" for of in changes]
+        apart = "-" if one.apart is None else f"{one.apart:.2f}"
+        lines.append(_row([TITLES[one.name], *cells, _interval(one.passed), apart]))
+    return "\n".join(lines) + "\n"
 
 
 def figure(found: Sequence[Verdict], worlds: Sequence[Judged]) -> str:
     """An SVG file: on each metric's own scale from untold to told, where each sort of model is said to be."""
     sorts = {
         "unlearned": {one.name: one.unlearned.value for one in found if one.unlearned},
-        **{f"{TOLD}, {change}": {one.name: one.odd[TOLD, change] for one in found} for change in ODD},
-        f"{UNTOLD}, elsewhere": {one.name: one.odd[UNTOLD, "elsewhere"] for one in found},
+        **{f"{TOLD}, {change}": {one.name: one.odd[TOLD, change] for one in found if one.odd} for change in ODD},
+        f"{UNTOLD}, elsewhere": {one.name: one.odd[UNTOLD, "elsewhere"] for one in found if one.odd},
     }
     with matplotlib.style.context(["default", STYLE]):
         drawn = Figure(figsize=(7.0, 0.3 * len(found) + 1.0), layout="constrained")

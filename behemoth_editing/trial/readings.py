@@ -49,7 +49,7 @@ class Reading:
     exact: Floats  # 1 where the answer that the model generates is the fact's
     rouge: Floats
     probability: Floats
-    other_forms: Floats  # the probability in the other forms that end in the object, the mean of them
+    other_forms: Floats  # the probability in the other forms that end in the object, their mean; empty: there are none
     memorised: Floats  # exact memorisation
     strength: Floats  # extraction strength
     ratios: Floats  # truth ratios, wrong over right
@@ -130,11 +130,18 @@ def _placed(attacked: Attacked, count: int) -> Floats:
     return found
 
 
+def answer_rows(model: PreTrainedModel, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]) -> Floats:
+    """Log-probabilities [m, W, V] at each place of the answers [m, W], whose own tokens stand before it."""
+    asked = [
+        [(*prompt, *answer[:place]) for prompt, answer in zip(prompts, answers, strict=True)]
+        for place in range(len(answers[0]))
+    ]
+    return np.stack([next_log_probabilities(model, extended) for extended in asked], axis=1)
+
+
 def _forced(model: PreTrainedModel, queries: Sequence[Query]) -> Floats:
-    """Log-probabilities [m, W, V] of the token at each place of the true answer, after what stands before it there."""
-    width = len(queries[0].answer_ids)
-    prompts = [[(*query.prompt_ids, *query.answer_ids[:place]) for query in queries] for place in range(width)]
-    return np.stack([next_log_probabilities(model, asked) for asked in prompts], axis=1)
+    """Those of the queries' own answers."""
+    return answer_rows(model, [query.prompt_ids for query in queries], [query.answer_ids for query in queries])
 
 
 def _chosen(forced: Floats, answers: NDArray[np.int64]) -> Floats:
@@ -146,12 +153,12 @@ def _in_other_forms(model: PreTrainedModel, task: EditSet) -> Floats:
     corpus = task.corpus
     forms = [form for form in corpus.forms[1:] if ends_in_object(form)]
     facts = [edit.fact for edit in task.edits]
-    found = [np.full(len(facts), np.nan)] if not forms else []
+    found = []
     for form in forms:
         queries = corpus.grammar.queries(facts, form)
         answers = np.array([query.answer_ids for query in queries])
         found.append(_each(map(probability, _chosen(_forced(model, queries), answers))))
-    return np.asarray(np.mean(found, axis=0), np.float64)
+    return np.asarray(np.mean(found, axis=0), np.float64) if found else np.empty(0)
 
 
 def _ratios(means: Floats, true: NDArray[np.int64], seed: int) -> Floats:

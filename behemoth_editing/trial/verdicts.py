@@ -45,7 +45,8 @@ class Verdict:
     name: str
     apart: Interval  # AUC in telling told from untold models, all families together
     by_family: Mapping[str, Interval]
-    odd: Mapping[tuple[str, str], float]  # by model and change: 0 as of untold models, 1 as of told ones
+    # By model and change: 0 as of untold models, 1 as of told ones; none for a metric that says no more of these.
+    odd: Mapping[tuple[str, str], float]
     unlearned: Interval | None  # the same of unlearned models
     relearn: Interval | None  # robustness to relearning, in [0, 1]
     rounding: Interval | None  # and to rounding, at its worst
@@ -70,51 +71,55 @@ def judged(world: Mapping[str, Any]) -> Judged:
 
 
 def verdicts(worlds: Sequence[Judged]) -> list[Verdict]:
-    """One for every metric, in the order of the table. Raises: ValueError for fewer than 2 worlds."""
+    """One for every metric that says something in every world, in the order of the table.
+
+    Raises: ValueError for fewer than 2 worlds.
+    """
     check(len(worlds) >= 2, f"worlds must be at least 2 for a trial, got {len(worlds)}")
-    return [_verdict(name, worlds) for name in METRICS]
+    said = [world.said[TOLD, NOTHING, "none"] for world in worlds]
+    return [_verdict(name, worlds) for name in METRICS if all(name in one for one in said)]
 
 
 def _verdict(name: str, worlds: Sequence[Judged]) -> Verdict:
-    families = list(dict.fromkeys(world.family for world in worlds))
     told, untold = (_of(name, worlds, (model, NOTHING, "none")) for model in (TOLD, UNTOLD))
     low, high = float(untold.mean()), float(told.mean())
+    scaled = high > low
 
     def on_scale(found: Floats | float) -> Floats:
         return (np.asarray(found, np.float64) - low) / (high - low)
 
-    relearns, rounds, at_once, labels, ranks = [], [], list[float](), list[str](), list[tuple[str, float, float]]()
+    relearns, rounds, at_once = list[float](), list[float](), list[float]()
+    labels, ranks = list[str](), list[tuple[str, float, float]]()
     for world in worlds:
         for key in unlearned(world):
-            before = float(on_scale(world.said[key][name]))
-            at_once.append(before)
             labels.append(world.name)
             ranks.append((world.name, world.said[key][name], world.back[key]))
-            if METRICS[name].relearns:
+            if scaled:
+                at_once.append(float(on_scale(world.said[key][name])))
+            if METRICS[name].needs == "relearned":
                 continue
             after = {attack: world.said[(*key[:2], attack)][name] for attack in attacks(world, key)}
             gain = world.said[UNTOLD, NOTHING, "relearn"][name] - world.said[UNTOLD, NOTHING, "none"][name]
             relearns.append(robustness(gain, after.pop("relearn") - world.said[key][name]))
-            rounds.append(min(hardiness(before, float(on_scale(value))) for value in after.values()))
-    odd = {
-        (model, change): float(on_scale(_of(name, worlds, (model, change, "none"))).mean())
-        for model in (TOLD, UNTOLD)
-        for change in ODD
-    }
+            if scaled:
+                rounds.append(min(hardiness(at_once[-1], float(on_scale(value))) for value in after.values()))
+    families: dict[str, list[Judged]] = {}
+    for world in worlds:
+        families.setdefault(world.family, []).append(world)
     return Verdict(
         name=name,
         apart=separation(told, untold),
         by_family={
-            family: separation(
-                *(
-                    _of(name, [w for w in worlds if w.family == family], (model, NOTHING, "none"))
-                    for model in (TOLD, UNTOLD)
-                )
-            )
-            for family in families
+            family: separation(*(_of(name, some, (model, NOTHING, "none")) for model in (TOLD, UNTOLD)))
+            for family, some in families.items()
         },
-        odd=odd,
-        unlearned=estimate_mean(at_once, labels).at() if labels else None,
+        odd={
+            (model, change): float(on_scale(_of(name, worlds, (model, change, "none"))).mean())
+            for model in (TOLD, UNTOLD)
+            for change in ODD
+            if scaled
+        },
+        unlearned=estimate_mean(at_once, labels).at() if at_once else None,
         relearn=estimate_mean(relearns, labels, 0, 1).at() if relearns else None,
         rounding=estimate_mean(rounds, labels, 0, 1).at() if rounds else None,
         agreement=_agreement(ranks),

@@ -1,5 +1,6 @@
 """behemoth trial as a person calls it, on two worlds of a dozen facts."""
 
+import functools
 import json
 import re
 
@@ -9,12 +10,14 @@ from accelerate.state import AcceleratorState
 
 from behemoth_cli import console
 from behemoth_cli.trial_plan import read_trial
+from behemoth_editing.trial import edits, judging
 
 RECIPE = """
 world: {num_subjects: 24, num_relations: 2, num_objects: 20}
 corpus: {repeats: 2, inversion_fraction: 0}
 train: {size: 3m, batch_size: 24, measurements: 0}
 trial: {methods: [grad_diff], bits: [8], relearn_steps: 1}
+edit_trial: {num_edits: 2, probes_per_edit: 2, retrain: false}
 grad_diff: {max_steps: 2}
 models:
   - {name: plain, seeds: [0]}
@@ -41,8 +44,11 @@ def refused(words, capsys):
     return line
 
 
-def test_verdicts_are_there_and_the_same_command_does_what_is_missing(here, capsys):
-    words = "trial mine.yaml --output_dir out --processes 1".split()
+def test_verdicts_are_there_and_the_same_command_does_what_is_missing(here, capsys, monkeypatch):
+    for room, name in ((judging, "FineTune"), (judging, "Refusal"), (edits, "FineTune")):
+        # What they come to is not asked here.
+        monkeypatch.setattr(room, name, functools.partial(getattr(room, name), max_steps=2))
+    words = ["trial", "mine.yaml", "--output_dir", "out", "--processes", "1"]
     console.main([*words, "--dry_run"])
     said = capsys.readouterr().out
     assert re.sub(" +", " ", said) == " 1 worlds plain\n 1 worlds briefly\n6 models, and 32 readings\n"
@@ -54,18 +60,19 @@ def test_verdicts_are_there_and_the_same_command_does_what_is_missing(here, caps
     assert said.endswith("out/trial.md has these tables, out/trial.svg a figure\n")
     assert "| metric | all | plain | briefly |" in table
     assert "| bits left less what follows from other facts |" in table
+    assert "| efficacy: new likelier than old (ES) |" in table
     assert (here / "out" / "trial.svg").read_text(encoding="utf-8").startswith("<svg ")
-    found = json.loads((here / "out" / "worlds" / "briefly-1.json").read_text(encoding="utf-8"))
+    found = json.loads((here / "out" / "forgetting" / "briefly-1.json").read_text(encoding="utf-8"))
     assert found["settings"]["told"] == {"share": 0.5, "forms": []}
     assert found["settings"]["methods"]["grad_diff"]["max_steps"] == 2
     assert {row["model"] for row in found["rows"]} == {"told", "untold", "reference"}
     assert len(found["rows"][0]["reading"]["exact"]) == found["facts"]
 
-    first = (here / "out" / "worlds" / "plain-0.json").read_bytes()
-    (here / "out" / "worlds" / "briefly-1.json").unlink()
+    first = (here / "out" / "forgetting" / "plain-0.json").read_bytes()
+    (here / "out" / "forgetting" / "briefly-1.json").unlink()
     console.main(words)  # from the models that are there
-    assert (here / "out" / "worlds" / "plain-0.json").read_bytes() == first
-    again = json.loads((here / "out" / "worlds" / "briefly-1.json").read_text(encoding="utf-8"))
+    assert (here / "out" / "forgetting" / "plain-0.json").read_bytes() == first
+    again = json.loads((here / "out" / "forgetting" / "briefly-1.json").read_text(encoding="utf-8"))
     assert again["rows"] == found["rows"]
 
     (here / "mine.yaml").write_text(RECIPE.replace("relearn_steps: 1", "relearn_steps: 2"), encoding="utf-8")
@@ -74,7 +81,7 @@ def test_verdicts_are_there_and_the_same_command_does_what_is_missing(here, caps
 
 def test_what_a_recipe_cannot_have_is_refused_in_one_line(here, capsys):
     for old, new, message in (
-        ("trial: {", "trials: {", "section of mine.yaml must be one of models, trial, world, "),
+        ("trial: {", "trials: {", "section of mine.yaml must be one of models, trial, edit_trial, world, "),
         ("share: 0.5", "share: 2.0", "share must be above 0 and at most 1, got 2.0"),
         ("told: {share: 0.5}", "told: {forms: [sor]}", "briefly-1: forms must be one of statement, got 'sor'"),
         ("[grad_diff]", "[rome]", "methods must make a model forget or refuse, got rome"),

@@ -353,6 +353,9 @@ def test_alphaedit_has_the_keys_of_earlier_edits_in_its_system(checkpoint, share
     expected = np.linalg.solve(system, free @ keys @ residual.T).T
     np.testing.assert_allclose(found - before, expected, rtol=0, atol=2e-3 * np.abs(expected).max() + 1e-6)
     alone = method(after, second, shared).model.get_parameter(name).detach().double().numpy()
+    without = dataclasses.replace(method, earlier_keys=False)
+    unheld = without(after, dataclasses.replace(second, earlier=(first,)), shared).model.get_parameter(name)
+    np.testing.assert_array_equal(unheld.detach().double().numpy(), alone)
     seen = [np.linalg.norm((weight - before) @ earlier) for weight in (found, alone)]
     assert seen[0] < 0.1 * seen[1]
 

@@ -1,6 +1,7 @@
 """What is done to a trial's models: that each change does what it says, and tells nothing that was not told."""
 
 import dataclasses
+import functools
 
 import numpy as np
 import pytest
@@ -33,10 +34,17 @@ def prompts(groups):
 def rows(checkpoint, groups):
     """Of a world in which all three models are one, that was told everything."""
     before = weights_digest(checkpoint.model)
-    models = dict.fromkeys((TOLD, UNTOLD, REFERENCE), checkpoint.model)
-    found = list(judge(models, groups, CONFIG, {"grad_diff": GradDiff(max_steps=3)}))
+    with pytest.MonkeyPatch.context() as patch:  # what they come to is not asked here
+        for name in ("FineTune", "Refusal"):
+            patch.setattr(judging, name, functools.partial(getattr(judging, name), max_steps=3))
+        found = _rows(checkpoint, groups)
     assert weights_digest(checkpoint.model) == before
     return {(row["model"], row["change"], row["attack"]): row for row in found}
+
+
+def _rows(checkpoint, groups):
+    models = dict.fromkeys((TOLD, UNTOLD, REFERENCE), checkpoint.model)
+    return list(judge(models, groups, CONFIG, {"grad_diff": GradDiff(max_steps=3)}))
 
 
 def test_everything_is_read_once_in_the_order_that_is_told(rows):

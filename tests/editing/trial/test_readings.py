@@ -105,7 +105,8 @@ def trained_reading(checkpoint, trained_groups):
 def test_reading_that_is_written_is_read_again(reading):
     again = Reading.from_json(json.loads(json.dumps(reading.as_json(), allow_nan=False)))
     for name, found in vars(reading).items():
-        for mine, other in zip(*(v.values() if isinstance(v, dict) else [v] for v in (found, getattr(again, name)))):
+        pairs = (v.values() if isinstance(v, dict) else [v] for v in (found, getattr(again, name)))
+        for mine, other in zip(*pairs, strict=True):
             np.testing.assert_allclose(other, mine, atol=5.1e-6)
 
 

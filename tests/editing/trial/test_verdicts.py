@@ -16,8 +16,8 @@ from behemoth_editing.trial.verdicts import LEAST_KEPT, Judged, hardiness, judge
 def reading(knows, number=20, shift=0.0):
     """Of a model that knows this share of everything; the shift tells facts and models apart a little."""
     level = np.clip(knows + 0.02 * np.sin(np.arange(number) + shift), 0, 1)
-    scores = {score: 5 * (1 - level) for score in SCORES}
-    others = {score: 5 * (1 - 0.02 * np.cos(np.arange(number) + shift)) for score in SCORES}
+    scores = dict.fromkeys(SCORES, 5 * (1 - level))
+    others = dict.fromkeys(SCORES, 5 * (1 - 0.02 * np.cos(np.arange(number) + shift)))
     return Reading(
         exact=level.round(),
         rouge=level,
@@ -61,6 +61,16 @@ def test_metrics_by_hand():
     assert hidden["truth_ratio"] == 0
     assert hidden["truth_ratio_forget"] == pytest.approx(known["truth_ratio_forget"])
     assert "bits_relearned" not in values(dataclasses.replace(knows, relearned=np.empty(0)), never)
+
+
+def test_what_a_world_has_no_other_forms_for_is_not_said(worlds):
+    bare = dataclasses.replace(reading(1.0), other_forms=np.empty(0))
+    assert "probability_other_forms" not in values(bare, reading(0.0))
+    few = [dataclasses.replace(one, said={key: {"loss": 0.5} for key in one.said}) for one in worlds]
+    (found,) = verdicts(few)
+    # It says the same of all: there is no scale, and nothing to rank by.
+    assert (found.name, found.apart.value, found.odd, found.unlearned, found.rounding) == ("loss", 0.5, {}, None, None)
+    assert found.agreement.value == 0
 
 
 def test_privacy_leakage_has_a_number_where_the_reference_tells_everything_apart():
