@@ -22,11 +22,14 @@ def commands_for(rows: Sequence[Row], folders: Sequence[str], output: str) -> li
     """The shell commands that make the results of each kind of edit again, and then this report.
 
     Settings that were swept have all their values: a command makes every combination, and so at least what is shown.
-    Models that were edited elsewhere are scored again where they lie; those that lay in memory only are left out.
+    Models that were edited elsewhere are scored again where they lie; those that lay in memory only are left out. What
+    no listed method made, such as a benchmark's floors, has the command that its rows say they were asked for by.
     Folders that are not below the one where commands are given go by their names.
     """
     elsewhere = [row for row in rows if row.get("elsewhere")]
     rows = [row for row in rows if not row.get("elsewhere")]
+    asked_for = [row["command"] for row in rows if _is_strange(row)]
+    rows = [row for row in rows if not _is_strange(row)]
     folders = [shown_place(folder) for folder in folders]
     groups: dict[str, list[Row]] = {}
     for row in rows:
@@ -43,7 +46,9 @@ def commands_for(rows: Sequence[Row], folders: Sequence[str], output: str) -> li
             "sweep.relation": [first["relation"]] if first["relation"] else [],
             "sweep.num_edits": [first["num_edits"]] if first["scenario"] not in RELATION_SCENARIOS else [],
             **{
-                f"sweep.{name}": [value] for name, value in draws.items() if value != getattr(EditConfig(), name, value)
+                f"sweep.{name}": [_word(value)]
+                for name, value in draws.items()
+                if value != getattr(EditConfig(), name, value)
             },
             "seeds": sorted({row["seed"] for row in found}),
         }
@@ -57,7 +62,12 @@ def commands_for(rows: Sequence[Row], folders: Sequence[str], output: str) -> li
         ordered = {"model": options.pop("model"), "methods": options.pop("methods"), **options, **folder}
         edits.append(_command("behemoth edit", ordered))
     edits += [_scored(row, folders) for row in elsewhere if row["elsewhere"]["models"]]
-    return [*edits, _command(report, {"output_dir": [shown_place(output)]})]
+    return [*dict.fromkeys(asked_for), *edits, _command(report, {"output_dir": [shown_place(output)]})]
+
+
+def _is_strange(row: Row) -> bool:
+    """Whether no listed method made the row, and it says by which command it was asked for."""
+    return row["method"] not in METHODS and bool(row.get("command"))
 
 
 def _scored(row: Row, folders: Sequence[str]) -> str:
@@ -91,12 +101,13 @@ def _swept(rows: Sequence[Row]) -> dict[str, list[object]]:
     for name, default in plain.items():
         values = {as_json(row["settings"].get(name, default)): row["settings"].get(name, default) for row in rows}
         if list(values) != [as_json(default)]:
-            words = [
-                "none" if value is None else ",".join(map(str, value)) if isinstance(value, list) else str(value)
-                for value in values.values()
-            ]
-            options[f"{rows[0]['method']}.{name}"] = list[object](words)
+            options[f"{rows[0]['method']}.{name}"] = list[object](map(_word, values.values()))
     return options
+
+
+def _word(value: object) -> str:
+    """A setting's value as one word of a command line."""
+    return "none" if value is None else ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _command(start: str, options: dict[str, Iterable[object]]) -> str:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-import numpy as np
-
 from behemoth_editing.scoring.membership import auc, forget_quality, privacy_leakage
 from behemoth_editing.scoring.memorisation import below_one, near_one
 from behemoth_editing.trial.readings import Reading
@@ -88,10 +86,10 @@ def values(model: Reading, reference: Reading) -> dict[str, float]:
     }
 
 
-def brought_back(model: Reading, never_told: Reading) -> float:
-    """The most bits a fact that any way of asking finds, less what the same finds in a model that was never told.
+# The ways to bring a forgotten fact back, each a part of a reading.
+WAYS = {"left": "at once", "probed": "by a probe", "relearned": "by relearning"}
 
-    The ways: the answers themselves, a linear probe, relearning of one half to read the other.
-    """
-    here, there = (np.array([one.left.mean(), one.probed.mean(), one.relearned.mean()]) for one in (model, never_told))
-    return float((here - there).max())
+
+def brought_back(model: Reading, never_told: Reading) -> dict[str, float]:
+    """Bits a fact that each way finds, less what the same finds in a model that was never told."""
+    return {way: float(getattr(model, way).mean() - getattr(never_told, way).mean()) for way in WAYS}

@@ -15,8 +15,8 @@ from behemoth_editing.scoring.intervals import Interval
 from behemoth_editing.sweep.rows import put_file
 from behemoth_editing.trial.edits import TITLES, EditVerdict, edit_verdicts
 from behemoth_editing.trial.judging import ODD, TOLD, UNTOLD
-from behemoth_editing.trial.metrics import METRICS
-from behemoth_editing.trial.verdicts import Judged, Verdict, judged, unlearned, verdicts
+from behemoth_editing.trial.metrics import METRICS, WAYS
+from behemoth_editing.trial.verdicts import Judged, Verdict, judged, left_by, unlearned, verdicts
 
 PAGE, FIGURE = "trial.md", "trial.svg"
 
@@ -80,6 +80,18 @@ def markdown(found: Sequence[Verdict], worlds: Sequence[Judged]) -> str:
         _row([METRICS[one.name].title, *map(_interval, (one.unlearned, one.relearn, one.rounding, one.agreement))])
         for one in found
     ]
+    left = left_by(worlds)
+    lines += [
+        "",
+        "Bits a fact that are found beyond what the same way finds in the untold model, in told models (`nothing`) and "
+        "after each method:",
+        "",
+        _row(["method", *(f"{family}, {words}" for family in families for words in WAYS.values())]),
+        _row(["---"] * (1 + len(families) * len(WAYS))),
+    ]
+    for method in dict.fromkeys(method for method, _ in left):
+        cells = [_interval(left[method, family][way]) for family in families for way in WAYS]
+        lines.append(_row([f"`{method}`", *cells]))
     return "\n".join(lines) + "\n"
 
 

@@ -17,7 +17,7 @@ from behemoth_data.settings import check
 from behemoth_editing.scoring.intervals import Interval, Share, estimate_mean
 from behemoth_editing.scoring.membership import auc
 from behemoth_editing.trial.judging import NOTHING, ODD, REFERENCE, TOLD, UNTOLD
-from behemoth_editing.trial.metrics import METRICS, brought_back, values
+from behemoth_editing.trial.metrics import METRICS, WAYS, brought_back, values
 from behemoth_editing.trial.readings import Reading
 
 Floats = NDArray[np.float64]
@@ -35,7 +35,7 @@ class Judged:
     family: str
     said: Mapping[Key, Mapping[str, float]]
     kept: Mapping[Key, float]
-    back: Mapping[Key, float]  # bits that can be brought back, of what was not attacked
+    back: Mapping[Key, Mapping[str, float]]  # bits that each way brings back, of what was not attacked
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +93,7 @@ def _verdict(name: str, worlds: Sequence[Judged]) -> Verdict:
     for world in worlds:
         for key in unlearned(world):
             labels.append(world.name)
-            ranks.append((world.name, world.said[key][name], world.back[key]))
+            ranks.append((world.name, world.said[key][name], max(world.back[key].values())))
             if scaled:
                 at_once.append(float(on_scale(world.said[key][name])))
             if METRICS[name].needs == "relearned":
@@ -124,6 +124,18 @@ def _verdict(name: str, worlds: Sequence[Judged]) -> Verdict:
         rounding=estimate_mean(rounds, labels, 0, 1).at() if rounds else None,
         agreement=_agreement(ranks),
     )
+
+
+def left_by(worlds: Sequence[Judged]) -> dict[tuple[str, str], dict[str, Interval]]:
+    """For each method and family, and of told models, the bits that each way brings back; ruined models count too."""
+    found: dict[tuple[str, str], dict[str, Interval]] = {}
+    for change in dict.fromkeys(key[1] for world in worlds for key in world.back if key[0] == TOLD):
+        for family in dict.fromkeys(world.family for world in worlds) if change not in ODD else ():
+            here = [world for world in worlds if world.family == family and (TOLD, change, "none") in world.back]
+            back, names = [world.back[TOLD, change, "none"] for world in here], [world.name for world in here]
+            if here:
+                found[change, family] = {w: estimate_mean([one[w] for one in back], names).at() for w in WAYS}
+    return found
 
 
 def _of(name: str, worlds: Sequence[Judged], key: Key) -> Floats:

@@ -102,3 +102,24 @@ def test_command_that_makes_results_again_is_one_that_makes_these_cells():
         ("different", "subject_nested", 1, 3)
     }
     assert [draw.edit_seed for draw in draws] == [0, 1]
+
+
+def test_command_names_a_setting_of_several_numbers_as_it_is_read():
+    one = row("memit", "sequence", layers=[3]) | {
+        "num_edits": 4,
+        "edits": {"score_at": [1, 2, 4], "probes_per_edit": 7},
+    }
+    again, _ = commands_for([one], ["results/a"], "report")
+    _, _, *words = shlex.split(again.replace("\\\n", " "))
+    _, *parsed = parse(edit.options(), words)
+    _, (draw,) = edit.chosen(*parsed)
+    assert (draw.scenario, draw.score_at, draw.probes_per_edit) == ("sequence", (1, 2, 4), 7)
+
+
+def test_rows_of_no_listed_method_have_the_command_that_asked_for_them():
+    asked = "behemoth bench --methods lora --output_dir bench/mine"
+    rows = [row("nothing") | {"command": asked}, row("noise") | {"command": asked}, row("lora") | {"command": asked}]
+    first, second, _ = commands_for(rows, ["results/a"], "report")
+    assert first == asked
+    assert "--methods lora" in second
+    assert "nothing" not in second

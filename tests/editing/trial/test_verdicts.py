@@ -10,7 +10,16 @@ from scipy.stats import spearmanr
 from behemoth_editing.trial.judging import NOTHING, ODD, REFERENCE, TOLD, UNTOLD
 from behemoth_editing.trial.metrics import METRICS, brought_back, values
 from behemoth_editing.trial.readings import SCORES, Reading
-from behemoth_editing.trial.verdicts import LEAST_KEPT, Judged, hardiness, judged, robustness, separation, verdicts
+from behemoth_editing.trial.verdicts import (
+    LEAST_KEPT,
+    Judged,
+    hardiness,
+    judged,
+    left_by,
+    robustness,
+    separation,
+    verdicts,
+)
 
 
 def reading(knows, number=20, shift=0.0):
@@ -77,12 +86,12 @@ def test_privacy_leakage_has_a_number_where_the_reference_tells_everything_apart
     assert np.isfinite(values(reading(1.0), reading(1.0))["privacy_leakage"])
 
 
-def test_most_that_can_be_brought_back_is_beyond_the_never_told():
+def test_what_is_brought_back_is_beyond_the_never_told():
     never, knows = reading(0.0), reading(1.0)
-    assert brought_back(knows, never) == pytest.approx((knows.left - never.left).mean())
-    silent = dataclasses.replace(knows, left=never.left)
-    assert brought_back(silent, never) == pytest.approx((knows.relearned - never.relearned).mean())
-    assert brought_back(never, never) == 0
+    found = brought_back(knows, never)
+    for way in ("left", "probed", "relearned"):
+        assert found[way] == pytest.approx((getattr(knows, way) - getattr(never, way)).mean())
+    assert set(brought_back(never, never).values()) == {0.0}
 
 
 def test_separation_is_the_share_of_pairs_and_flawless_is_not_certain():
@@ -158,10 +167,21 @@ def test_verdicts_say_what_was_built_in(worlds):
 
 def test_agreement_is_spearmans_over_all_unlearned_models(worlds):
     (said,) = [[one.said[TOLD, "npo", "none"]["probability"] for one in worlds]]
-    back = [one.back[TOLD, "npo", "none"] for one in worlds]
+    back = [max(one.back[TOLD, "npo", "none"].values()) for one in worlds]
     (found,) = [one.agreement for one in verdicts(worlds) if one.name == "probability"]
     assert found.value == pytest.approx(spearmanr(said, back).statistic)
     assert found.count == 4
+
+
+def test_bits_left_are_told_by_method_and_family(worlds):
+    found = left_by(worlds)
+    assert set(found) == {(change, family) for change in (NOTHING, "npo") for family in ("plain", "nested")}
+    told = [one.back[TOLD, "npo", "none"]["probed"] for one in worlds if one.family == "nested"]
+    assert found["npo", "nested"]["probed"].value == pytest.approx(np.mean(told))
+    assert found["npo", "nested"]["probed"].count == 2
+    # A t of two models has one degree of freedom: 12.71 errors on each side.
+    error = np.std(told, ddof=1) / np.sqrt(2)
+    assert found["npo", "nested"]["probed"].high == pytest.approx(np.mean(told) + 12.706 * error, rel=1e-3)
 
 
 def test_a_model_that_lost_the_rest_too_does_not_count():
