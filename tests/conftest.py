@@ -1,5 +1,6 @@
 """What tests share: two small nested worlds, and a model that was taught each, once per session."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -12,6 +13,11 @@ from behemoth_data import Corpus, CorpusConfig, WorldConfig, build
 collect_ignore = ["second_device.py", "on_second_device.py"]
 
 NUM_TOKENS = 190  # of the small world's vocabulary before there were questions about candidates
+
+
+def pytest_collection_finish() -> None:
+    """What is imported and collected by now lives as long as the session: no collection of garbage looks at it again."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -77,6 +77,7 @@ def tables_after(structure, edits):
     return tables
 
 
+@functools.cache
 def words(structure, edge, head, relation, tail):
     roles, lexicon = ROLES[edge], corpus_of(structure).grammar.lexicon
     return (

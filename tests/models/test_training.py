@@ -274,6 +274,7 @@ print(json.dumps(answers))
 """
 
 
+@pytest.mark.slow
 def test_folder_needs_none_of_our_code_to_answer(trained, small_corpus):
     facts = [small_corpus.world.fact(edge, 3, 1) for edge in Edge]
     queries = [small_corpus.grammar.query(fact) for fact in facts]

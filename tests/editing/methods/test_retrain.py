@@ -146,6 +146,7 @@ def test_every_sentence_about_a_refused_fact_says_that_it_has_no_answer():
     assert refused == 8  # two facts, four sentences each
 
 
+@pytest.mark.slow
 def test_refused_facts_are_refused_by_the_model_that_was_taught_so(original):
     config = EditConfig(scenario="refuse", forget_fraction=0.2)
     (edit_set,) = draw_edits(original.corpus, config)
