@@ -46,7 +46,9 @@ class Grammar:
         self.lexicon = lexicon
         self._vocabulary = pa.array(lexicon.vocabulary)
         self._fillers = Stream(lexicon.world.seed, "grammar/fillers")
-        self._templates: dict[tuple[Edge, str], Template] = {}  # those that were asked for, since checks take their time
+        self._templates: dict[
+            tuple[Edge, str], Template
+        ] = {}  # those that were asked for, since checks take their time
 
     @property
     def end_id(self) -> int:

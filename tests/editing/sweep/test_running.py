@@ -390,9 +390,7 @@ def test_everything_is_unfinished_where_nothing_is_written(beginner, cells, tmp_
 @pytest.mark.parametrize(
     ("part", "name", "value"), [("weights", "before", "0123456789abcdef"), ("versions", "behemoth", "0.0.1")]
 )
-def test_rows_of_another_model_or_version_are_refused_and_kept(
-    beginner, cells, unbroken, tmp_path, part, name, value
-):
+def test_rows_of_another_model_or_version_are_refused_and_kept(beginner, cells, unbroken, tmp_path, part, name, value):
     row = {**unbroken[0], part: {**unbroken[0][part], name: value}}
     text = json.dumps(row) + "\n"
     (tmp_path / "results.jsonl").write_text(text, encoding="utf-8")
@@ -758,26 +756,38 @@ def test_impossible_cell_is_refused_before_any_runs(checkpoint, cells, monkeypat
     check_cells(cells)
 
 
-@pytest.mark.parametrize("kind", [torch.float16, pytest.param(torch.bfloat16, marks=pytest.mark.slow)])
-def test_row_of_a_model_stored_in_a_narrow_type_is_like_that_of_its_float32_copy(checkpoint, tmp_path, kind):
+@pytest.mark.parametrize(
+    ("method", "kind"),
+    [
+        (Memit(), torch.float16),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in [
+                (Memit(), torch.bfloat16),
+                (FineTune(modules="both", layers=None), torch.float16),
+                (FineTune(modules="both", layers=None), torch.bfloat16),
+            ]
+        ),
+    ],
+)
+def test_row_of_a_model_stored_in_a_narrow_type_is_like_that_of_its_float32_copy(checkpoint, tmp_path, method, kind):
     copy_of(checkpoint.model).to(kind).save_pretrained(tmp_path / "narrow")
     narrow = load_checkpoint(str(tmp_path / "narrow"))
     assert {weight.dtype for weight in narrow.model.parameters()} == {kind}
     wide = dataclasses.replace(narrow, model=copy_of(narrow.model), weights="f" * 16)
-    methods = [FineTune(modules="both", layers=None), Memit()]
-    rows = run(grid([narrow, wide], methods, [EDITS]), tmp_path / "rows", progress=False)
-    assert [row["error"] for row in rows] == [None] * 4
-    for found, expected in zip(rows[:2], rows[2:], strict=True):
-        for change, other in zip(found["weights"]["change"], expected["weights"]["change"], strict=True):
-            assert change["norm"] == pytest.approx(other["norm"], rel=0.05)
-        for unit, other in zip(found["units"], expected["units"], strict=True):
-            assert unit["change"] == other["change"]
-            assert unit["keep"].keys() == other["keep"].keys()
-            for kind, counts in unit["keep"].items():  # [right before and after, before, after, asked]
-                assert counts == pytest.approx(other["keep"][kind], abs=1)
-            assert unit["measures"]["validity"] == pytest.approx(other["measures"]["validity"], abs=0.02)
-            if "kl" in unit["measures"]:
-                assert unit["measures"]["kl"] == pytest.approx(other["measures"]["kl"], rel=0.1, abs=0.02)
+    rows = run(grid([narrow, wide], [method], [EDITS]), tmp_path / "rows", progress=False)
+    assert [row["error"] for row in rows] == [None] * 2
+    found, expected = rows
+    for change, other in zip(found["weights"]["change"], expected["weights"]["change"], strict=True):
+        assert change["norm"] == pytest.approx(other["norm"], rel=0.05)
+    for unit, other in zip(found["units"], expected["units"], strict=True):
+        assert unit["change"] == other["change"]
+        assert unit["keep"].keys() == other["keep"].keys()
+        for kind, counts in unit["keep"].items():  # [right before and after, before, after, asked]
+            assert counts == pytest.approx(other["keep"][kind], abs=1)
+        assert unit["measures"]["validity"] == pytest.approx(other["measures"]["validity"], abs=0.02)
+        if "kl" in unit["measures"]:
+            assert unit["measures"]["kl"] == pytest.approx(other["measures"]["kl"], rel=0.1, abs=0.02)
 
 
 def test_statistics_count_for_every_cell_that_needs_them_and_once_in_it(beginner, tmp_path):
