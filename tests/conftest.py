@@ -16,7 +16,7 @@ NUM_TOKENS = 190  # of the small world's vocabulary before there were questions 
 
 
 def pytest_collection_finish() -> None:
-    """What is imported and collected by now lives as long as the session: no collection of garbage looks at it again."""
+    """What is there by now lives as long as the session: no search for garbage looks through it again."""
     gc.freeze()
 
 

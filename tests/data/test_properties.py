@@ -296,7 +296,7 @@ def test_any_two_values_are_refused_by_name_or_make_a_corpus(drawn):
 # whole corpora
 
 
-@MANY
+@settings(MANY, max_examples=60)  # each of which takes a tenth of a second
 @given(good_configs, st.data())
 def test_every_sentence_of_a_small_corpus_is_right(drawn, data):
     corpus = make(drawn)
