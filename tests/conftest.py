@@ -16,8 +16,9 @@ NUM_TOKENS = 190  # of the small world's vocabulary before there were questions 
 
 
 def pytest_collection_finish() -> None:
-    """What is there by now lives as long as the session: no search for garbage looks through it again."""
+    """What is there by now lives as long as the session: no search for garbage looks through it, nor do many search."""
     gc.freeze()
+    gc.set_threshold(50_000, *gc.get_threshold()[1:])
 
 
 @pytest.fixture(scope="session")

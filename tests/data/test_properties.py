@@ -272,7 +272,9 @@ BASES = {
 
 
 @pytest.mark.parametrize("field", WILD)
-@pytest.mark.parametrize("base", BASES)
+@pytest.mark.parametrize(
+    "base", [pytest.param(base, marks=[] if base in ("plain", "nested") else pytest.mark.slow) for base in BASES]
+)
 def test_any_value_is_refused_by_name_or_makes_a_corpus(base, field):
     outcomes = []
     for value in WILD[field]:

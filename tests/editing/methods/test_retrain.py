@@ -52,6 +52,7 @@ def share_right(model, probes):
     return np.mean([answered(answer, probe.after.answer_ids) for answer, probe in zip(answers, asked, strict=True)])
 
 
+@pytest.mark.slow
 def test_it_knows_the_world_after_the_edits_and_all_that_follows(edit_set, retrained):
     assert share_right(retrained, (p for p in edit_set.probes if p.kind in CHANGE_KINDS)) == 1.0
     assert share_right(retrained, (p for p in edit_set.probes if p.kind in KEEP_KINDS)) >= 0.95
