@@ -238,7 +238,8 @@ def test_narrow_weights_are_edited_in_float32_and_given_back_each_in_its_type(na
     narrow = narrowed(small.model, kind)
     assert weights_digest(deepcopy(narrow).float()) == small.weights
     before = state(narrow)
-    changed = quick(name)(narrow, one, KNOWN).model
+    # What was trained for the same weights in another type serves nothing here.
+    changed = quick(name)(narrow, one, dataclasses.replace(KNOWN, fitted=None)).model
     assert_same_state(before, state(narrow))
     expected = edited(name).model.state_dict()  # of a model in float32 that has the same weights
     for part, weight in narrow.state_dict().items():
