@@ -46,9 +46,8 @@ class Grammar:
         self.lexicon = lexicon
         self._vocabulary = pa.array(lexicon.vocabulary)
         self._fillers = Stream(lexicon.world.seed, "grammar/fillers")
-        self._templates: dict[
-            tuple[Edge, str], Template
-        ] = {}  # those that were asked for, since checks take their time
+        # Those that were asked for, since their checks take time.
+        self._templates: dict[tuple[Edge, str], Template] = {}
 
     @property
     def end_id(self) -> int:
