@@ -41,7 +41,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxpro
 test: $(STAMP)  ## run the tests, on all cores, but for the slow ones
 	$(PYTEST) -m "not slow"
 
-slow: $(STAMP)  ## run the tests that start processes anew: launchers, kills, strangers, a second device
+slow: $(STAMP)  ## run the slow tests: launchers, kills, strangers, a second device, long trainings, further cases
 	$(PYTEST) -m slow
 
 lint: $(STAMP)  ## ruff: rules and layout

@@ -6,6 +6,7 @@ Axis letters: n sentences of a block; T tokens of its longest sentence.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -249,7 +250,7 @@ class Corpus:
             "sentences": digest(self.block(0, min(1000, len(self))).tolist()),
         }
 
-    @property
+    @functools.cached_property
     def max_length(self) -> int:
         """Tokens of the longest sentence, its end-of-text token included."""
         return max(self.grammar.max_length(table.edge, form) for table in self._tables for form in table.forms)

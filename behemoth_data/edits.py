@@ -200,9 +200,10 @@ def _edit_set(corpus: Corpus, config: EditConfig, edits: list[Edit], number: int
 
     around = Surroundings(corpus.world, config, edits, touched, of_set, side)
     taught, asked = _divided(around)
-    same_subject: list[list[Fact]] = [[] for _ in edits]
-    for i, fact in taught.get("same_subject", []):
-        same_subject[i].append(fact)
+    retain = {kind: tuple(grammar.queries([fact for _, fact in pairs], form)) for kind, pairs in taught.items()}
+    same_subject: list[list[Query]] = [[] for _ in edits]
+    for (i, _), query in zip(taught.get("same_subject", []), retain.get("same_subject", ()), strict=True):
+        same_subject[i].append(query)
     originals = grammar.queries([edit.fact for edit in edits], form)
     refusals = _refused(corpus, edits[0], originals)
     new = grammar.queries([edit.new_fact or edit.fact for edit in edits], form)
@@ -214,8 +215,8 @@ def _edit_set(corpus: Corpus, config: EditConfig, edits: list[Edit], number: int
         requests=tuple(refusals if edits[0].new_tail is None else new),
         originals=tuple(originals),
         refusals=tuple(refusals),
-        retain={kind: tuple(grammar.queries([fact for _, fact in pairs], form)) for kind, pairs in taught.items()},
-        same_subject=tuple(tuple(grammar.queries(facts, form)) for facts in same_subject),
+        retain=retain,
+        same_subject=tuple(map(tuple, same_subject)),
         contexts=_contexts(corpus, [fact for kind in _CONTEXT_KINDS for _, fact in taught.get(kind, [])]),
         background=_background(corpus, probes),
         probes=probes,

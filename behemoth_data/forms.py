@@ -303,7 +303,8 @@ SURFACES = tuple(FORMS["statement"].templates)
 
 def form_of(name: str) -> Form:
     """Raises: ValueError for an unknown form, which lists the known ones."""
-    check_known("form", name, FORMS)
+    if not isinstance(name, str) or name not in FORMS:
+        check_known("form", name, FORMS)
     return FORMS[name]
 
 

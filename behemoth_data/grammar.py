@@ -46,6 +46,8 @@ class Grammar:
         self.lexicon = lexicon
         self._vocabulary = pa.array(lexicon.vocabulary)
         self._fillers = Stream(lexicon.world.seed, "grammar/fillers")
+        # Those that were asked for, since their checks take time.
+        self._templates: dict[tuple[Edge, str], Template] = {}
 
     @property
     def end_id(self) -> int:
@@ -162,6 +164,11 @@ class Grammar:
 
     def _template(self, edge: Edge, name: str) -> Template:
         """Raises: ValueError for a form that the table or the world lacks, or whose words the vocabulary lacks."""
+        if (edge, name) not in self._templates:
+            self._templates[edge, name] = self._checked_template(edge, name)
+        return self._templates[edge, name]
+
+    def _checked_template(self, edge: Edge, name: str) -> Template:
         form, lexicon = form_of(name), self.lexicon
         labels = ", ".join(known.label for known in form.edges)
         check(edge in form.edges, f"edge of form {name!r} must be one of {labels}, got {edge.label}")

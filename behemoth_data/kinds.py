@@ -158,10 +158,7 @@ def _nested_source(around: Surroundings) -> Iterator[Pool]:
 
 
 def _nested_siblings(around: Surroundings) -> Iterator[Pool]:
-    for i, edit in enumerate(around.edits):
-        order = around.order(f"siblings/{i}", around.world.config.num_subjects)
-        owners = order[around.world.objects(order, around.relation) == edit.fact.head].tolist()
-        yield around.sided([(i, around.world.fact(Edge.SUBJECT_NESTED, owner, around.relation)) for owner in owners])
+    yield from map(around.siblings, range(len(around.edits)))
 
 
 # In the order in which they are asked.

@@ -169,7 +169,9 @@ class Lexicon:
         Raises: ValueError for an id or a relation that the role does not have.
         """
         words = self._words[role]
-        ids, groups = np.broadcast_arrays(np.asarray(ids, np.int64), np.asarray(groups, np.int64))
+        ids, groups = np.asarray(ids, np.int64), np.asarray(groups, np.int64)
+        if groups.ndim:
+            ids, groups = np.broadcast_arrays(ids, groups)
         bound = self._num_ids(role)
         if ids.size and (int(ids.min()) < 0 or int(ids.max()) >= bound):
             raise ValueError(
@@ -180,13 +182,12 @@ class Lexicon:
             if groups.size and (int(groups.min()) < 0 or int(groups.max()) >= most):
                 raise ValueError(f"relation must lie in [0, {most}), got {int(groups.min())} to {int(groups.max())}")
         else:
-            groups = np.zeros_like(ids)
+            groups = np.zeros_like(groups)
         start = words.start + groups * words.num_tokens
-        tokens = [start + ids]
-        if words.num_second:
-            first, second = np.divmod(ids if words.order is None else words.order(ids), words.num_second)
-            tokens = [start + first, start + words.num_first + second]
-        return np.stack(tokens, axis=-1)
+        if not words.num_second:
+            return np.asarray(start + ids)[..., np.newaxis]
+        first, second = np.divmod(ids if words.order is None else words.order(ids), words.num_second)
+        return np.stack([start + first, start + words.num_first + second], axis=-1)
 
     def filler_ids(self, fillers: Int64) -> Int64:
         """Token ids of the fillers of these numbers [any shape]."""

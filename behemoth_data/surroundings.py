@@ -135,7 +135,8 @@ class Surroundings:
         Where a relation is forgotten, half of the subjects are trained on, so that only the others are asked.
         """
         relation = self.relation if relation is None else relation
-        pairs = [(i, self.world.fact(edge, head, relation)) for i, head in enumerate(heads) if head is not None]
+        numbers, known = [i for i, head in enumerate(heads) if head is not None], [h for h in heads if h is not None]
+        pairs = list(zip(numbers, self._true(edge, known, relation), strict=True))
         of_subjects = self.config.whole and edge is not Edge.OBJECT_NESTED
         return Pool(pairs, trainable=self.trainable(fact for _, fact in pairs) if of_subjects else None)
 
@@ -187,6 +188,17 @@ class Surroundings:
                 turns[place] = itertools.cycle(owners[fact.tail] if owners else range(len(self.edits)))
             pairs.append((next(turns[place]), fact))
         return Pool(pairs, rows, sides)
+
+    def siblings(self, number: int) -> Pool:
+        """For an edit of an object its subjects' nested facts."""
+        order = self.order(f"siblings/{number}", self.world.config.num_subjects)
+        owners = order[self.world.objects(order, self.relation) == self.edits[number].fact.head].tolist()
+        return self.sided([(number, fact) for fact in self._true(Edge.SUBJECT_NESTED, owners, self.relation)])
+
+    def _true(self, edge: Edge, heads: Sequence[int], relation: int) -> list[Fact]:
+        """The true facts [n] of these heads [n] in a table, under one relation."""
+        tails = self.world.tails(edge, heads, relation).tolist()
+        return [Fact(edge, int(head), int(relation), tail) for head, tail in zip(heads, tails, strict=True)]
 
     def _facts(self, heads: Int64) -> list[Fact]:
         return [Fact(self.edge, int(h), self.relation, int(self._tails[h])) for h in heads]

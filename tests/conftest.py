@@ -1,5 +1,6 @@
-"""What tests share: one small nested world, and a model that was taught it, once per session."""
+"""What tests share: two small nested worlds, and a model that was taught each, once per session."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -12,6 +13,12 @@ from behemoth_data import Corpus, CorpusConfig, WorldConfig, build
 collect_ignore = ["second_device.py", "on_second_device.py"]
 
 NUM_TOKENS = 190  # of the small world's vocabulary before there were questions about candidates
+
+
+def pytest_collection_finish() -> None:
+    """What is there by now lives as long as the session: no search for garbage looks through it, nor do many search."""
+    gc.freeze()
+    gc.set_threshold(50_000, *gc.get_threshold()[1:])
 
 
 @pytest.fixture(scope="session")
@@ -53,3 +60,23 @@ def checkpoint(trained: Path):
     from behemoth_editing.checkpoint import load_checkpoint
 
     return load_checkpoint(str(trained))
+
+
+@pytest.fixture(scope="session")
+def beginner(session_folder: Path):
+    """A narrow model that was shown its own small world for a few steps, for claims about any model: it knows little.
+
+    Tests must leave it as it is.
+    """
+    from behemoth_editing.checkpoint import load_checkpoint
+    from behemoth_models.config import TrainConfig
+    from behemoth_models.training import train
+
+    world = WorldConfig(num_subjects=24, num_relations=2, num_objects=6, num_nested_objects=3)
+    corpus = build(world, corpus=CorpusConfig(repeats=30, object_nested_upweight=2))
+    folder = session_folder / "models" / "beginner"
+    config = TrainConfig(size="3m", batch_size=48, learning_rate=1.5e-2, measurements=0, precision="fp32")
+    with FileLock(session_folder / "beginner.lock"):
+        if not (folder / "config.json").is_file():
+            train(corpus, config, folder, progress=False)
+    return load_checkpoint(str(folder))

@@ -21,6 +21,13 @@ from behemoth_models.precision import resolve_precision
 from behemoth_models.training import train
 
 TUNING = sorted(name for name, method in METHODS.items() if issubclass(method, FitSettings))
+TYPES = (torch.float32, torch.float16, torch.bfloat16)
+QUICK = [("finetune", torch.float16), ("npo", torch.bfloat16), ("refusal", torch.float32)]  # a type, a goal for each
+CELLS = [
+    pytest.param(name, dtype, marks=[] if (name, dtype) in QUICK else pytest.mark.slow)
+    for name in TUNING
+    for dtype in TYPES
+]
 SCENARIOS = {"edit": "different", "forget": "forget", "refuse": "refuse"}
 
 
@@ -40,8 +47,7 @@ def test_a_short_training_lowers_the_loss_in_the_precision_of_the_machine(precis
     assert report["losses"][-1] < 0.7 * report["losses"][0]
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("name", TUNING)
+@pytest.mark.parametrize(("name", "dtype"), CELLS)
 def test_a_cell_of_a_tuning_method_takes_models_of_any_type(checkpoint, name, dtype, precision, tmp_path):
     model = copy.deepcopy(checkpoint.model).to(dtype)
     given = dataclasses.replace(checkpoint, model=model, weights=weights_digest(model))

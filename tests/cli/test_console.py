@@ -109,8 +109,8 @@ def test_every_command_explains_its_options_under_its_own_name(name, capsys):
     "start",
     [
         ["-m", "behemoth_cli", "data"],
-        ["-m", "behemoth_cli.data"],
-        [str(SCRIPTS / "make_data.py")],
+        pytest.param(["-m", "behemoth_cli.data"], marks=pytest.mark.slow),
+        pytest.param([str(SCRIPTS / "make_data.py")], marks=pytest.mark.slow),
     ],
 )
 def test_errors_begin_with_what_was_called(start, tmp_path):

@@ -103,9 +103,9 @@ def test_what_the_user_set_is_kept_but_never_more_than_there_is(machine):
     ("words", "environment", "expected"),
     [
         ([], {}, None),
-        ([], {"OMP_NUM_THREADS": "1"}, 1),
-        (["--num_cpu_threads_per_process", "2"], {}, 2),
-        (["--num_cpu_threads_per_process=2"], {}, 2),
+        pytest.param([], {"OMP_NUM_THREADS": "1"}, 1, marks=pytest.mark.slow),
+        pytest.param(["--num_cpu_threads_per_process", "2"], {}, 2, marks=pytest.mark.slow),
+        pytest.param(["--num_cpu_threads_per_process=2"], {}, 2, marks=pytest.mark.slow),
     ],
 )
 def test_one_thread_under_accelerate_launch_is_the_users_only_if_the_user_said_so(

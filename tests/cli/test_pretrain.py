@@ -17,7 +17,7 @@ NAMES = ["independent", "correlated", "nested"]
 RECIPE = """
 world: {num_subjects: 40, num_relations: 2, num_objects: 20}
 corpus: {repeats: 2}
-train: {size: 14m, batch_size: 32, measurements: 1, save_every: 4}
+train: {size: 3m, batch_size: 32, measurements: 1, save_every: 4}
 """
 
 
@@ -49,10 +49,10 @@ def test_one_command_trains_three_models_that_cards_can_be_made_of_and_repeats_n
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == [f"runs/mine-{name}" for name in NAMES]
     for line in lines:
-        assert re.search(r"holds a 14m model that knows .*% after [\d.]+ exposures per fact \(\d+ s\)$", line)
+        assert re.search(r"holds a 3m model that knows .*% after [\d.]+ exposures per fact \(\d+ s\)$", line)
     assert sorted(os.listdir("runs")) == sorted(f"mine-{name}" for name in NAMES)
     found = models([Path("runs", f"mine-{name}") for name in NAMES], "me")
-    assert [publication.repo for publication in found] == [f"me/behemoth-pythia-14m-{name}" for name in NAMES]
+    assert [publication.repo for publication in found] == [f"me/behemoth-pythia-3m-{name}" for name in NAMES]
     assert [len(publication.branches) for publication in found] == [1, 1, 3]
 
     before = weights()
@@ -151,7 +151,7 @@ def test_study_of_optimizers_trains_both_and_edits_what_they_made(main, capsys):
         .read_text(encoding="utf-8")
         .replace("num_subjects: 1000", "num_subjects: 40")
         .replace("batch_size: 256", "batch_size: 32")
-        .replace("measurements: 40", "measurements: 1\n  size: 14m")
+        .replace("measurements: 40", "measurements: 1\n  size: 3m")
         .replace("num_edits: 10", "num_edits: 1\n  probes_per_edit: 2")
         + "finetune: {max_steps: 1}\nlora: {max_steps: 1}\nrome: {steps: 1}\n",
         encoding="utf-8",

@@ -84,10 +84,10 @@ def refused(main, words, capsys, status=2):
     return line
 
 
-def test_edit_runs_every_method_and_prints_the_table_and_where_the_results_are(script, trained, tmp_path, capsys):
+def test_edit_runs_every_method_and_prints_the_table_and_where_the_results_are(script, beginner, tmp_path, capsys):
     words = [
         "--model",
-        str(trained),
+        beginner.name,
         "--scenarios",
         "different",
         "--sweep.num_edits",

@@ -166,8 +166,17 @@ def test_prepared_rows_are_the_streamed_ones(cache, name):
     assert digests(prepared(cache, name)) == streamed(name)
 
 
-@pytest.mark.parametrize("num_proc", [1, 2, 3])
-@pytest.mark.parametrize("name", ["nested", "nested_edits"])
+@pytest.mark.parametrize(
+    ("name", "num_proc"),
+    [
+        ("nested", 2),
+        ("nested_edits", 3),
+        *(
+            pytest.param(name, num_proc, marks=pytest.mark.slow)
+            for name, num_proc in [("nested", 1), ("nested", 3), ("nested_edits", 1), ("nested_edits", 2)]
+        ),
+    ],
+)
 def test_any_number_of_processes_make_the_same_rows(tmp_path, monkeypatch, name, num_proc):
     monkeypatch.setattr(behemoth, "_SHARD", 100)  # several shards of sentences, which the processes share
     assert digests(prepared(tmp_path, name, num_proc=num_proc, edit_seeds=3)) == digests(

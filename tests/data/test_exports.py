@@ -99,6 +99,7 @@ print(json.dumps([found, edge]))
 """
 
 
+@pytest.mark.slow
 def test_every_config_loads_by_name_from_the_folder_above_offline_and_streaming(exported: Path, tmp_path: Path) -> None:
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
     done = subprocess.run(
@@ -423,7 +424,9 @@ behemoth_data.export(output, overrides=overrides, overwrite=True, progress=False
 """
 
 
-@pytest.mark.parametrize(("where", "old_stays"), [("writing", True), ("renaming", False)])
+@pytest.mark.parametrize(
+    ("where", "old_stays"), [("writing", True), pytest.param("renaming", False, marks=pytest.mark.slow)]
+)
 def test_kill_leaves_the_old_folder_or_none_and_the_next_run_cleans_up(
     tmp_path: Path, where: str, old_stays: bool
 ) -> None:
@@ -478,6 +481,7 @@ def scheduler() -> Iterator[str]:
         yield cluster.scheduler_address
 
 
+@pytest.mark.slow
 def test_processes_of_a_local_cluster_write_the_same_bytes(
     tmp_path: Path, small_files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -272,7 +272,9 @@ BASES = {
 
 
 @pytest.mark.parametrize("field", WILD)
-@pytest.mark.parametrize("base", BASES)
+@pytest.mark.parametrize(
+    "base", [pytest.param(base, marks=[] if base in ("plain", "nested") else pytest.mark.slow) for base in BASES]
+)
 def test_any_value_is_refused_by_name_or_makes_a_corpus(base, field):
     outcomes = []
     for value in WILD[field]:
@@ -296,7 +298,7 @@ def test_any_two_values_are_refused_by_name_or_make_a_corpus(drawn):
 # whole corpora
 
 
-@MANY
+@settings(MANY, max_examples=60)  # each of which takes a tenth of a second
 @given(good_configs, st.data())
 def test_every_sentence_of_a_small_corpus_is_right(drawn, data):
     corpus = make(drawn)

@@ -77,6 +77,7 @@ def tables_after(structure, edits):
     return tables
 
 
+@functools.cache
 def words(structure, edge, head, relation, tail):
     roles, lexicon = ROLES[edge], corpus_of(structure).grammar.lexicon
     return (
@@ -563,8 +564,8 @@ def test_sequence_of_matched_facts_takes_only_those():
 def test_same_seed_is_the_same_draw_and_another_seed_another(structure, edge, scenario):
     config = {"scenario": scenario, "edge": edge.label, "num_edits": 6, "forget_fraction": 0.5, "least_rows": 0}
     corpus = build(corpus_of(structure).world.config, LexiconConfig(one_token_limit=20))
-    first, again, other = (draw_edits(corpus, EditConfig(**config, edit_seed=seed)) for seed in (0, 0, 1))
-    assert first == again == draw(structure, edge, scenario, 0.5, num_edits=6)
+    first, other = (draw_edits(corpus, EditConfig(**config, edit_seed=seed)) for seed in (0, 1))
+    assert first == draw(structure, edge, scenario, 0.5, num_edits=6)  # of a corpus of its own
     assert [edit_set.edits for edit_set in first] != [edit_set.edits for edit_set in other]
 
 

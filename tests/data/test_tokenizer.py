@@ -173,6 +173,7 @@ def test_nothing_but_ids_and_mask_is_returned(tokenizer):
     assert sorted(tokenizer(". .")) == ["attention_mask", "input_ids"]
 
 
+@pytest.mark.slow
 def test_saved_tokenizer_loads_offline_without_our_code_even_beside_a_gpt_neox_config(tmp_path):
     folders, expected = [], []
     for name, (lexicon, config) in CORPORA.items():

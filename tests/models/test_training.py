@@ -36,7 +36,7 @@ from behemoth_models.training import summed_loss, train
 # (8 x 2 + 8 x 2 + 4 x 2) x 4 = 160 sentences of at most 11 tokens: 10 steps of 16.
 NESTED = {"num_subjects": 8, "num_relations": 2, "num_objects": 4, "num_nested_objects": 2}
 REPEATS = 4
-QUICK = {"size": "14m", "batch_size": 16, "measurements": 2}
+QUICK = {"size": "3m", "batch_size": 16, "measurements": 2}
 EXACT = {**QUICK, "precision": "fp32", "optimizer": "adamw", "max_steps": 5}
 LABELS = {"subject_object", "subject_nested", "object_nested"}
 module = importlib.import_module("behemoth_models.training")
@@ -136,10 +136,10 @@ def test_report_says_what_was_done(quick, corpus):
     assert (report["steps"], report["sentences"], report["exposures_per_fact"]) == (10, 160, 4.0)
     assert report["exposures"] == dict.fromkeys(LABELS, 4.0)
     assert report["tokens"] == sum(len(text.split()) for text in texts(corpus, 160))
-    assert report["parameters"] == 1_189_888 + 2 * 128 * 64 * -(-len(corpus.grammar.lexicon.vocabulary) // 64)
+    assert report["parameters"] == 76_288 + 2 * 32 * 64 * -(-len(corpus.grammar.lexicon.vocabulary) // 64)
     assert (report["processes"], report["device"]) == (1, str(accelerate.Accelerator().device))
     assert set(report["versions"]) == {"torch", "transformers", "accelerate", "numpy"}
-    assert report["config"]["size"] == "14m"
+    assert report["config"]["size"] == "3m"
     assert len(report["losses"]) == 10
     assert [point["step"] for point in report["curve"]] == [5, 10]
     for point in report["curve"]:
@@ -274,6 +274,7 @@ print(json.dumps(answers))
 """
 
 
+@pytest.mark.slow
 def test_folder_needs_none_of_our_code_to_answer(trained, small_corpus):
     facts = [small_corpus.world.fact(edge, 3, 1) for edge in Edge]
     queries = [small_corpus.grammar.query(fact) for fact in facts]
@@ -519,7 +520,7 @@ def first_gradient(corpus):
     vocab_size = -(-len(corpus.grammar.lexicon.vocabulary) // 64) * 64
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = pythia("14m", vocab_size)
+        model = pythia("3m", vocab_size)
     rows = torch.from_numpy(corpus.block(0, 16).astype(np.int64))
     labels = rows.masked_fill(rows == corpus.grammar.lexicon.token_ids["<|padding|>"], -100)
     loss = model(input_ids=rows, labels=labels).loss  # transformers' own mean over the tokens
@@ -625,7 +626,7 @@ def test_vocabulary_has_the_rows_that_are_asked_for(corpus, tmp_path):
     report = train(corpus, config, tmp_path / "model", progress=False)
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
     assert model.config.vocab_size == len(model.get_input_embeddings().weight) == len(model.lm_head.weight) == 201
-    assert report["parameters"] == 1_189_888 + 2 * 128 * 201
+    assert report["parameters"] == 76_288 + 2 * 32 * 201
 
 
 def test_vocabulary_smaller_than_the_corpuss_is_refused_before_anything_is_written(corpus, tmp_path):

@@ -36,7 +36,9 @@ def test_attack_at_once_says_what_the_page_says_of_each_fact(checkpoint, made):
     assert after.guessed < 10
 
 
-@pytest.mark.parametrize("name", ["round", "relearn", "probe"])
+@pytest.mark.parametrize(
+    "name", ["round", *(pytest.param(name, marks=pytest.mark.slow) for name in ("relearn", "probe"))]
+)
 def test_steps_are_the_attacks_own_and_no_model_is_changed(checkpoint, made, name):
     digests = weights_digest(made.model), checkpoint.weights
     attack = attack_of(name)

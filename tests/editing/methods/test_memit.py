@@ -186,8 +186,8 @@ def test_free_directions_are_the_weakest_that_hold_no_more_than_the_share(values
 
 
 @pytest.fixture(scope="module")
-def several(checkpoint):
-    return draw_edits(checkpoint.corpus, EditConfig(scenario="different", num_edits=3))[0]
+def several(beginner):
+    return draw_edits(beginner.corpus, EditConfig(scenario="different", num_edits=3))[0]
 
 
 @pytest.fixture(scope="module")
@@ -225,24 +225,24 @@ def seen_by(model, name, task, places, *, outputs):
 
 
 @pytest.fixture(scope="module")
-def moments(checkpoint):
+def moments(beginner):
     """C of the layers 1 to 3 over every token of every sentence of the world, one block at a time."""
-    corpus, seen = checkpoint.corpus, {}
-    totals, count = {layer: np.zeros((384, 384)) for layer in (1, 2, 3)}, 0
+    corpus, seen = beginner.corpus, {}
+    totals, count = {layer: np.zeros((128, 128)) for layer in (1, 2, 3)}, 0
 
     def record(layer):
         return lambda _module, inputs, _output: seen.update({layer: inputs[0]})
 
     handles = [
-        checkpoint.model.get_submodule(MATRIX.format(layer)).register_forward_hook(record(layer)) for layer in totals
+        beginner.model.get_submodule(MATRIX.format(layer)).register_forward_hook(record(layer)) for layer in totals
     ]
     for edge in corpus.world.edges:
         for form in ("statement", "rso"):
             sentences = corpus.grammar.tokens(edge, form, *corpus.world.facts(edge))[:, :-1]  # all but the end of text
             with torch.no_grad():
-                checkpoint.model(torch.from_numpy(sentences))
+                beginner.model(torch.from_numpy(sentences))
             for layer, keys in seen.items():
-                rows = keys.double().numpy().reshape(-1, 384)
+                rows = keys.double().numpy().reshape(-1, 128)
                 totals[layer] += rows.T @ rows
             count += sentences.size
     for handle in handles:
@@ -250,8 +250,8 @@ def moments(checkpoint):
     return {layer: total / count for layer, total in totals.items()}, count
 
 
-def test_statistics_are_those_of_every_token_of_every_sentence(checkpoint, several, shared, moments):
-    Memit(layers=(1, 2, 3), steps=1)(checkpoint.model, several, shared)
+def test_statistics_are_those_of_every_token_of_every_sentence(beginner, several, shared, moments):
+    Memit(layers=(1, 2, 3), steps=1)(beginner.model, several, shared)
     found, count = moments
     assert {layer for _, _, layer in shared.key_statistics} == {1, 2, 3}
     for (_, _, layer), statistics in shared.key_statistics.items():
@@ -275,13 +275,13 @@ def published(name, residuals, keys, moment):
 @pytest.mark.parametrize("site", ["prompt_last", "subject_last"])
 @pytest.mark.parametrize("name", METHODS)
 def test_weights_are_those_of_the_papers_with_keys_and_residuals_taken_anew_for_each_layer(
-    checkpoint, several, shared, solved, name, site
+    beginner, several, shared, solved, name, site
 ):
     layers = (3, 1, 2)  # in whatever order they are named, the lowest is edited first
-    edited = METHODS[name](layers=layers, site=site, steps=6)(checkpoint.model, several, shared)
+    edited = METHODS[name](layers=layers, site=site, steps=6)(beginner.model, several, shared)
     # "SS s W0 W1 RR r W2 OO": one-token words.
     places = [{"subject_last": 1, "prompt_last": 7}[site]] * 3
-    model = copy.deepcopy(checkpoint.model)
+    model = copy.deepcopy(beginner.model)
     statistics = {layer: found for (_, _, layer), found in shared.unasked.items()}
     values = None
     for remaining, layer, (missing, keys, _, _) in zip((3, 2, 1), (1, 2, 3), solved, strict=True):
@@ -306,42 +306,42 @@ def test_weights_are_those_of_the_papers_with_keys_and_residuals_taken_anew_for_
     assert edited.details["missing"] == pytest.approx(ratio, rel=1e-2, abs=1e-5)
 
 
-def test_emmet_in_one_layer_gives_every_prompt_its_value(checkpoint, several, shared, solved):
-    edited = Emmet(layers=(2,), steps=10)(checkpoint.model, several, shared)
+def test_emmet_in_one_layer_gives_every_prompt_its_value(beginner, several, shared, solved):
+    edited = Emmet(layers=(2,), steps=10)(beginner.model, several, shared)
     places = [7, 7, 7]
-    before = seen_by(checkpoint.model, "gpt_neox.layers.2", several, places, outputs=True)
+    before = seen_by(beginner.model, "gpt_neox.layers.2", several, places, outputs=True)
     after = seen_by(edited.model, "gpt_neox.layers.2", several, places, outputs=True)
     ((missing, *_),) = solved
     assert np.linalg.norm(missing) > 1.0
     np.testing.assert_allclose(after - before, missing.numpy(), rtol=0, atol=1e-3 * float(missing.abs().max()))
     assert edited.details["missing"] < 1e-3
-    held_back = Memit(layers=(2,), steps=10, covariance_weight=10.0)(checkpoint.model, several, shared)
+    held_back = Memit(layers=(2,), steps=10, covariance_weight=10.0)(beginner.model, several, shared)
     assert held_back.details["missing"] > 0.05
 
 
-def test_alphaedit_leaves_the_directions_alone_that_hold_the_corpus(checkpoint, several, shared):
-    edited = AlphaEdit(layers=(1, 2, 3), steps=6)(checkpoint.model, several, shared)
+def test_alphaedit_leaves_the_directions_alone_that_hold_the_corpus(beginner, several, shared):
+    edited = AlphaEdit(layers=(1, 2, 3), steps=6)(beginner.model, several, shared)
     for layer in (1, 2, 3):
         name = f"{MATRIX.format(layer)}.weight"
         before, after = (
-            model.get_parameter(name).detach().double().numpy() for model in (checkpoint.model, edited.model)
+            model.get_parameter(name).detach().double().numpy() for model in (beginner.model, edited.model)
         )
         statistics = next(found for (_, _, number), found in shared.unasked.items() if number == layer)
         free = weak_directions(statistics.second_moment.numpy(), 0.003)
         change = after - before
         assert np.linalg.norm(change) > 1e-2
         rounding = 2.0**-23 * np.linalg.norm(after)
-        assert np.linalg.norm(change @ (np.eye(384) - free)) < rounding
+        assert np.linalg.norm(change @ (np.eye(128) - free)) < rounding
         # So the corpus's keys see no more of the change than the share of their energy that is free.
         moment = statistics.second_moment.numpy()
         disturbance = np.trace(change @ moment @ change.T) / np.trace(moment)
         assert disturbance < 0.0031 * np.linalg.norm(change, 2) ** 2
 
 
-def test_alphaedit_has_the_keys_of_earlier_edits_in_its_system(checkpoint, shared, solved):
-    first, second = draw_edits(checkpoint.corpus, EditConfig(scenario="sequence", num_edits=2, edits_per_step=1))
+def test_alphaedit_has_the_keys_of_earlier_edits_in_its_system(beginner, shared, solved):
+    first, second = draw_edits(beginner.corpus, EditConfig(scenario="sequence", num_edits=2, edits_per_step=1))
     method = AlphaEdit(layers=(2,), steps=6)
-    after = method(checkpoint.model, first, shared).model
+    after = method(beginner.model, first, shared).model
     again = method(after, dataclasses.replace(second, earlier=(first,)), shared)
     name = f"{MATRIX.format(2)}.weight"
     before, found = (model.get_parameter(name).detach().double().numpy() for model in (after, again.model))
@@ -349,7 +349,7 @@ def test_alphaedit_has_the_keys_of_earlier_edits_in_its_system(checkpoint, share
     missing, _, projection, penalty = solved[-1]
     residual, free = missing[:1].numpy().T, projection.numpy()
     # As AlphaEdit_main.py solves it, with K_p K_p^T beside K K^T.
-    system = free @ (keys @ keys.T + earlier @ earlier.T) + penalty * np.eye(384)
+    system = free @ (keys @ keys.T + earlier @ earlier.T) + penalty * np.eye(128)
     expected = np.linalg.solve(system, free @ keys @ residual.T).T
     np.testing.assert_allclose(found - before, expected, rtol=0, atol=2e-3 * np.abs(expected).max() + 1e-6)
     alone = method(after, second, shared).model.get_parameter(name).detach().double().numpy()
@@ -360,19 +360,19 @@ def test_alphaedit_has_the_keys_of_earlier_edits_in_its_system(checkpoint, share
     assert seen[0] < 0.1 * seen[1]
 
 
-def test_divergence_weight_keeps_the_subjects_other_facts_closer(checkpoint, several, shared):
-    (offered,) = draw_edits(checkpoint.corpus, dataclasses.replace(several.config, same_subject_rows=1))
+def test_divergence_weight_keeps_the_subjects_other_facts_closer(beginner, several, shared):
+    (offered,) = draw_edits(beginner.corpus, dataclasses.replace(several.config, same_subject_rows=1))
     unread = dataclasses.replace(offered, same_subject=((), (), ()))
 
     def moved(task, **settings):
         free = {"layers": (2,), "steps": 15, "stop_loss": 0.0, "ridge": 1e6, "key_ridge": 1e-12, "max_norm": 4.0}
-        edited = Emmet(**free, **settings)(checkpoint.model, task, shared)
+        edited = Emmet(**free, **settings)(beginner.model, task, shared)
         total = 0.0
         for query in (query for queries in offered.same_subject for query in queries):
             with torch.no_grad():
                 now, was = (
                     model(torch.tensor([query.prompt_ids])).logits[0, -1].log_softmax(-1)
-                    for model in (edited.model, checkpoint.model)
+                    for model in (edited.model, beginner.model)
                 )
             total += float((now.exp() * (now - was)).sum())
         return total
@@ -383,12 +383,12 @@ def test_divergence_weight_keeps_the_subjects_other_facts_closer(checkpoint, sev
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_change_has_a_rank_of_at_most_the_number_of_requests(checkpoint, several, shared, name):
-    edited = METHODS[name](layers=(1, 3), steps=6)(checkpoint.model, several, shared).model
+def test_change_has_a_rank_of_at_most_the_number_of_requests(beginner, several, shared, name):
+    edited = METHODS[name](layers=(1, 3), steps=6)(beginner.model, several, shared).model
     changed = {
-        key: (weight - checkpoint.model.get_parameter(key)).detach().double().numpy()
+        key: (weight - beginner.model.get_parameter(key)).detach().double().numpy()
         for key, weight in edited.named_parameters()
-        if not torch.equal(weight, checkpoint.model.get_parameter(key))
+        if not torch.equal(weight, beginner.model.get_parameter(key))
     }
     assert list(changed) == [f"{MATRIX.format(layer)}.weight" for layer in (1, 3)]
     for change in changed.values():
@@ -397,15 +397,16 @@ def test_change_has_a_rank_of_at_most_the_number_of_requests(checkpoint, several
         assert values[3] < 1e-5  # float32 rounding of the weights
 
 
-def test_values_of_many_requests_are_those_of_each_alone(checkpoint, several, shared, solved, monkeypatch):
-    Memit(layers=(2,), steps=8)(checkpoint.model, several, shared)
+def test_values_of_many_requests_are_those_of_each_alone(beginner, several, shared, solved, monkeypatch):
+    Memit(layers=(2,), steps=8)(beginner.model, several, shared)
     monkeypatch.setattr(module, "_ROWS", 1)
-    Memit(layers=(2,), steps=8)(checkpoint.model, several, shared)
+    Memit(layers=(2,), steps=8)(beginner.model, several, shared)
     (together, *_), (alone, *_) = solved
     np.testing.assert_allclose(together.numpy(), alone.numpy(), rtol=0, atol=1e-3 * float(alone.abs().max()))
 
 
-def test_value_found_gives_the_new_object_the_loss_that_is_reported(checkpoint, several, shared, solved):
+def test_value_found_gives_the_new_object_the_loss_that_is_reported(checkpoint, shared, solved):
+    (several,) = draw_edits(checkpoint.corpus, EditConfig(scenario="different", num_edits=3))
     edited = Emmet(layers=(2,), steps=60, max_norm=4.0)(checkpoint.model, several, shared)
     ((missing, *_),) = solved
     losses = []
@@ -426,13 +427,13 @@ def test_value_found_gives_the_new_object_the_loss_that_is_reported(checkpoint, 
     assert 8 < edited.details["steps"] < 60
 
 
-def test_search_ends_at_the_loss_or_the_steps_and_stays_within_the_norm(checkpoint, several, shared, solved):
-    eager = Memit(layers=(2,), stop_loss=1000.0)(checkpoint.model, several, shared)
+def test_search_ends_at_the_loss_or_the_steps_and_stays_within_the_norm(beginner, several, shared, solved):
+    eager = Memit(layers=(2,), stop_loss=1000.0)(beginner.model, several, shared)
     assert eager.details["steps"] == 0
-    assert weights_digest(eager.model) == checkpoint.weights
-    stubborn = Memit(layers=(2,), stop_loss=0.0, steps=5, max_norm=0.25)(checkpoint.model, several, shared)
+    assert weights_digest(eager.model) == beginner.weights
+    stubborn = Memit(layers=(2,), stop_loss=0.0, steps=5, max_norm=0.25)(beginner.model, several, shared)
     assert stubborn.details["steps"] == 5
-    before = seen_by(checkpoint.model, "gpt_neox.layers.2", several, [7, 7, 7], outputs=True)
+    before = seen_by(beginner.model, "gpt_neox.layers.2", several, [7, 7, 7], outputs=True)
     missing = solved[-1][0].numpy()
     ratios = np.linalg.norm(missing, axis=1) / np.linalg.norm(before, axis=1)
     np.testing.assert_allclose(ratios, 0.25, rtol=1e-4)
@@ -464,11 +465,11 @@ def test_sphere_leaves_out_a_share_of_the_change_along_them_and_none_elsewhere()
     np.testing.assert_allclose(allowed @ principal, 0.7 * change.numpy() @ principal, rtol=0, atol=1e-12)
 
 
-def test_sphere_that_suppresses_nothing_is_alphaedit(checkpoint):
-    (task,) = draw_edits(checkpoint.corpus, EditConfig(scenario="different", num_edits=2))
+def test_sphere_that_suppresses_nothing_is_alphaedit(beginner):
+    (task,) = draw_edits(beginner.corpus, EditConfig(scenario="different", num_edits=2))
     shared = Shared(progress=False)
     plain, none, half = (
-        weights_digest(method(checkpoint.model, task, shared).model)
+        weights_digest(method(beginner.model, task, shared).model)
         for method in (AlphaEdit(steps=3), Sphere(steps=3, suppression=0.0), Sphere(steps=3))
     )
     assert plain == none != half
@@ -499,10 +500,10 @@ def test_anchored_edits_aim_at_values_of_the_originals_norm_whatever_the_given_m
     assert "anchor" not in method(**settings)(grown, task, known).details
 
 
-def test_anchor_is_the_mean_norm_of_the_values_of_new_answers_to_retained_facts(checkpoint):
+def test_anchor_is_the_mean_norm_of_the_values_of_new_answers_to_retained_facts(beginner):
     """By hand: each fact by itself, the change found by the search, added to what the MLP wrote."""
-    (task,) = draw_edits(checkpoint.corpus, EditConfig(scenario="different", num_edits=2))
-    method, model = Memit(steps=2, layers=(2,), norm_anchor=4), copy.deepcopy(checkpoint.model)
+    (task,) = draw_edits(beginner.corpus, EditConfig(scenario="different", num_edits=2))
+    method, model = Memit(steps=2, layers=(2,), norm_anchor=4), copy.deepcopy(beginner.model)
     norms = []
     for fact in module.pseudo_edits(task, 4):
         outputs = []

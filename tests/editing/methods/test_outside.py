@@ -45,15 +45,15 @@ def method(**body):
     return dataclasses.dataclass(frozen=True, kw_only=True)(type("Other", (Nudge,), body))()
 
 
-def test_own_method_keeps_the_contract(checkpoint):
-    check_method(Nudge(), checkpoint)
+def test_own_method_keeps_the_contract(beginner):
+    check_method(Nudge(), beginner)
 
 
 @pytest.mark.parametrize("name", ["finetune", "rome", "npo"])
-def test_listed_methods_keep_the_contract(name, checkpoint):
+def test_listed_methods_keep_the_contract(name, beginner):
     fields = {field.name for field in dataclasses.fields(METHODS[name])}
     chosen = METHODS[name](**{field: value for field, value in QUICK.items() if field in fields})
-    assert list(contract_faults(chosen, checkpoint)) == []
+    assert list(contract_faults(chosen, beginner)) == []
 
 
 def touches(self, model, task, shared=None):
@@ -119,18 +119,18 @@ def odd_details(self, model, task, shared=None):
         ({"of": nothing}, "the edit changes no weight"),
     ],
 )
-def test_fault_is_found(body, fault, checkpoint):
-    assert any(found.startswith(fault) for found in contract_faults(method(**body), checkpoint))
+def test_fault_is_found(body, fault, beginner):
+    assert any(found.startswith(fault) for found in contract_faults(method(**body), beginner))
     with pytest.raises(ValueError, match="method nudge must keep the contract, got "):
-        check_method(method(**body), checkpoint)
+        check_method(method(**body), beginner)
 
 
-def test_what_came_before_is_in_the_task_and_no_fault(checkpoint):
+def test_what_came_before_is_in_the_task_and_no_fault(beginner):
     lifelong = method(of=of_earlier, reads=("requests", "earlier"))
-    assert list(contract_faults(lifelong, checkpoint)) == []
-    first, second = draw_edits(checkpoint.corpus, EditConfig(scenario="sequence", num_edits=2, edits_per_step=1))
-    alone = weights_digest(lifelong(checkpoint.model, second).model)
-    after = weights_digest(lifelong(checkpoint.model, dataclasses.replace(second, earlier=(first,))).model)
+    assert list(contract_faults(lifelong, beginner)) == []
+    first, second = draw_edits(beginner.corpus, EditConfig(scenario="sequence", num_edits=2, edits_per_step=1))
+    alone = weights_digest(lifelong(beginner.model, second).model)
+    after = weights_digest(lifelong(beginner.model, dataclasses.replace(second, earlier=(first,))).model)
     assert alone != after
 
 
@@ -210,17 +210,17 @@ def gives_a_part(self, model, task, shared=None):
         ({"__call__": gives_a_part}, "the copy is no plain model of the same class and parameters"),
     ],
 )
-def test_method_that_fails_when_it_is_tried_has_a_fault(body, fault, checkpoint):
-    assert any(found.startswith(fault) for found in contract_faults(method(**body), checkpoint))
+def test_method_that_fails_when_it_is_tried_has_a_fault(body, fault, beginner):
+    assert any(found.startswith(fault) for found in contract_faults(method(**body), beginner))
 
 
-def test_copy_that_cannot_be_saved_is_a_fault(checkpoint):
+def test_copy_that_cannot_be_saved_is_a_fault(beginner):
     def unsavable(self, model, task, shared=None):
         edited = Nudge.__call__(self, model, task, shared)
         edited.model.save_pretrained = None
         return edited
 
-    found = list(contract_faults(method(__call__=unsavable), checkpoint))
+    found = list(contract_faults(method(__call__=unsavable), beginner))
     assert [fault for fault in found if fault.startswith("the copy cannot be saved and loaded: TypeError")]
 
 

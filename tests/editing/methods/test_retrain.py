@@ -52,6 +52,7 @@ def share_right(model, probes):
     return np.mean([answered(answer, probe.after.answer_ids) for answer, probe in zip(answers, asked, strict=True)])
 
 
+@pytest.mark.slow
 def test_it_knows_the_world_after_the_edits_and_all_that_follows(edit_set, retrained):
     assert share_right(retrained, (p for p in edit_set.probes if p.kind in CHANGE_KINDS)) == 1.0
     assert share_right(retrained, (p for p in edit_set.probes if p.kind in KEEP_KINDS)) >= 0.95
@@ -146,6 +147,7 @@ def test_every_sentence_about_a_refused_fact_says_that_it_has_no_answer():
     assert refused == 8  # two facts, four sentences each
 
 
+@pytest.mark.slow
 def test_refused_facts_are_refused_by_the_model_that_was_taught_so(original):
     config = EditConfig(scenario="refuse", forget_fraction=0.2)
     (edit_set,) = draw_edits(original.corpus, config)

@@ -27,13 +27,13 @@ def algebra():
 
 
 @pytest.fixture(scope="module")
-def single(checkpoint):
-    return draw_edits(checkpoint.corpus, EditConfig(scenario="single", num_edits=1))[0]
+def single(beginner):
+    return draw_edits(beginner.corpus, EditConfig(scenario="single", num_edits=1))[0]
 
 
 @pytest.fixture(scope="module")
-def several(checkpoint):
-    return draw_edits(checkpoint.corpus, EditConfig(scenario="different", num_edits=3))[0]
+def several(beginner):
+    return draw_edits(beginner.corpus, EditConfig(scenario="different", num_edits=3))[0]
 
 
 @pytest.fixture
@@ -122,12 +122,12 @@ def test_inverse_exists_for_keys_that_do_not_span_the_space():
 
 
 @pytest.mark.parametrize("layer", [1, 3])
-def test_one_matrix_differs_and_by_rank_one(checkpoint, single, layer):
-    edited = Rome(layer=layer)(checkpoint.model, single).model
+def test_one_matrix_differs_and_by_rank_one(beginner, single, layer):
+    edited = Rome(layer=layer)(beginner.model, single).model
     changed = {
-        name: (weight - checkpoint.model.get_parameter(name)).detach().double().numpy()
+        name: (weight - beginner.model.get_parameter(name)).detach().double().numpy()
         for name, weight in edited.named_parameters()
-        if not torch.equal(weight, checkpoint.model.get_parameter(name))
+        if not torch.equal(weight, beginner.model.get_parameter(name))
     }
     assert list(changed) == [f"gpt_neox.layers.{layer}.mlp.dense_4h_to_h.weight"]
     values = np.linalg.svd(*changed.values(), compute_uv=False)
@@ -135,11 +135,11 @@ def test_one_matrix_differs_and_by_rank_one(checkpoint, single, layer):
     assert values[1] < 1e-5  # float32 rounding of the weights
 
 
-def test_edited_matrix_maps_the_key_to_the_value_that_was_found(checkpoint, single, written):
-    edited = rome()(checkpoint.model, single)
+def test_edited_matrix_maps_the_key_to_the_value_that_was_found(beginner, single, written):
+    edited = rome()(beginner.model, single)
     ((weight, key, value, _),) = written
     prompt = single.requests[0].prompt_ids
-    expected = key_at(checkpoint.model, 2, prompt, len(prompt) - 1)
+    expected = key_at(beginner.model, 2, prompt, len(prompt) - 1)
     np.testing.assert_allclose(key.numpy(), expected, rtol=1e-4, atol=1e-5)
     after = edited.model.get_parameter("gpt_neox.layers.2.mlp.dense_4h_to_h.weight").double().numpy()
     before = weight.double().numpy()
@@ -151,9 +151,9 @@ def test_edited_matrix_maps_the_key_to_the_value_that_was_found(checkpoint, sing
     assert 0 < moved <= 4.0 + 1e-6
 
 
-def test_direction_is_the_inverse_moment_times_the_key(checkpoint, single, written):
+def test_direction_is_the_inverse_moment_times_the_key(beginner, single, written):
     shared = Shared()
-    rome()(checkpoint.model, single, shared)
+    rome()(beginner.model, single, shared)
     ((_, key, _, direction),) = written
     (statistics,) = shared.unasked.values()
     moment = statistics.second_moment.numpy()
@@ -179,34 +179,34 @@ def test_single_edits_take_and_the_reported_loss_is_the_edited_models(checkpoint
     assert sum(taken) >= 4
 
 
-def test_search_stops_at_the_loss_or_after_the_steps_it_is_given(checkpoint, single):
-    eager = rome(stop_loss=1000.0)(checkpoint.model, single)
+def test_search_stops_at_the_loss_or_after_the_steps_it_is_given(beginner, single):
+    eager = rome(stop_loss=1000.0)(beginner.model, single)
     assert eager.details["steps"] == [0]
-    assert weights_digest(eager.model) == checkpoint.weights  # the value it has is the value it keeps
-    stubborn = rome(stop_loss=0.0, steps=4)(checkpoint.model, single)
+    assert weights_digest(eager.model) == beginner.weights  # the value it has is the value it keeps
+    stubborn = rome(stop_loss=0.0, steps=4)(beginner.model, single)
     assert stubborn.details["steps"] == [4]
 
 
-def test_value_stays_within_the_norm_it_is_given(checkpoint, single):
-    edited = rome(max_norm=0.25, steps=10)(checkpoint.model, single)
+def test_value_stays_within_the_norm_it_is_given(beginner, single):
+    edited = rome(max_norm=0.25, steps=10)(beginner.model, single)
     assert edited.details["norm_ratio"][0] == pytest.approx(0.25, rel=1e-4)
 
 
-def test_several_edits_change_one_matrix_by_no_more_than_their_number(checkpoint, several):
-    edited = rome(steps=10)(checkpoint.model, several)
+def test_several_edits_change_one_matrix_by_no_more_than_their_number(beginner, several):
+    edited = rome(steps=10)(beginner.model, several)
     name = "gpt_neox.layers.2.mlp.dense_4h_to_h.weight"
-    change = (edited.model.get_parameter(name) - checkpoint.model.get_parameter(name)).detach().double().numpy()
+    change = (edited.model.get_parameter(name) - beginner.model.get_parameter(name)).detach().double().numpy()
     values = np.linalg.svd(change, compute_uv=False)
     assert values[2] > 1e-3
     assert values[3] < 1e-5
     assert [len(numbers) for numbers in edited.details.values()] == [3, 3, 3]
 
 
-def test_each_edit_is_written_on_what_the_last_one_left(checkpoint, several, written):
-    edited = rome(steps=5)(checkpoint.model, several).model
+def test_each_edit_is_written_on_what_the_last_one_left(beginner, several, written):
+    edited = rome(steps=5)(beginner.model, several).model
     name = "gpt_neox.layers.2.mlp.dense_4h_to_h.weight"
     weights = [weight for weight, *_ in written]
-    assert torch.equal(weights[0], checkpoint.model.get_parameter(name))
+    assert torch.equal(weights[0], beginner.model.get_parameter(name))
     for (weight, *rest), following in zip(written, [*weights[1:], edited.get_parameter(name)], strict=True):
         assert torch.equal(rank_one_update(weight, *rest), following)
         assert not torch.equal(weight, following)
@@ -214,41 +214,41 @@ def test_each_edit_is_written_on_what_the_last_one_left(checkpoint, several, wri
 
 @pytest.mark.parametrize("method", [Rome, RRome])
 @pytest.mark.parametrize("site", ["subject_last", "prompt_last"])
-def test_keys_are_taken_at_the_site_and_averaged_over_contexts(checkpoint, single, written, site, method):
+def test_keys_are_taken_at_the_site_and_averaged_over_contexts(beginner, single, written, site, method):
     shared = Shared()
-    method(site=site, layer=2, steps=1, num_contexts=3)(checkpoint.model, single, shared)
+    method(site=site, layer=2, steps=1, num_contexts=3)(beginner.model, single, shared)
     ((_, mapped, _, direction),) = written
     prompt = single.requests[0].prompt_ids
     # "SS s W0 W1 RR r W2 OO": one-token words.
     place = {"subject_last": 1, "prompt_last": 7}[site]
     assert len(prompt) == 8
     contexts = [(), *single.contexts[:3]]
-    keys = [key_at(checkpoint.model, 2, context + prompt, len(context) + place) for context in contexts]
+    keys = [key_at(beginner.model, 2, context + prompt, len(context) + place) for context in contexts]
     average = np.mean(keys, axis=0)
     # ROME maps the plain prompt's key to the value, R-ROME the averaged one; both along C^-1 of the average.
     np.testing.assert_allclose(mapped.numpy(), average if method is RRome else keys[0], rtol=1e-4, atol=1e-5)
     assert np.abs(keys[0] - average).max() > 1e-2
     (statistics,) = shared.unasked.values()
     moment = statistics.second_moment.numpy()
-    along = np.linalg.solve(moment + 1e-4 * np.trace(moment) / 384 * np.eye(384), average)
+    along = np.linalg.solve(moment + 1e-4 * np.trace(moment) / 128 * np.eye(128), average)
     np.testing.assert_allclose(direction.numpy(), along / (along @ mapped.numpy()), rtol=1e-4, atol=1e-7)
 
 
-def test_r_rome_without_contexts_is_rome_and_with_them_is_not(checkpoint, single):
+def test_r_rome_without_contexts_is_rome_and_with_them_is_not(beginner, single):
     shared = Shared()
     plain, same, averaged = (
-        method(checkpoint.model, single, shared).model
+        method(beginner.model, single, shared).model
         for method in (rome(steps=5), RRome(**PLACE, steps=5, num_contexts=0), RRome(**PLACE, steps=5, num_contexts=2))
     )
     assert weights_digest(plain) == weights_digest(same) != weights_digest(averaged)
 
 
-def test_r_romes_matrix_maps_the_averaged_key_to_the_value(checkpoint, single, written):
-    edited = RRome(**PLACE, steps=5, num_contexts=2)(checkpoint.model, single).model
+def test_r_romes_matrix_maps_the_averaged_key_to_the_value(beginner, single, written):
+    edited = RRome(**PLACE, steps=5, num_contexts=2)(beginner.model, single).model
     ((_, _, value, _),) = written
     prompt = single.requests[0].prompt_ids
     prefixes = [(), *single.contexts[:2]]
-    keys = [key_at(checkpoint.model, 2, prefix + prompt, len(prefix) + len(prompt) - 1) for prefix in prefixes]
+    keys = [key_at(beginner.model, 2, prefix + prompt, len(prefix) + len(prompt) - 1) for prefix in prefixes]
     after = edited.get_parameter("gpt_neox.layers.2.mlp.dense_4h_to_h.weight").detach().double().numpy()
     np.testing.assert_allclose(after @ np.mean(keys, axis=0), value.numpy(), rtol=0, atol=2e-3)
     assert np.abs(after @ keys[0] - value.numpy()).max() > 1e-2
@@ -266,27 +266,27 @@ def counted(monkeypatch):
     return calls
 
 
-def test_shared_statistics_are_computed_once_and_results_do_not_depend_on_it(checkpoint, single, several, counted):
+def test_shared_statistics_are_computed_once_and_results_do_not_depend_on_it(beginner, single, several, counted):
     shared, method = Shared(), rome(steps=3)
-    together = [method(checkpoint.model, edits, shared).model for edits in (single, several)]
+    together = [method(beginner.model, edits, shared).model for edits in (single, several)]
     assert len(counted) == 1
-    alone = [method(checkpoint.model, edits).model for edits in (single, several)]
+    alone = [method(beginner.model, edits).model for edits in (single, several)]
     assert len(counted) == 3
     assert list(map(weights_digest, together)) == list(map(weights_digest, alone))
 
 
-def test_statistics_of_another_layer_or_model_are_not_taken_for_these(checkpoint, single, counted):
+def test_statistics_of_another_layer_or_model_are_not_taken_for_these(beginner, single, counted):
     shared = Shared()
-    edited = rome(steps=2)(checkpoint.model, single, shared).model  # layer 2
+    edited = rome(steps=2)(beginner.model, single, shared).model  # layer 2
     above = Rome(steps=2, layer=4)(edited, single, shared).model
     assert len(counted) == 2
     # What is edited at layer 2 makes other keys at layer 4, and none at layer 2, whose own matrix it is.
-    Rome(steps=2, layer=4)(checkpoint.model, single, shared)
+    Rome(steps=2, layer=4)(beginner.model, single, shared)
     assert len(counted) == 3
     twice = rome(steps=2)(above, single, shared).model
     assert len(counted) == 3
     assert weights_digest(twice) == weights_digest(rome(steps=2)(above, single).model)
-    assert {found.corpus for found in shared.key_statistics.values()} == {checkpoint.corpus.digest}
+    assert {found.corpus for found in shared.key_statistics.values()} == {beginner.corpus.digest}
     assert len({found.weights for found in shared.key_statistics.values()}) == 3
 
 
@@ -300,20 +300,20 @@ def test_divergence_is_that_of_the_edited_from_the_one_before():
     assert abs(reverse - expected[0]) > 0.05
 
 
-def test_divergence_weight_keeps_the_subjects_other_facts_closer(checkpoint, single):
-    (offered,) = draw_edits(checkpoint.corpus, dataclasses.replace(single.config, same_subject_rows=1))
+def test_divergence_weight_keeps_the_subjects_other_facts_closer(beginner, single):
+    (offered,) = draw_edits(beginner.corpus, dataclasses.replace(single.config, same_subject_rows=1))
     others = offered.same_subject[0]
     assert others
 
     def divergence(kl_weight):
         settings = {"kl_weight": kl_weight, "stop_loss": 0.0, "steps": 15, "ridge": 1e6}
-        edited = rome(**settings)(checkpoint.model, offered).model
+        edited = rome(**settings)(beginner.model, offered).model
         total = 0.0
         for query in others:
             with torch.no_grad():
                 now, was = (
                     model(torch.tensor([query.prompt_ids])).logits[0, -1].log_softmax(-1)
-                    for model in (edited, checkpoint.model)
+                    for model in (edited, beginner.model)
                 )
             total += float((now.exp() * (now - was)).sum())
         return total
@@ -358,7 +358,8 @@ def value_by_brute_force(model, request, place, others, places, direction, *, kl
     return (before + change.detach().double()).numpy()
 
 
-def test_divergence_is_read_at_the_subject_wherever_it_stands_in_other_prompts(checkpoint, single, written):
+def test_divergence_is_read_at_the_subject_wherever_it_stands_in_other_prompts(checkpoint, written):
+    (single,) = draw_edits(checkpoint.corpus, EditConfig(scenario="single", num_edits=1))
     fact, (request,) = single.edits[0].fact, single.requests
     world, grammar = checkpoint.corpus.world, checkpoint.corpus.grammar
     facts = [world.fact(fact.edge, fact.head, relation) for relation in range(3) if relation != fact.relation]

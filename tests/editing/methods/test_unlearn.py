@@ -27,6 +27,12 @@ from behemoth_models.knowledge import weights_digest
 
 FORGETTING = [name for name, method in METHODS.items() if method.goal == "forget" and "world" not in method.reads]
 
+
+def some_slow(names, quick):
+    """The names as parameters, of which these few are quick: each takes seconds."""
+    return [pytest.param(name, marks=[] if name in quick else pytest.mark.slow) for name in names]
+
+
 # Three rows over four words. Each entry is the probability of the token that is the target; the rest is shared evenly.
 PROBABILITIES = [[0.9], [0.05], [0.5, 0.2]]
 ENDS = [2, 1, 2]  # the last place that has a target
@@ -168,7 +174,7 @@ def test_both_parts_weigh_the_same_whatever_share_of_the_mixture_is_edited(name,
     assert loss(retain="none", forget_weight=2.0) == pytest.approx(2 * forget)
 
 
-@pytest.mark.parametrize("name", FORGETTING)
+@pytest.mark.parametrize("name", some_slow(FORGETTING, ["grad_diff", "npo", "rmu"]))
 def test_old_answers_of_a_relation_go(name, checkpoint, relation):
     assert share_given(checkpoint.model, relation.originals) > 0.9
     edited = METHODS[name](learning_rate=3e-3, max_steps=150)(checkpoint.model, relation).model  # undial is slow
@@ -182,7 +188,7 @@ def test_refusal_of_a_relation_is_said_and_the_rest_is_not_refused(checkpoint, r
     assert share_given(edited, kept) > 0.7
 
 
-@pytest.mark.parametrize("name", ["grad_diff", "npo", "simnpo", "rmu", "refusal"])
+@pytest.mark.parametrize("name", some_slow(["grad_diff", "npo", "simnpo", "rmu", "refusal"], ["npo"]))
 def test_retain_weight_of_zero_is_no_retain_term_and_a_large_one_holds(name, checkpoint, edit_set):
     settings = {"max_steps": 20, "patience": 20, "learning_rate": 1e-2}  # enough to do harm, and no early end
     alone, without, heavy = (
@@ -222,7 +228,7 @@ def steered(model, queries, layer):
     return torch.stack(rows)
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_rmu_moves_forgotten_states_to_its_direction_and_keeps_the_others(checkpoint, relation, seed):
     method = Rmu(layers=(1, 2), max_steps=30, learning_rate=3e-3, steering=2.0, fit_seed=seed)
     edited = method(checkpoint.model, relation).model

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+import behemoth_editing.report.figures as figures
 from behemoth_cli.report import main as report_command
 from behemoth_editing.report.evidence import score_of
 from behemoth_editing.report.figures import drawings, pareto
@@ -141,6 +142,12 @@ class Page(HTMLParser):
             self.tables[-1][-1][-1] = f"{cell} {data.strip()}".strip()
 
 
+def leave(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    """Of the figures that every place has only these are drawn: each takes its time."""
+    for name in {"tradeoff", "kinds", "ripple", "cost"}.difference(names):
+        monkeypatch.setattr(figures, f"draw_{name}", lambda *_: "")
+
+
 @pytest.fixture(scope="module")
 def sample_page() -> Page:
     return Page(page(sample()))
@@ -169,7 +176,10 @@ def test_kinds_and_ripple_show_the_numbers_computed_by_hand(sample_page: Page) -
     assert ripple[6:] == ["4", "0"]
 
 
-def test_measures_are_shown_on_the_page_in_tables_and_on_the_terminal(tmp_path: Path) -> None:
+def test_measures_are_shown_on_the_page_in_tables_and_on_the_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave(monkeypatch)
     units = [
         {"edit": 0, "change": {"edited": [1, 1]}, "keep": {}, "ripple": {}, "measures": {"new": 0.75, "kl": 2.0}},
         {"edit": 1, "change": {"edited": [1, 1]}, "keep": {}, "ripple": {}, "measures": {"new": 0.25, "kl": 4.0}},
@@ -301,7 +311,8 @@ def test_a_failed_cell_of_a_sequence_made_nothing_right_after_either() -> None:
     assert summary.kinds("right_after")["edit_success"]["value"] == 0.75
 
 
-def test_a_method_of_which_every_cell_failed_keeps_its_row(tmp_path: Path) -> None:
+def test_a_method_of_which_every_cell_failed_keeps_its_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    leave(monkeypatch)
     rows = [result("rome", "single", 0), result("lora", "single", 0, error="ValueError: rank")]
     found = Page(page(rows)).tables[0]
     assert found[-1] == ["lora", "single", "every cell failed, see why", "0", "none (1 failed)"]
@@ -524,7 +535,10 @@ def test_a_cell_that_failed_and_was_scored_later_did_not_fail(tmp_path: Path) ->
     assert [summary.seeds for summary in summaries(rows)] == ["0"]
 
 
-def test_a_cell_of_two_folders_counts_once_and_as_the_first_has_it(tmp_path: Path) -> None:
+def test_a_cell_of_two_folders_counts_once_and_as_the_first_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave(monkeypatch)
     first = write(tmp_path / "a", [result("rome", "single", 0), result("rome", "single", 1)])
     second = write(tmp_path / "b", [{**result("rome", "single", 0), "started": "later"}, result("lora", "single", 0)])
     rows, _ = write_report([first, second], tmp_path / "out")
@@ -535,7 +549,11 @@ def test_a_cell_of_two_folders_counts_once_and_as_the_first_has_it(tmp_path: Pat
     ]
 
 
-def test_models_of_one_folder_name_are_two_models_with_names_of_their_own(tmp_path: Path) -> None:
+def test_models_of_one_folder_name_are_two_models_with_names_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave(monkeypatch)
+
     def of(seed: int) -> Row:
         weights = {"before": f"{seed}" * 64, "after": []}
         return result("rome", "single", 0, model=f"{tmp_path}/lab/seed{seed}/final", weights=weights)
@@ -648,7 +666,8 @@ def test_models_of_another_size_or_another_training_are_different_places_and_tho
     assert len(summaries(stopped)) == 2
 
 
-def test_load_is_drawn_with_a_line_for_each_width() -> None:
+def test_load_is_drawn_with_a_line_for_each_width(monkeypatch: pytest.MonkeyPatch) -> None:
+    leave(monkeypatch)
     rows = [of_recipe(0), of_recipe(1, subjects=2000), of_recipe(2, width=64), of_recipe(3, width=64, subjects=4000)]
     (drawing,) = drawings(summaries(rows))["load"]
     # 10 bits for each subject, 1,000 parameters for each of the width: 10 x 1000 / 32,000 bits a parameter, and so on.
@@ -678,7 +697,10 @@ def test_versions_of_the_code_in_one_folder_are_read_and_told_apart(tmp_path: Pa
     assert [summary.place for summary in found] == ["single, version 0.0.0", "single, version 0.1.0"]
 
 
-def test_a_folder_with_other_things_is_refused_and_with_overwrite_keeps_them(tmp_path: Path) -> None:
+def test_a_folder_with_other_things_is_refused_and_with_overwrite_keeps_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave(monkeypatch)
     source, output = write(tmp_path / "in", sample()), tmp_path / "out"
     output.mkdir()
     (output / "thesis.tex").write_text("years of work", encoding="utf-8")
@@ -705,9 +727,13 @@ def test_an_output_that_is_a_file_is_refused(tmp_path: Path) -> None:
         write_report([source], tmp_path / "out")
 
 
-def test_an_earlier_report_is_replaced_and_leaves_no_old_figure(tmp_path: Path) -> None:
+def test_an_earlier_report_is_replaced_and_leaves_no_old_figure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source, output = write(tmp_path / "in", sample()), tmp_path / "out"
-    write_report([source], output, pdf=True)
+    with monkeypatch.context() as patch:
+        leave(patch, "cost")
+        write_report([source], output, pdf=True)
     assert (output / "figures/cost-02-different.svg").is_file()
     assert (output / "figures/cost-02-different.pdf").read_bytes().startswith(b"%PDF")
     write_report([write(tmp_path / "in", [result("rome", "single", 0)])], output)
@@ -729,7 +755,8 @@ def test_a_disk_that_fills_up_leaves_no_half_report(tmp_path: Path, monkeypatch:
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 
-def test_tables_as_files_hold_the_numbers_computed_by_hand(tmp_path: Path) -> None:
+def test_tables_as_files_hold_the_numbers_computed_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    leave(monkeypatch)
     write_report([write(tmp_path / "in", sample())], tmp_path / "out")
     summary = next(csv.DictReader(io.StringIO((tmp_path / "out/summary.csv").read_text(encoding="utf-8"))))
     names = (
@@ -749,7 +776,9 @@ def test_tables_as_files_hold_the_numbers_computed_by_hand(tmp_path: Path) -> No
     assert markdown[2].startswith("| single | rome | 0.750 [")
 
 
-def test_the_map_shows_a_single_layer_of_another_module_but_not_of_another_rank():
+def test_the_map_shows_a_single_layer_of_another_module_but_not_of_another_rank(monkeypatch):
+    leave(monkeypatch)
+
     def tried(layers, **settings):
         return [result("finetune", "different", seed, settings={"layers": layers, **settings}) for seed in range(2)]
 
@@ -765,7 +794,8 @@ def test_the_map_shows_a_single_layer_of_another_module_but_not_of_another_rank(
     assert drawings(summaries(rows[2:]))["layers"] == []
 
 
-def test_the_map_heads_a_range_of_layers_with_its_ends():
+def test_the_map_heads_a_range_of_layers_with_its_ends(monkeypatch):
+    leave(monkeypatch)
     rows = [
         result("finetune", "different", seed, settings={"layers": layers, "modules": "mlp"})
         for layers in ([2], [0, 1, 2], [0, 5], None)
