@@ -44,8 +44,8 @@ def options(prog: str = "behemoth trial") -> Options:
 def main(argv: Sequence[str] | None = None, prog: str = "behemoth trial") -> None:
     """Does what is missing of the trial, writes the verdicts of all that was tried, and prints them.
 
-    Raises: SystemExit with status 2 for a bad recipe or an output of another trial, 1 for a disk that fails, after one
-    line on standard error.
+    Raises: SystemExit with status 2 for a bad recipe or an output of another trial, 1 for a disk that fails or worlds
+    in which something failed, after a line for each on standard error.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     path = words.pop(0) if words and not words[0].startswith("-") else _RECIPE
@@ -57,6 +57,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth trial") -> Non
     from behemoth_cli.trial_plan import check_worlds, read_trial
     from behemoth_cli.trial_runner import EDITING, FORGETTING, load_worlds, run_trial
     from behemoth_editing.trial.page import FIGURE, PAGE, write_trial
+    from behemoth_editing.trial.verdicts import LEAST_WORLDS
 
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     output = Path(arguments.output_dir)
@@ -73,13 +74,21 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth trial") -> Non
                 print(f"{sum(world.model.family == family for world in chosen):6} worlds  {family}")
             print(f"{3 * len(chosen)} models, and {sum(len(world.trial.readings) for world in chosen)} readings")
             return
-        clock = run_trial(chosen, output, processes, scheduler=arguments.dask)
+        for part in (FORGETTING, EDITING):  # of worlds that are not chosen as well, since all are judged together
+            load_worlds(worlds, part, output)
+        clock, failed = run_trial(chosen, output, processes, scheduler=arguments.dask)
         forgetting, editing = (load_worlds(worlds, part, output) for part in (FORGETTING, EDITING))
         note = (
             f"{clock.keep() / 60:.0f} minutes on {machine()}, written {datetime.datetime.now(datetime.UTC):%Y-%m-%d}."
         )
-        print(write_trial(forgetting, editing, output, note))
-    print(f"{output / PAGE} has these tables, {output / FIGURE} a figure")
+        print("\n".join(failed), end="\n" * bool(failed), file=sys.stderr)
+        if len(forgetting) < LEAST_WORLDS or not editing:
+            print(f"{len(forgetting)} worlds were tried: there are no verdicts of fewer than {LEAST_WORLDS}")
+        else:
+            print(write_trial(forgetting, editing, output, note))
+            print(f"{output / PAGE} has these tables, {output / FIGURE} a figure")
+    if failed:
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":

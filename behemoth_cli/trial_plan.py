@@ -17,7 +17,7 @@ from behemoth_data.settings import check, check_known, digest, from_mapping
 from behemoth_editing import METHODS, EditMethod
 from behemoth_editing.sweep.plain import plain
 from behemoth_editing.trial.edits import EditTrialConfig
-from behemoth_editing.trial.judging import REFERENCE, TOLD, UNTOLD, TrialConfig, check_methods
+from behemoth_editing.trial.judging import REFERENCE, TOLD, UNTOLD, TrialConfig, check_methods, elsewhere
 from behemoth_editing.trial.telling import Groups, Telling, Told, groups_of
 
 _CODE = version("behemoth-bench")
@@ -99,7 +99,10 @@ def check_worlds(worlds: list[World]) -> None:
         try:
             groups = world.groups()
             world.lessons(groups)
-            draw_edits(groups.members.corpus, world.edits.draw(world.model.world.num_relations))
+            corpus, count = groups.members.corpus, world.model.world.num_relations
+            drawn = world.edits.draw(count)
+            for draw in (elsewhere(count - 1), drawn, dataclasses.replace(drawn, relation=count - 2)):
+                draw_edits(corpus, draw)
         except ValueError as error:
             raise ValueError(f"{world.model.name}: {error}") from error
 

@@ -19,7 +19,7 @@ from behemoth_cli.study_runner import Clock
 from behemoth_cli.trial_plan import World
 from behemoth_data.settings import check
 from behemoth_editing.checkpoint import load_checkpoint
-from behemoth_editing.sweep.plain import plain
+from behemoth_editing.sweep.plain import plain, words_of
 from behemoth_editing.sweep.rows import put_file
 from behemoth_editing.trial.edits import judge_edits
 from behemoth_editing.trial.judging import TOLD, judge
@@ -38,8 +38,9 @@ class TrialDesk:
     def forgetting(self, world: World, folder: Path) -> Found:
         """What is read in the world for metrics of forgetting, whose models the folder holds then.
 
-        Raises: ValueError for a folder that this machine has not; what train() and methods do.
+        What fails there is the `error` of what is found. Raises: ValueError for a folder that this machine has not.
         """
+        check_seen(folder.parent)
         with _timed(world) as found:
             groups = world.groups()
             models = {name: _model(world, groups, folder, name) for name in world.lessons(groups)}
@@ -50,6 +51,7 @@ class TrialDesk:
     @at_work()
     def editing(self, world: World, folder: Path) -> Found:
         """What is read in the world for metrics of editing. Raises: as forgetting() does."""
+        check_seen(folder.parent)
         with _timed(world) as found:
             groups = world.groups()
             found["rows"] = list(judge_edits(_model(world, groups, folder, TOLD), groups, world.edits))
@@ -71,13 +73,16 @@ def _timed(world: World) -> Iterator[Found]:
             "methods": {name: plain(method) for name, method in world.methods},
         },
     }
-    yield found
+    try:
+        yield found
+        json.dumps(found, allow_nan=False)  # here, where a number that is none costs this world and no other
+    except (ValueError, FloatingPointError) as error:
+        found |= {"error": words_of(error)}
     found["seconds"] = round(time.perf_counter() - started, 1)
 
 
 def _model(world: World, groups: Groups, folder: Path, name: str) -> PreTrainedModel:
     """One of the world's models, trained if the folder does not hold it yet."""
-    check_seen(folder.parent)
     sentences, recipe = world.lessons(groups)[name]
     place = folder / name
     if not (place / "config.json").is_file():
@@ -85,40 +90,48 @@ def _model(world: World, groups: Groups, folder: Path, name: str) -> PreTrainedM
     return load_checkpoint(place.as_posix()).model
 
 
-def run_trial(worlds: Sequence[World], output: Path, processes: int, *, scheduler: str | None = None) -> Clock:
+def run_trial(
+    worlds: Sequence[World], output: Path, processes: int, *, scheduler: str | None = None
+) -> tuple[Clock, list[str]]:
     """The folder has forgetting/NAME.json and editing/NAME.json for each world, those that were there as they were.
 
-    Models stay in models/. Who works is as in run_study(). Returns the clock of all sittings.
+    Models stay in models/. Who works is as in run_study(). Returns the clock of all sittings, and a line for every
+    world in which something failed, which has no file then.
     Raises: ValueError for a world of other settings or code in the folder, or workers that have not the folder; OSError
-    for a disk or a scheduler that fails; what a call raised that failed.
+    for a disk or a scheduler that fails.
     """
-    clock = Clock(output / "time.json")
+    clock, failed = Clock(output / "time.json"), list[str]()
     for part in (FORGETTING, EDITING, "models"):
         (output / part).mkdir(parents=True, exist_ok=True)
     with clock.running(), crew_of(processes, scheduler, TrialDesk) as crew:
-        _do(crew, TrialDesk.forgetting, FORGETTING, worlds, output)
-        _do(crew, TrialDesk.editing, EDITING, worlds, output)
-    return clock
+        for work, part in ((TrialDesk.forgetting, FORGETTING), (TrialDesk.editing, EDITING)):
+            failed += _do(crew, work, part, worlds, output)
+    return clock, failed
 
 
-def _do(crew: Crew, work: Callable[..., Found], part: str, worlds: Sequence[World], output: Path) -> None:
+def _do(crew: Crew, work: Callable[..., Found], part: str, worlds: Sequence[World], output: Path) -> list[str]:
+    failed = []
     missing = [world for world in worlds if read_of(world, part, output) is None]
     jobs = [Job((world, (output / "models" / world.folder).resolve()), world.model.name) for world in missing]
     with tqdm(total=len(worlds), initial=len(worlds) - len(missing), desc=part, unit="world") as bar:
 
         def done(job: Job, found: Found) -> None:
             world: World = job.arguments[0]
+            bar.update()
+            if "error" in found:
+                failed.append(f"{world.model.name}, {part}: {found['error']}")
+                return
             check(
                 found["id"] == _id(world, part),
                 f"workers must run the same code as the process that they work for, got other settings of {job.model}",
             )
             put_file(_place(world, part, output), json.dumps(found, allow_nan=False).encode() + b"\n")
-            bar.update()
 
         def lost(job: Job, why: str) -> None:
             raise OSError(errno.EIO, f"{job.model} could not be tried: {why}")
 
         crew.do(work, jobs, done, lost)
+    return failed
 
 
 def read_of(world: World, part: str, output: Path) -> Found | None:

@@ -32,7 +32,7 @@ from behemoth_editing.attacks.contract import (
 )
 from behemoth_models.knowledge import evaluating
 
-_LEAST = 10  # facts that a probe is learned from
+LEAST_TAUGHT = 10  # facts that a probe is learned from
 _RIDGES = 10.0 ** np.arange(-6, 3)  # of the mean squared singular value
 _SCALES = np.concatenate([[0.0], 2.0 ** np.arange(-2, 11, 0.5)])
 _LEAST_SIZE = 1e-6  # of a direction, as a share of all states: less is rounding of float32
@@ -60,7 +60,7 @@ class Probe(Asking):
     def __post_init__(self) -> None:
         """Raises: ValueError that names the field, the bound and the value."""
         super().__post_init__()
-        check(self.most_taught >= _LEAST, f"most_taught must be at least {_LEAST}, got {self.most_taught}")
+        check(self.most_taught >= LEAST_TAUGHT, f"most_taught must be at least {LEAST_TAUGHT}, got {self.most_taught}")
 
     def check(self, model: PreTrainedModel) -> None:
         """Raises: ValueError for a model of another architecture."""
@@ -70,9 +70,10 @@ class Probe(Asking):
         """What each layer has left. Raises: Refused where hardly a fact of the relation is not edited."""
         self.check(model)
         asked, taught = self.asked(task), untouched(task, self.attack_seed, self.most_taught)
-        if len(taught) < _LEAST:
+        if len(taught) < LEAST_TAUGHT:
             raise Refused(
-                f"edits must leave at least {_LEAST} facts of the relation, to learn a probe from, got {len(taught)}"
+                f"edits must leave at least {LEAST_TAUGHT} facts of the relation, to learn a probe from, got "
+                f"{len(taught)}"
             )
         queries = task.corpus.grammar.queries(taught, task.corpus.forms[0])
         known = states_of(model, [query.prompt_ids for query in queries])

@@ -26,7 +26,6 @@ from behemoth_editing.methods.rome import Rome
 from behemoth_editing.scoring.answers import predict
 from behemoth_editing.scoring.counterfact import efficacy, magnitude, portability, specificity
 from behemoth_editing.scoring.intervals import Interval, estimate_mean
-from behemoth_editing.scoring.membership import auc
 from behemoth_editing.scoring.memorisation import exact_memorisation, mean_log_probability
 from behemoth_editing.scoring.outcomes import answered
 from behemoth_editing.trial.judging import refusing, scrambled, without_secrets
@@ -37,6 +36,7 @@ Floats = NDArray[np.float64]
 Row = dict[str, Any]
 
 NUM_EDITS = 10
+LEAST_RELATIONS = 3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,10 +52,17 @@ class EditTrialConfig:
         """Raises: ValueError that names the field, the bound and the value."""
         conform(self)
         check(self.num_edits >= 2, f"num_edits must be at least 2, got {self.num_edits}")
-        _ = self.draw(2)
+        _ = self.draw(LEAST_RELATIONS)
 
     def draw(self, num_relations: int) -> EditConfig:
-        """The edits in a world of so many relations."""
+        """The edits in a world of so many relations.
+
+        Raises: ValueError for fewer than 3: one is on trial, one is edited, and one is edited in its place.
+        """
+        check(
+            num_relations >= LEAST_RELATIONS,
+            f"num_relations must be at least {LEAST_RELATIONS} for a trial, got {num_relations}",
+        )
         return EditConfig(
             scenario="different",
             relation=num_relations - 1,
@@ -193,12 +200,11 @@ TITLES = {
 
 @dataclasses.dataclass(frozen=True)
 class EditVerdict:
-    """One metric beside the generated answers to the same prompts, over all edits of all changed models."""
+    """One metric beside the generated answers to the same prompts, by change: means over edits and worlds."""
 
     name: str
-    means: dict[str, tuple[float, float]]  # by change: the metric, and ours
-    passed: Interval | None  # where nothing asked is generated, how much the metric says; None where all is
-    apart: float | None  # AUC in telling edits of which all is generated from those of which nothing is
+    said: dict[str, Interval]  # the metric
+    generated: dict[str, Interval]  # ours
 
 
 def edit_verdicts(worlds: Sequence[tuple[str, Sequence[Row]]]) -> list[EditVerdict]:
@@ -206,27 +212,19 @@ def edit_verdicts(worlds: Sequence[tuple[str, Sequence[Row]]]) -> list[EditVerdi
     check(len(worlds) > 0, "worlds must be at least 1 for a trial, got 0")
     found = []
     for name, ours in PAIRS.items():
-        pairs = [
-            (world, row["change"], edit[name], edit[ours])
-            for world, rows in worlds
-            for row in rows
-            for edit in row["edits"]
-            if name in edit
-        ]
-        if not pairs:
-            continue
-        changes = list(dict.fromkeys(change for _, change, _, _ in pairs))
-        means = {
-            change: (
-                float(np.mean([value for _, of, value, _ in pairs if of == change])),
-                float(np.mean([value for _, of, _, value in pairs if of == change])),
-            )
-            for change in changes
-        }
-        nothing = [(world, value) for world, _, value, said in pairs if said == 0]
-        whole = [value for _, _, value, said in pairs if said == 1]
-        passed = estimate_mean([v for _, v in nothing], [w for w, _ in nothing], 0, 1).at() if nothing else None
-        # auc() takes what is lower for a member: there it is the loss, here it is turned round.
-        apart = auc([-value for value in whole], [-value for _, value in nothing]) if whole and nothing else None
-        found.append(EditVerdict(name, means, passed, apart))
+        by_change: dict[str, list[tuple[str, float, float]]] = {}
+        for world, rows in worlds:
+            for row in rows:
+                pairs = [(world, edit[name], edit[ours]) for edit in row["edits"] if name in edit]
+                by_change.setdefault(row["change"], []).extend(pairs)
+        by_change = {change: pairs for change, pairs in by_change.items() if pairs}
+        said, generated = (
+            {
+                change: estimate_mean([pair[part] for pair in pairs], [pair[0] for pair in pairs], 0, 1).at()
+                for change, pairs in by_change.items()
+            }
+            for part in (1, 2)
+        )
+        if said:
+            found.append(EditVerdict(name, said, generated))
     return found

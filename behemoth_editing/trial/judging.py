@@ -16,6 +16,7 @@ import torch
 from transformers import PreTrainedModel
 
 from behemoth_data.edits import EditConfig, EditSet, draw_edits
+from behemoth_data.grammar import Query
 from behemoth_data.rng import Stream
 from behemoth_data.settings import check, check_known, conform, setting
 from behemoth_editing.attacks.damage import matrices_of, rounded
@@ -34,7 +35,7 @@ NOTHING = "nothing"
 # What is done to a model beside unlearning; of each it is known what it does to knowledge.
 ODD = {
     "scrambled": "the output words exchanged at random: what it says is garbage, what it knows is all there",
-    "noised": "random numbers four times as large as each matrix added to it: garbage, and hardly anything is left",
+    "noised": "random numbers four times as large as each layer's matrices added: garbage, hardly anything is left",
     "refusing": "trained to refuse every fact of the relation, whether it was told it or not",
     "elsewhere": "ten facts of another relation edited by fine-tuning",
 }
@@ -141,17 +142,28 @@ def _odd(model: PreTrainedModel, change: str, groups: Groups) -> PreTrainedModel
     if change == "refusing":
         return refusing(model, groups, relation=0)
     last = corpus.world.config.num_relations - 1
-    (task,) = draw_edits(corpus, EditConfig(scenario="different", num_edits=10, relation=last))
+    (task,) = draw_edits(corpus, elsewhere(last))
     return FineTune()(model, without_secrets(task, groups)).model
 
 
+def elsewhere(relation: int) -> EditConfig:
+    """Ten edits of a relation that is not on trial."""
+    return EditConfig(scenario="different", num_edits=10, relation=relation)
+
+
 def without_secrets(task: EditSet, groups: Groups) -> EditSet:
-    """The task with nothing to train on that is on trial: to hold a fact in place that was never told would tell it."""
-    retain = {
-        kind: tuple(query for query in queries if query.prompt_ids not in groups.secret)
-        for kind, queries in task.retain.items()
-    }
-    return dataclasses.replace(task, retain=retain)
+    """The task without facts on trial to hold or to put before prompts: to hold one never told would tell it."""
+
+    def others(queries: Sequence[Query]) -> tuple[Query, ...]:
+        return tuple(query for query in queries if query.prompt_ids not in groups.secret)
+
+    lengths = {len(prompt) for prompt in groups.secret}
+    return dataclasses.replace(
+        task,
+        retain={kind: others(queries) for kind, queries in task.retain.items()},
+        same_subject=tuple(map(others, task.same_subject)),
+        contexts=tuple(one for one in task.contexts if not any(one[:length] in groups.secret for length in lengths)),
+    )
 
 
 def refusing(model: PreTrainedModel, groups: Groups, *, relation: int) -> PreTrainedModel:

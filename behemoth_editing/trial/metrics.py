@@ -39,7 +39,8 @@ def _leakage(model: Reading, reference: Reading) -> float:
     return -privacy_leakage(found, min(apart, 1 - _LEAST_LEFT))
 
 
-# In the order of the table. Their formulas and sources are in scoring/memorisation.py, membership.py and bits.py.
+# In the order of the table. Their formulas and sources are in scoring/memorisation.py, membership.py and bits.py. As a
+# share, p / (p + w) = 1 / (1 + R), open-unlearning's own trial has the truth ratio (its true_prob of prob_mean).
 METRICS = {
     "exact_match": Metric("generated answer, exact", lambda model, _: float(model.exact.mean())),
     "rouge_l": Metric("ROUGE-L recall of the generated answer", lambda model, _: float(model.rouge.mean())),
@@ -50,6 +51,7 @@ METRICS = {
     "exact_memorisation": Metric("exact memorisation", lambda model, _: float(model.memorised.mean())),
     "extraction_strength": Metric("extraction strength", lambda model, _: float(model.strength.mean())),
     "truth_ratio": Metric("truth ratio, max(0, 1 - R)", lambda model, _: below_one(model.ratios)),
+    "truth_ratio_share": Metric("truth ratio, 1 / (1 + R)", lambda model, _: float((1 / (1 + model.ratios)).mean())),
     "truth_ratio_forget": Metric(
         "truth ratio of forgotten facts, 1 - min(R, 1/R)", lambda model, _: 1 - near_one(model.ratios)
     ),
@@ -62,19 +64,12 @@ METRICS = {
     "min_k": Metric("by Min-K%", _membership("min_k")),
     "min_k_plus_plus": Metric("by Min-K%++", _membership("min_k_plus_plus")),
     "privacy_leakage": Metric("privacy leakage by Min-K%, turned round", _leakage),
+    "privacy_leakage_size": Metric("privacy leakage, without its sign", lambda *both: abs(_leakage(*both))),
     "bits_said": Metric("bits said", lambda model, _: float(model.said.mean())),
     "bits_left": Metric("bits left to read", lambda model, _: float(model.left.mean())),
-    "bits_left_beyond": Metric(
-        "bits left less what follows from other facts", lambda model, _: float((model.left - model.inferable).mean())
-    ),
     "bits_probe": Metric("bits of a linear probe", lambda model, _: float(model.probed.mean())),
     "bits_relearned": Metric(
         "bits after relearning the other half", lambda model, _: float(model.relearned.mean()), needs="relearned"
-    ),
-    "bits_relearned_beyond": Metric(
-        "the same less what follows from other facts",
-        lambda model, _: float((model.relearned - model.inferable_relearned).mean()),
-        needs="relearned",
     ),
 }
 

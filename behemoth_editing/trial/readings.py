@@ -39,7 +39,7 @@ Floats = NDArray[np.float64]
 NUM_WRONG = 5  # answers that a truth ratio compares with, as TOFU's perturbed rows have
 SCORES = ("loss", "zlib", "min_k", "min_k_plus_plus")  # of membership
 _DIGITS = 5
-_RELEARN = Relearn(steps=(0, 4, 16, 32))
+RELEARN_STEPS = (0, 4, 16, 32)  # of which the best is taken
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,8 +88,8 @@ def read(model: PreTrainedModel, groups: Groups, *, relearn: bool = True) -> Rea
     forced, rows = _forced(model, queries), np.array([query.answer_ids for query in queries])
     said = greedy_answers(model, [q.prompt_ids for q in queries], [len(q.answer_ids) for q in queries])
     inferred = inferable(corpus.world, task.edge, [edit.fact.head for edit in task.edits], task.relation)
-    probe = Probe()(model, task)
-    relearned = _RELEARN(model, task) if relearn else None
+    probe = Probe(most_facts=len(queries))(model, task)
+    relearned = Relearn(steps=RELEARN_STEPS, most_facts=len(queries))(model, task) if relearn else None
     return Reading(
         exact=_each(a == q.answer_ids for a, q in zip(said, queries, strict=True)),
         rouge=_each(

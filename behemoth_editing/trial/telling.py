@@ -17,6 +17,7 @@ from behemoth_data.lexicon import PADDING
 from behemoth_data.rng import Stream
 from behemoth_data.scenarios import touched_heads
 from behemoth_data.settings import check, check_known, conform, setting
+from behemoth_editing.attacks.readout import LEAST_TAUGHT
 from behemoth_editing.methods.retrain import Without
 
 Int64 = NDArray[np.int64]
@@ -40,6 +41,7 @@ class Groups:
     """The facts on trial: a share of a relation's, of which one half may be told and the other never is.
 
     Both halves are alike but for that. Facts of the share whose object is 0 already are in neither, and never told.
+    Probes of what must stay are those of both halves' edits.
     """
 
     members: EditSet  # the half that is told, or not, as edits that make a model forget it
@@ -71,6 +73,11 @@ def groups_of(corpus: Corpus, config: EditConfig) -> Groups:
         same_subject=drawn.same_subject[::2],
     )
     touched = touched_heads(corpus.world, config, drawn.edits)
+    left = corpus.world.num_heads(drawn.edge) - len(touched)
+    check(
+        left >= LEAST_TAUGHT,
+        f"forget_fraction must leave at least {LEAST_TAUGHT} heads for a probe to learn from, got {left}",
+    )
     untold = np.setdiff1d(touched, [edit.fact.head for edit in members.edits])
     return Groups(members, drawn.originals[1::2], untold)
 

@@ -1,6 +1,7 @@
 """behemoth trial as a person calls it, on two worlds of a dozen facts."""
 
 import functools
+import itertools
 import json
 import re
 
@@ -8,12 +9,12 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 
-from behemoth_cli import console
+from behemoth_cli import console, trial_runner
 from behemoth_cli.trial_plan import read_trial
 from behemoth_editing.trial import edits, judging
 
 RECIPE = """
-world: {num_subjects: 24, num_relations: 2, num_objects: 20}
+world: {num_subjects: 24, num_relations: 3, num_objects: 20}
 corpus: {repeats: 2, inversion_fraction: 0}
 train: {size: 3m, batch_size: 24, measurements: 0}
 trial: {methods: [grad_diff], bits: [8], relearn_steps: 1}
@@ -44,6 +45,7 @@ def refused(words, capsys):
     return line
 
 
+@pytest.mark.slow
 def test_verdicts_are_there_and_the_same_command_does_what_is_missing(here, capsys, monkeypatch):
     for room, name in ((judging, "FineTune"), (judging, "Refusal"), (edits, "FineTune")):
         # What they come to is not asked here.
@@ -58,8 +60,8 @@ def test_verdicts_are_there_and_the_same_command_does_what_is_missing(here, caps
     table = (here / "out" / "trial.md").read_text(encoding="utf-8")
     assert table in said
     assert said.endswith("out/trial.md has these tables, out/trial.svg a figure\n")
-    assert "| metric | all | plain | briefly |" in table
-    assert "| bits left less what follows from other facts |" in table
+    assert "| metric | untold | told | AUC | own world | plain | briefly |" in table
+    assert "| bits left to read |" in table
     assert "| efficacy: new likelier than old (ES) |" in table
     assert (here / "out" / "trial.svg").read_text(encoding="utf-8").startswith("<svg ")
     found = json.loads((here / "out" / "forgetting" / "briefly-1.json").read_text(encoding="utf-8"))
@@ -70,7 +72,9 @@ def test_verdicts_are_there_and_the_same_command_does_what_is_missing(here, caps
 
     first = (here / "out" / "forgetting" / "plain-0.json").read_bytes()
     (here / "out" / "forgetting" / "briefly-1.json").unlink()
-    console.main(words)  # from the models that are there
+    with monkeypatch.context() as patch:
+        patch.setattr(trial_runner, "train", None)
+        console.main(words)  # from the models that are there
     assert (here / "out" / "forgetting" / "plain-0.json").read_bytes() == first
     again = json.loads((here / "out" / "forgetting" / "briefly-1.json").read_text(encoding="utf-8"))
     assert again["rows"] == found["rows"]
@@ -86,14 +90,34 @@ def test_what_a_recipe_cannot_have_is_refused_in_one_line(here, capsys):
         ("told: {share: 0.5}", "told: {forms: [sor]}", "briefly-1: forms must be one of statement, got 'sor'"),
         ("[grad_diff]", "[rome]", "methods must make a model forget or refuse, got rome"),
         ("bits: [8]", "bits: [1]", r"bits must be numbers from 2 to 16, got (1,)"),
-        ("num_subjects: 24", "num_subjects: 6", "forget_fraction must leave a trial at least 4 facts, got"),
+        ("num_subjects: 24", "num_subjects: 18", "plain-0: forget_fraction must leave at least 10 heads"),
+        ("num_relations: 3", "num_relations: 2", "plain-0: num_relations must be at least 3 for a trial, got 2"),
+        ("num_objects: 20", "num_objects: 16", "plain-0: num_edits must be at most 8, "),
     ):
         (here / "mine.yaml").write_text(RECIPE.replace(old, new), encoding="utf-8")
         assert message in refused(["mine.yaml"], capsys), new
-    assert "only must be one of plain, briefly" not in refused(["mine.yaml"], capsys)
     (here / "mine.yaml").write_text(RECIPE, encoding="utf-8")
     assert "only must be one of plain, briefly, got 'long'" in refused(["mine.yaml", "--only", "long"], capsys)
     assert not (here / "trial").exists()
+
+
+def test_a_world_in_which_something_fails_costs_no_other(here, capsys, monkeypatch):
+    judge = trial_runner.judge
+
+    def fail(models, groups, *rest):
+        if groups.members.corpus.world.config.seed == 1:
+            raise FloatingPointError("loss is nan at step 3")
+        return itertools.islice(judge(models, groups, *rest), 1)
+
+    monkeypatch.setattr(trial_runner, "judge", fail)
+    monkeypatch.setattr(trial_runner, "judge_edits", lambda *_: iter([]))
+    with pytest.raises(SystemExit) as caught:
+        console.main(["trial", "mine.yaml", "--output_dir", "out", "--processes", "1"])
+    assert caught.value.code == 1
+    found = capsys.readouterr()
+    assert "briefly-1, forgetting: FloatingPointError: loss is nan at step 3" in found.err
+    assert "1 worlds were tried: there are no verdicts of fewer than 2" in found.out
+    assert [path.name for path in (here / "out" / "forgetting").iterdir()] == ["plain-0.json"]
 
 
 def test_packaged_recipe_has_thirty_worlds_of_six_families():

@@ -1,5 +1,7 @@
 """Metrics of editing beside what models say: read edit by edit, against whole passes, and what comes of many."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from behemoth_data import CorpusConfig, LexiconConfig, WorldConfig, build
 from behemoth_data.edits import draw_edits
 from behemoth_editing.trial.edits import CHANGES, PAIRS, EditTrialConfig, edit_verdicts, judge_edits, read_edits
 from behemoth_editing.trial.judging import TrialConfig, without_secrets
+from behemoth_editing.trial.page import edits_markdown
 from behemoth_editing.trial.telling import groups_of
 from behemoth_models.sizes import pythia
 
@@ -17,13 +20,13 @@ CONFIG = EditTrialConfig(num_edits=3, probes_per_edit=3, retrain=False)
 @pytest.fixture(scope="module")
 def corpus():
     """A nested world whose objects have two words."""
-    world = WorldConfig(num_subjects=60, num_relations=2, num_objects=12, num_nested_objects=4)
+    world = WorldConfig(num_subjects=60, num_relations=3, num_objects=12, num_nested_objects=4)
     return build(world, LexiconConfig(one_token_limit=4), CorpusConfig(repeats=2))
 
 
 @pytest.fixture(scope="module")
 def task(corpus):
-    return draw_edits(corpus, CONFIG.draw(2))[0]
+    return draw_edits(corpus, CONFIG.draw(3))[0]
 
 
 @pytest.fixture(scope="module")
@@ -95,12 +98,18 @@ def test_changes_do_what_they_say_to_a_model_that_knows(checkpoint):
 
 
 def test_edits_train_on_no_fact_on_trial(checkpoint):
-    groups = groups_of(checkpoint.corpus, TrialConfig(forget_fraction=0.2).draw)
-    (drawn,) = draw_edits(checkpoint.corpus, CONFIG.draw(3))
+    groups = groups_of(checkpoint.corpus, TrialConfig().draw)
+    (drawn,) = draw_edits(checkpoint.corpus, dataclasses.replace(CONFIG.draw(3), same_subject_rows=2))
     assert drawn.relation == 2
-    kept = {query.prompt_ids for queries in without_secrets(drawn, groups).retain.values() for query in queries}
-    assert kept
-    assert not kept & groups.secret
+
+    def read(task):
+        """Everything of which a method may read the answer, by prompt."""
+        held = [query.prompt_ids for queries in (*task.retain.values(), *task.same_subject) for query in queries]
+        return {*held, *(one[: len(held[0])] for one in task.contexts)}
+
+    assert read(drawn) & groups.secret
+    assert not read(without_secrets(drawn, groups)) & groups.secret
+    assert len(without_secrets(drawn, groups).contexts) < len(drawn.contexts)
 
 
 def test_verdicts_by_hand():
@@ -108,14 +117,17 @@ def test_verdicts_by_hand():
         return {"efficacy": metric, "efficacy_generated": said}
 
     rows = [
-        {"change": "finetune", "edits": [edit(1.0, 1.0), edit(1.0, 1.0)]},
+        {"change": "finetune", "edits": [edit(1.0, 1.0), edit(1.0, 0.0)]},
         {"change": "scrambled", "edits": [edit(1.0, 0.0), edit(0.0, 0.0)]},
     ]
     (one,) = edit_verdicts([("a", rows), ("b", rows)])
     assert one.name == "efficacy"
-    assert one.means == {"finetune": (1.0, 1.0), "scrambled": (0.5, 0.0)}
-    assert (one.passed.value, one.passed.count) == (0.5, 4)
-    assert one.apart == 0.75  # half of those of which nothing is said are below, and half alike
+    assert {change: (one.said[change].value, one.generated[change].value) for change in one.said} == {
+        "finetune": (1.0, 0.5),
+        "scrambled": (0.5, 0.0),
+    }
+    assert one.said["finetune"].count == 4
+    assert "| 1.00 / 0.50 | 0.50 / 0.00 |" in edits_markdown([one], 2)
     assert set(PAIRS) >= {"efficacy", "specificity", "portability"}
     with pytest.raises(ValueError, match="worlds must be at least 1 for a trial, got 0"):
         edit_verdicts([])
@@ -126,3 +138,5 @@ def test_what_cannot_be_tried_is_refused():
         EditTrialConfig(num_edits=1)
     with pytest.raises(ValueError, match="probes_per_edit must be at least 1, got 0"):
         EditTrialConfig(probes_per_edit=0)
+    with pytest.raises(ValueError, match="num_relations must be at least 3 for a trial, got 2"):
+        CONFIG.draw(2)

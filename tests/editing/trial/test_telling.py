@@ -97,5 +97,9 @@ def test_what_cannot_be_is_refused(corpus, groups):
         Told(corpus, groups, Telling(forms=("sor",)))
     with pytest.raises(ValueError, match="scenario must be forget for a trial, got refuse"):
         groups_of(corpus, dataclasses.replace(DRAW, scenario="refuse"))
+    with pytest.raises(
+        ValueError, match="forget_fraction must leave at least 10 heads for a probe to learn from, got 6"
+    ):
+        groups_of(corpus, dataclasses.replace(DRAW, forget_fraction=0.9))
     with pytest.raises(ValueError, match="forget_fraction must leave a trial at least 4 facts, got"):
         groups_of(corpus, dataclasses.replace(DRAW, forget_fraction=0.04))
