@@ -323,8 +323,11 @@ def draw_stages(figure: Figure, chosen: Sequence[tuple[str, Summary]]) -> str:
     for axes, name in zip(panels, ("edit_success", "collateral_accuracy"), strict=True):
         lines: dict[str, Points] = {}
         for label, found in runs.items():
+            several = found[0].summary.num_models > 1  # one model says nothing of how others differ
             points = [(float(one.edits), one.scores.get(name)) for one in found]
-            lines[label] = [(x, score, float(score["value"])) for x, score in points if score is not None]
+            lines[label] = [
+                (x, score if several else None, float(score["value"])) for x, score in points if score is not None
+            ]
         words += _lines(axes, lines, f"{name.replace('_', ' ')} after so many edits")
         axes.set_ylabel("edits held" if name == "edit_success" else name.replace("_", " "))
         axes.set_ylim(min(axes.get_ylim()[0], 0.9), 1.02)
@@ -333,7 +336,7 @@ def draw_stages(figure: Figure, chosen: Sequence[tuple[str, Summary]]) -> str:
     panels[1].set_xlabel("edits made, one by one")
     figure.set_size_inches(WIDTH, 4.6)
     legend(figure, panels[0])
-    return "Lines with 95% intervals. " + "; ".join(words) + "."
+    return "Lines, with 95% intervals over models where there are several. " + "; ".join(words) + "."
 
 
 def draw_recall(figure: Figure, axes: Axes, here: Sequence[Summary]) -> str:
