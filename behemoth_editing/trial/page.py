@@ -179,7 +179,7 @@ def figure(found: Sequence[Verdict], worlds: Sequence[Judged]) -> str:
         axes.set_yticks(range(len(found)), [METRICS[one.name].title for one in found])
         axes.set_ylim(len(found) - 0.5, -0.5)
         axes.set_xlim(_EDGES[0] - 0.05, _EDGES[1] + 0.05)
-        axes.set_xlabel("0: as of the untold model, 1: as of the told one; what lies further out is at the edge")
+        axes.set_xlabel("0: as of the untold model, 1: as of the told one;\nwhat lies further out is at the edge")
         legend(drawn, axes)
         words = []
         for one in found:
