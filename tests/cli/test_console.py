@@ -90,11 +90,11 @@ def test_version_is_that_of_the_distribution(capsys):
 
 def test_unknown_command_is_one_line_with_the_nearest_one(capsys):
     with pytest.raises(SystemExit) as caught:
-        console.main(["trian", "--train.size", "14m"])
+        console.main(["traim", "--train.size", "14m"])
     assert caught.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("behemoth: error: command must be one of demo, data, train,")
-    assert line.endswith("got 'trian' (did you mean 'train'?)")
+    assert line.endswith("got 'traim' (did you mean 'train'?)")
 
 
 @pytest.mark.parametrize("name", [name for name in COMMANDS if name not in ("benchmark", "completion")])

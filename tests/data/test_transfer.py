@@ -388,8 +388,10 @@ def test_settings_that_came_later_are_told_only_where_they_are_set():
     older = {name: value for name, value in dataclasses.asdict(corpus.config).items() if name != "question_forms"}
     assert digest(corpus.config) == digest(older)
     assert digest(CorpusConfig(question_forms=["question"])) == digest(older) != digest(CorpusConfig(repeats=15))
-    drawn = {name: value for name, value in dataclasses.asdict(EditConfig()).items() if name != "transfer"}
+    later = ("transfer", "score_at")
+    drawn = {name: value for name, value in dataclasses.asdict(EditConfig()).items() if name not in later}
     assert digest(EditConfig()) == digest(drawn) != digest(EditConfig(transfer=True))
+    assert digest(EditConfig(score_at=[1, 3])) == digest(EditConfig(score_at=(1, 3))) != digest(drawn)
 
 
 def test_digests_are_those_of_the_version_before():

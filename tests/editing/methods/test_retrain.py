@@ -14,7 +14,7 @@ from behemoth_data.lexicon import PADDING
 from behemoth_data.world import Edge
 from behemoth_editing import Omit, Retrain, load_checkpoint
 from behemoth_editing.copies import copy_of
-from behemoth_editing.methods.retrain import _Without, _WithRefusals
+from behemoth_editing.methods.retrain import Without, _WithRefusals
 from behemoth_editing.scoring.answers import predict
 from behemoth_editing.scoring.outcomes import answered
 from behemoth_models import TrainConfig
@@ -168,7 +168,7 @@ OF_ALL_FORMS = CorpusConfig(
 def test_who_is_never_told_reads_every_other_sentence_in_its_place_and_nothing_of_these_facts_in_any_form():
     world = WorldConfig(num_subjects=12, num_relations=2, num_objects=4, num_nested_objects=2)
     corpus = build(world, corpus=OF_ALL_FORMS)
-    without = _Without(corpus, Edge.SUBJECT_OBJECT, 1, np.array([2, 5]))
+    without = Without(corpus, Edge.SUBJECT_OBJECT, 1, np.array([2, 5]))
     places = np.arange(len(corpus))
     words = corpus.grammar.text(corpus.tokens(places)).to_pylist()
     found = corpus.grammar.text(without.tokens(places)).to_pylist()
@@ -194,12 +194,12 @@ def test_who_is_never_told_reads_every_other_sentence_in_its_place_and_nothing_o
 def test_table_of_which_nothing_is_left_is_refused():
     corpus = build(WorldConfig(num_subjects=6, num_relations=1, num_objects=3), corpus=CorpusConfig(repeats=2))
     with pytest.raises(ValueError, match="edits must leave a fact of subject_object to be told, got all of them"):
-        _Without(corpus, Edge.SUBJECT_OBJECT, 0, np.arange(6)).told()
+        Without(corpus, Edge.SUBJECT_OBJECT, 0, np.arange(6)).told()
 
 
 def test_blank_sentences_cost_nothing_and_all_others_what_they_did():
     corpus = build(WorldConfig(num_subjects=12, num_relations=2, num_objects=4), corpus=CorpusConfig(repeats=4))
-    without = _Without(corpus, Edge.SUBJECT_OBJECT, 0, np.arange(12))
+    without = Without(corpus, Edge.SUBJECT_OBJECT, 0, np.arange(12))
     plain, blank = Feed(corpus, 16), Feed(corpus, 16, sentences=without)
     padding = corpus.grammar.lexicon.token_ids[PADDING]
     for step in range(6):
@@ -208,7 +208,7 @@ def test_blank_sentences_cost_nothing_and_all_others_what_they_did():
         assert (counted, fewer) == (16 * (whole.shape[1] - 1), max(1, told.sum() * (whole.shape[1] - 1)))
         rows = left[(left != padding).any(dim=1)]
         assert rows.tolist() == whole[torch.from_numpy(told)].tolist()
-    only = _Without(corpus, Edge.SUBJECT_OBJECT, 0, np.arange(12))
+    only = Without(corpus, Edge.SUBJECT_OBJECT, 0, np.arange(12))
     only._about = lambda edges, heads, relations: np.full(len(edges), True)
     ((nothing,), count) = Feed(corpus, 16, sentences=only).parts(0)
     assert (nothing.shape, count) == ((16, 2), 1)
