@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -107,7 +106,6 @@ class Told(Without):
         chance = Stream(self._corpus.world.config.seed, "trial/told").uniform(np.asarray(places))
         left_out = chance >= self._telling.share
         if self._telling.forms:
-            known: Collection[int] = [self._corpus.forms.index(form) for form in self._telling.forms]
-            left_out |= ~np.isin(said.forms, list(known))
+            left_out |= ~np.isin(said.forms, [self._corpus.forms.index(form) for form in self._telling.forms])
         block[about & left_out] = self._corpus.grammar.lexicon.token_ids[PADDING]
         return block
