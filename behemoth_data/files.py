@@ -157,11 +157,12 @@ def client_here(*, set_as_default: bool = True, **options: Any) -> Iterator[Any]
 
 def _close(cluster: Any) -> None:
     """The cluster has ended, and its processes write nothing more."""
+    before = {nanny.pid for nanny in cluster.workers.values()}  # one that waits for its process may no longer say which
     try:
         cluster.close(timeout=_PATIENCE)
     except TimeoutError:
-        for nanny in cluster.workers.values():
-            if pid := nanny.pid:
+        for pid in before | {nanny.pid for nanny in cluster.workers.values()}:
+            if pid:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, getattr(signal, "SIGKILL", signal.SIGTERM))
     else:

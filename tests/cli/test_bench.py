@@ -90,6 +90,7 @@ def lines(path):
 WORDS = "--methods rome mine_for_bench:Louder --rome.steps 2 --output_dir out --processes 1"
 
 
+@pytest.mark.slow
 def test_methods_get_a_number_on_every_track_and_what_is_there_is_not_made_again(command, tmp_path, capsys):
     with pytest.raises(SystemExit) as ended:
         command(f"{WORDS} --level hard")

@@ -48,6 +48,7 @@ def _rows(checkpoint, groups):
     return list(judge(models, groups, CONFIG, {"grad_diff": GradDiff(max_steps=3)}))
 
 
+@pytest.mark.slow
 def test_everything_is_read_once_in_the_order_that_is_told(rows):
     assert list(rows) == CONFIG.readings
     assert len(rows) == 5 + 5 + 2 + 3 + 1  # two models and their odd changes; attacks; a method and attacks; reference
@@ -57,6 +58,7 @@ def test_everything_is_read_once_in_the_order_that_is_told(rows):
         assert bool(len(relearned)) == (attack == "none")
 
 
+@pytest.mark.slow
 def test_same_model_reads_the_same_and_keeps_what_it_knows(rows):
     same = [rows[name, NOTHING, "none"] for name in (TOLD, UNTOLD, REFERENCE)]
     assert same[0]["reading"] == same[1]["reading"] == same[2]["reading"]
