@@ -23,7 +23,7 @@ from behemoth_data.places import local_path
 from behemoth_data.settings import check
 from behemoth_editing.report.pooling import world_key
 from behemoth_editing.report.style import COLOURS, INK, MARKERS, STYLE, as_svg, legend, standalone
-from behemoth_editing.report.text import share
+from behemoth_editing.report.text import interval_or_dash, markdown_row
 from behemoth_editing.scoring.intervals import Interval, estimate_mean
 from behemoth_editing.sweep.attacking import TRIALS
 from behemoth_editing.sweep.identity import model_of
@@ -251,34 +251,22 @@ def _of_place(place: str, here: Sequence[Curve]) -> list[str]:
         f"perfect reasoner infers {inferred:.2f} from other facts. Bits a fact beyond a model that was never told, "
         "under the same attack:",
         "",
-        _row(["method", *attacks]),
-        _row(["---"] * (len(attacks) + 1)),
+        markdown_row(["method", *attacks]),
+        markdown_row(["---"] * (len(attacks) + 1)),
     ]
     for method in methods:
         if method != NEVER_TOLD:
-            cells = [_number(c.strongest.beyond) if (c := by_name.get((method, a))) else "-" for a in attacks]
-            lines.append(_row([f"`{method}`", *cells]))
+            cells = [interval_or_dash(c.strongest.beyond) if (c := by_name.get((method, a))) else "-" for a in attacks]
+            lines.append(markdown_row([f"`{method}`", *cells]))
     header = ["method", "attack", "at", "bits left", "never told", "beyond reasoner", "as said", "right"]
-    lines += ["", _row(header), _row(["---"] * len(header))]
+    lines += ["", markdown_row(header), markdown_row(["---"] * len(header))]
     for method, attack in itertools.product(methods, attacks):
         curve = by_name.get((method, attack))
         if curve is not None:
             best = curve.strongest
-            numbers = [_number(one) for one in (best.bits, best.never, best.reasoner, best.said, best.right)]
-            lines.append(_row([f"`{method}`", f"`{attack}`", best.step, *numbers]))
+            numbers = [interval_or_dash(one) for one in (best.bits, best.never, best.reasoner, best.said, best.right)]
+            lines.append(markdown_row([f"`{method}`", f"`{attack}`", best.step, *numbers]))
     return [*lines, ""]
-
-
-def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _number(found: Interval | None) -> str:
-    """The value and its interval; a dash for an end that nothing bounds, as with one model."""
-    if found is None:
-        return "-"
-    ends = {name: getattr(found, name) for name in ("low", "high")}
-    return share({"value": found.value, **{n: v if math.isfinite(v) else None for n, v in ends.items()}})
 
 
 # Figures

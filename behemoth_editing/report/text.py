@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Sequence
 
 from behemoth_editing.report.equal import EQUAL_SCORES, equal_forgetting
 from behemoth_editing.report.summaries import Scores, Summary, outcome_share, summaries
+from behemoth_editing.scoring.intervals import Interval
 from behemoth_editing.scoring.scores import BESIDE, FIRST, GROUPS, HEADLINES, MEASURED
 from behemoth_editing.sweep.looks import EQUAL
 from behemoth_editing.sweep.rows import Row
@@ -20,6 +22,19 @@ def share(score: Scores | None, digits: int = 2) -> str:
         return "-"
     ends = ("-" if score[name] is None else f"{score[name]:.{digits}f}" for name in ("low", "high"))
     return f"{score['value']:.{digits}f} [{', '.join(ends)}]"
+
+
+def interval_or_dash(found: Interval | None) -> str:
+    """The value and its interval; a dash for nothing, and for an end that nothing bounds, as with one model."""
+    if found is None:
+        return "-"
+    ends = {name: getattr(found, name) for name in ("low", "high")}
+    return share({"value": found.value, **{n: v if math.isfinite(v) else None for n, v in ends.items()}})
+
+
+def markdown_row(cells: Sequence[str]) -> str:
+    """A row of a Markdown table."""
+    return f"| {' | '.join(cells)} |"
 
 
 def duration(seconds: float) -> str:

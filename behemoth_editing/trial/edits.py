@@ -24,7 +24,7 @@ from behemoth_editing.methods.memit import Memit
 from behemoth_editing.methods.retrain import Retrain
 from behemoth_editing.methods.rome import Rome
 from behemoth_editing.scoring.answers import predict
-from behemoth_editing.scoring.counterfact import efficacy, magnitude, portability, specificity
+from behemoth_editing.scoring.counterfact import efficacy, portability, specificity
 from behemoth_editing.scoring.intervals import Interval, estimate_mean
 from behemoth_editing.scoring.memorisation import exact_memorisation, mean_log_probability
 from behemoth_editing.scoring.outcomes import answered
@@ -37,6 +37,11 @@ Row = dict[str, Any]
 
 NUM_EDITS = 10
 LEAST_RELATIONS = 3
+
+# Kinds of probes.
+_CHANGED = ("edited", "paraphrase")
+_NEAR, _NESTED = "same_old_object", "nested_subject"
+_Pairs = Sequence[tuple[Probe, Sequence[int]]]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -119,12 +124,9 @@ def read_edits(model: PreTrainedModel, task: EditSet, before: Sequence[Sequence[
         values: dict[str, float] = {}
         for kind, name in ((_CHANGED[0], "efficacy"), (_CHANGED[1], "paraphrase")):
             if of[kind]:
-                losses = _losses(model, of[kind], new), _losses(model, of[kind], old)
-                values[name] = efficacy(*losses)
+                values[name] = efficacy(_losses(model, of[kind], new), _losses(model, of[kind], old))
                 values[f"{name}_tokens"] = _tokens(model, of[kind], [probe.after.answer_ids for probe, _ in of[kind]])
                 values[f"{name}_generated"] = _generated(of[kind], after=True)
-                if kind == _CHANGED[0]:
-                    values["magnitude"] = magnitude(*losses)
         if of[_NEAR]:
             values["specificity"] = specificity(_losses(model, of[_NEAR], new), _losses(model, of[_NEAR], old))
             values["specificity_tokens"] = _tokens(
@@ -138,11 +140,6 @@ def read_edits(model: PreTrainedModel, task: EditSet, before: Sequence[Sequence[
             values["portability_generated"] = _generated(of[_NESTED], after=True)
         found.append({name: round(value, 5) for name, value in values.items()})
     return found
-
-
-_CHANGED = ("edited", "paraphrase")
-_NEAR, _NESTED = "same_old_object", "nested_subject"
-_Pairs = Sequence[tuple[Probe, Sequence[int]]]
 
 
 def _losses(model: PreTrainedModel, pairs: _Pairs, answer: tuple[int, ...]) -> Floats:

@@ -13,6 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from behemoth_editing.report.style import COLOURS, MARKERS, STYLE, as_svg, legend, standalone
+from behemoth_editing.report.text import interval_or_dash, markdown_row
 from behemoth_editing.scoring.intervals import Interval
 from behemoth_editing.sweep.rows import put_file
 from behemoth_editing.trial.edits import TITLES, EditVerdict, edit_verdicts
@@ -62,12 +63,14 @@ def _apart(found: Sequence[Verdict], worlds: Sequence[Judged]) -> list[str]:
         "both, on average; how well it tells told from untold models of any two worlds (AUC; 1: always, 0.5: by "
         "chance), and in how many worlds it says more of the told one; and AUC within each family:",
         "",
-        _row(["metric", "untold", "told", "AUC", "own world", *families]),
-        _row(["---"] * (len(families) + 5)),
+        markdown_row(["metric", "untold", "told", "AUC", "own world", *families]),
+        markdown_row(["---"] * (len(families) + 5)),
     ]
     for one in found:
-        numbers = [f"{one.untold:.2f}", f"{one.told:.2f}", _interval(one.apart), _interval(one.own)]
-        lines.append(_row([METRICS[one.name].title, *numbers, *(f"{one.by_family[name]:.2f}" for name in families)]))
+        numbers = [f"{one.untold:.2f}", f"{one.told:.2f}", interval_or_dash(one.apart), interval_or_dash(one.own)]
+        lines.append(
+            markdown_row([METRICS[one.name].title, *numbers, *(f"{one.by_family[name]:.2f}" for name in families)])
+        )
     inferred = [
         f"{name} {np.mean([one.inferable for one in some]):.2f} and {np.mean([one.untold_bits for one in some]):.2f}"
         for name, some in families.items()
@@ -90,12 +93,12 @@ def _odd(found: Sequence[Verdict], worlds: Sequence[Judged]) -> list[str]:
         "First of told ones, which should stay at 1 but where noise removed what they knew, then of untold ones, which "
         "should stay at 0. Means over worlds; the last column is the widest half of a 95% interval among them:",
         "",
-        _row(["metric", *(f"{model}, {change}" for model, change in changes), "within"]),
-        _row(["---"] * (len(changes) + 2)),
+        markdown_row(["metric", *(f"{model}, {change}" for model, change in changes), "within"]),
+        markdown_row(["---"] * (len(changes) + 2)),
     ]
     for one in found:
         said = [f"{one.odd[key].value:.2f}" if key in one.odd else "-" for key in changes]
-        lines.append(_row([METRICS[one.name].title, *said, _widest(list(one.odd.values()))]))
+        lines.append(markdown_row([METRICS[one.name].title, *said, _widest(list(one.odd.values()))]))
     return [*lines, ""]
 
 
@@ -109,13 +112,17 @@ def _unlearned(found: Sequence[Verdict], worlds: Sequence[Judged]) -> list[str]:
         "relearning and to rounding (1: what it calls gone does not come back faster than it is learned, or at all); "
         "and how it ranks them within a world, against the bits that can be brought back (Spearman, all worlds):",
         "",
-        _row(["metric", "unlearned", "relearned untold", "gone", "relearning", "rounding", "agreement"]),
-        _row(["---"] * 7),
+        markdown_row(["metric", "unlearned", "relearned untold", "gone", "relearning", "rounding", "agreement"]),
+        markdown_row(["---"] * 7),
     ]
     for one in found:
-        numbers = [_interval(one.unlearned), _interval(one.gain), str(one.gone) if one.relearn or one.gone else "-"]
-        numbers += map(_interval, (one.relearn, one.rounding, one.agreement))
-        lines.append(_row([METRICS[one.name].title, *numbers]))
+        numbers = [
+            interval_or_dash(one.unlearned),
+            interval_or_dash(one.gain),
+            str(one.gone) if one.relearn or one.gone else "-",
+        ]
+        numbers += map(interval_or_dash, (one.relearn, one.rounding, one.agreement))
+        lines.append(markdown_row([METRICS[one.name].title, *numbers]))
     return [*lines, ""]
 
 
@@ -125,12 +132,12 @@ def _left(worlds: Sequence[Judged]) -> list[str]:
         "Bits a fact that are found beyond what the same way finds in the untold model, in told models (`nothing`) and "
         "after each method, those among them that ruined their model as well:",
         "",
-        _row(["method", *(f"{family}, {words}" for family in families for words in WAYS.values())]),
-        _row(["---"] * (1 + len(families) * len(WAYS))),
+        markdown_row(["method", *(f"{family}, {words}" for family in families for words in WAYS.values())]),
+        markdown_row(["---"] * (1 + len(families) * len(WAYS))),
     ]
     for method in dict.fromkeys(method for method, _ in left):
-        cells = [_interval(left[method, family][way]) for family in families for way in WAYS]
-        lines.append(_row([f"`{method}`", *cells]))
+        cells = [interval_or_dash(left[method, family][way]) for family in families for way in WAYS]
+        lines.append(markdown_row([f"`{method}`", *cells]))
     return lines
 
 
@@ -142,14 +149,14 @@ def edits_markdown(found: Sequence[EditVerdict], num_worlds: int) -> str:
         "prompts after which the model generates the whole right answer; the last column is the widest half of a 95% "
         "interval among them:",
         "",
-        _row(["metric", *changes, "within"]),
-        _row(["---"] * (len(changes) + 2)),
+        markdown_row(["metric", *changes, "within"]),
+        markdown_row(["---"] * (len(changes) + 2)),
     ]
     for one in found:
         pairs = [(one.said[of], one.generated[of]) if of in one.said else None for of in changes]
         cells = ["-" if pair is None else f"{pair[0].value:.2f} / {pair[1].value:.2f}" for pair in pairs]
         within = _widest([*one.said.values(), *one.generated.values()])
-        lines.append(_row([TITLES[one.name], *cells, within]))
+        lines.append(markdown_row([TITLES[one.name], *cells, within]))
     return "\n".join(lines) + "\n"
 
 
@@ -187,14 +194,6 @@ def figure(found: Sequence[Verdict], worlds: Sequence[Judged]) -> str:
             words.append(f"{METRICS[one.name].title}: {', '.join(places)}")
         svg = as_svg(drawn, "trial", f"What each metric says of models of {len(worlds)} worlds. {'; '.join(words)}.")
     return standalone(svg)
-
-
-def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _interval(found: Interval | None) -> str:
-    return "-" if found is None else f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"
 
 
 def _widest(found: Sequence[Interval]) -> str:

@@ -58,7 +58,6 @@ class Reading:
     probed: Floats  # bits that a linear probe reads, of the layer with most
     relearned: Floats  # [m / 2] bits after relearning on the other half, at the step with most; empty: not tried
     inferable: Floats  # bits that follow from other facts
-    inferable_relearned: Floats  # [m / 2] the same of the facts that relearning asks
     members: dict[str, Floats]  # scores of membership
     others: dict[str, Floats]  # [k] the same of facts that no model was told
 
@@ -106,7 +105,6 @@ def read(model: PreTrainedModel, groups: Groups, *, relearn: bool = True) -> Rea
         probed=_placed(probe, len(queries)),
         relearned=np.empty(0) if relearned is None else strongest(relearned),
         inferable=inferred,
-        inferable_relearned=np.empty(0) if relearned is None else inferred[relearned.asked],
         members=_membership(model, task, queries),
         others=_membership(model, task, groups.others),
     )

@@ -61,7 +61,6 @@ def test_every_number_is_that_of_a_whole_pass(model, task):
         (probe,) = passes("edited")
         losses = [loss_and_tokens(model, probe.before.prompt_ids, answer) for answer in (new, old)]
         assert edit["efficacy"] == float(losses[0][0] < losses[1][0])
-        assert edit["magnitude"] == pytest.approx(np.exp(-losses[0][0]) - np.exp(-losses[1][0]), abs=2e-5)
         assert edit["efficacy_tokens"] == losses[0][1]
         near = passes("same_old_object")
         if near:

@@ -11,6 +11,7 @@ import torch
 from behemoth_data.edits import EditConfig, draw_edits
 from behemoth_editing import METHODS, GradDiff
 from behemoth_editing.attacks.readout import states_of
+from behemoth_editing.methods.contract import Edited
 from behemoth_editing.scoring.answers import answer_log_probabilities, next_log_probabilities
 from behemoth_editing.trial import judging
 from behemoth_editing.trial.judging import NOTHING, ODD, REFERENCE, TOLD, UNTOLD, TrialConfig, check_methods, judge
@@ -76,14 +77,20 @@ def test_scrambled_model_knows_what_it_knew_and_says_other_words(checkpoint, gro
     assert (after.argmax(1) != before.argmax(1)).mean() > 0.9
 
 
-def test_edit_elsewhere_changes_another_relation_and_trains_on_no_fact_on_trial(checkpoint, groups, monkeypatch):
+def tasks_of(method, monkeypatch):
+    """The tasks that the method is given from now on; it edits nothing."""
     seen = []
 
     def edit(_method, model, task, _shared=None):
         seen.append(task)
-        return dataclasses.make_dataclass("Edited", ["model"])(model)
+        return Edited(model, {})
 
-    monkeypatch.setattr(judging.FineTune, "__call__", edit)
+    monkeypatch.setattr(method, "__call__", edit)
+    return seen
+
+
+def test_edit_elsewhere_changes_another_relation_and_trains_on_no_fact_on_trial(checkpoint, groups, monkeypatch):
+    seen = tasks_of(judging.FineTune, monkeypatch)
     judging._odd(checkpoint.model, "elsewhere", groups)
     (task,) = seen
     assert (task.relation, len(task.edits)) == (2, 10)
@@ -96,13 +103,7 @@ def test_edit_elsewhere_changes_another_relation_and_trains_on_no_fact_on_trial(
 
 
 def test_refusing_model_is_taught_no_object_of_the_relation(checkpoint, groups, monkeypatch):
-    seen = []
-
-    def edit(_method, model, task, _shared=None):
-        seen.append(task)
-        return dataclasses.make_dataclass("Edited", ["model"])(model)
-
-    monkeypatch.setattr(judging.Refusal, "__call__", edit)
+    seen = tasks_of(judging.Refusal, monkeypatch)
     judging._odd(checkpoint.model, "refusing", groups)
     (task,) = seen
     assert len(task.edits) == 80  # every subject

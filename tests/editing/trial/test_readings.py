@@ -87,7 +87,6 @@ def test_generated_answers_are_counted_word_by_word(trained_groups, trained_read
     np.testing.assert_array_equal(trained_reading.rouge, trained_reading.exact)  # of one word
     assert trained_reading.left.mean() > 3.0  # of log2(20) = 4.3, most of which the model knows
     assert set(trained_reading.inferable.round(4)) == {2.3219}  # 20 objects in 5 nested ones
-    assert len(trained_reading.relearned) == len(trained_reading.inferable_relearned)
     # All facts of this world were told, so that none is told from the other half.
     assert len(trained_reading.others["loss"]) == len(trained_groups.others)
 

@@ -40,7 +40,6 @@ def reading(knows, number=20, shift=0.0):
         probed=2 * level,
         relearned=3 * level[::2],
         inferable=np.zeros(number),
-        inferable_relearned=np.zeros(number // 2),
         members=scores,
         others=others,
     )
