@@ -284,11 +284,7 @@ def draw_load(figure: Figure, here: Sequence[Summary]) -> str:
         axes.set_ylabel(name.replace("_", " "))
         axes.set_ylim(min(axes.get_ylim()[0], 0.9), 1.02)
         axes.locator_params(axis="y", nbins=5)
-    panels[1].set_xscale("log")
-    panels[1].xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    panels[1].set_xlabel("bits of the world per parameter")
-    figure.set_size_inches(WIDTH, 4.6)
-    legend(figure, panels[0])
+    _logarithmic(figure, panels, "bits of the world per parameter")
     return "Lines with 95% intervals. " + "; ".join(words) + "."
 
 
@@ -313,6 +309,15 @@ def draw_forgetting(figure: Figure, axes: Axes, chosen: Sequence[tuple[str, Summ
     return "Lines, with 95% intervals over models where there are several. " + "; ".join(words) + "."
 
 
+def _logarithmic(figure: Figure, panels: Sequence[Axes], label: str) -> None:
+    """Two panels, one above the other, have one logarithmic axis with plain numbers, and a legend below them."""
+    panels[1].set_xscale("log")
+    panels[1].xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    panels[1].set_xlabel(label)
+    figure.set_size_inches(WIDTH, 4.6)
+    legend(figure, panels[0])
+
+
 def draw_stages(figure: Figure, chosen: Sequence[tuple[str, Summary]]) -> str:
     """What is held of all edits so far, and kept of the rest, after so many of a sequence: a line for each method."""
     runs = {label: found for label, summary in chosen if (found := stages_in(summary))}
@@ -331,11 +336,7 @@ def draw_stages(figure: Figure, chosen: Sequence[tuple[str, Summary]]) -> str:
         words += _lines(axes, lines, f"{name.replace('_', ' ')} after so many edits")
         axes.set_ylabel("edits held" if name == "edit_success" else name.replace("_", " "))
         axes.set_ylim(min(axes.get_ylim()[0], 0.9), 1.02)
-    panels[1].set_xscale("log")
-    panels[1].xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    panels[1].set_xlabel("edits made, one by one")
-    figure.set_size_inches(WIDTH, 4.6)
-    legend(figure, panels[0])
+    _logarithmic(figure, panels, "edits made, one by one")
     return "Lines, with 95% intervals over models where there are several. " + "; ".join(words) + "."
 
 

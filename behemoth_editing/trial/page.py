@@ -116,13 +116,10 @@ def _unlearned(found: Sequence[Verdict], worlds: Sequence[Judged]) -> list[str]:
         markdown_row(["---"] * 7),
     ]
     for one in found:
-        numbers = [
-            interval_or_dash(one.unlearned),
-            interval_or_dash(one.gain),
-            str(one.gone) if one.relearn or one.gone else "-",
-        ]
-        numbers += map(interval_or_dash, (one.relearn, one.rounding, one.agreement))
-        lines.append(markdown_row([METRICS[one.name].title, *numbers]))
+        before = map(interval_or_dash, (one.unlearned, one.gain))
+        after = map(interval_or_dash, (one.relearn, one.rounding, one.agreement))
+        gone = "-" if one.gain is None else str(one.gone)
+        lines.append(markdown_row([METRICS[one.name].title, *before, gone, *after]))
     return [*lines, ""]
 
 
