@@ -28,6 +28,7 @@ COMMANDS = {
     "score": Command("score models that were edited elsewhere, by whatever tool", "editing"),
     "verify": Command("make a sample of result rows again and say which differ", "editing"),
     "attack": Command("try to bring back what was forgotten, and tell hidden from never known", "editing"),
+    "locate": Command("facts whose layer is known: who finds it, and are edits better there", "editing"),
     "trial": Command("put metrics of forgetting on trial: models that were told, and models that were not", "editing"),
     "report": Command("make one page, figures and tables of results", "editing"),
     "bench": Command("give methods a number on every track of the benchmark", "editing"),

@@ -16,7 +16,7 @@ from behemoth_cli.train import WORLDS
 from behemoth_data import CorpusConfig, LexiconConfig, WorldConfig, build
 from behemoth_data.edits import EditConfig, draw_edits
 from behemoth_data.scenarios import check_distinct, draw
-from behemoth_data.settings import check, check_known
+from behemoth_data.settings import check, check_known, from_mapping
 from behemoth_editing import EditMethod
 from behemoth_models.config import TrainConfig
 
@@ -114,11 +114,20 @@ def _sweep(recipe: Mapping[str, Any], entry: Mapping[str, Any], families: Sequen
     names = tuple(SWEEP_SECTIONS)
     if "recipe" in entry:
         recipe = _merged(recipe, read_recipe(str(entry["recipe"]), {}), names)
-    parsed = parse(Options(GRID, SWEEP_SECTIONS, prog=prog), [], recipe=_merged(recipe, entry, names))
-    for name in parsed[0].methods:
-        check_known(f"method of {entry['name']}", name, METHOD_SECTIONS)
-    methods, draws = chosen(*parsed)
+    methods, draws = sweep_of(_merged(recipe, entry, names), prog, f" of {entry['name']}")
     return Sweep(entry["name"], over, tuple(methods), tuple(draws))
+
+
+def sweep_of(recipe: Mapping[str, Any], prog: str, whose: str = "") -> tuple[list[EditMethod], list[EditConfig]]:
+    """The methods and the draws that the sections of a sweep name.
+
+    Raises: ValueError and SystemExit as read_study() does.
+    """
+    sections = {name: recipe[name] for name in SWEEP_SECTIONS if name in recipe}
+    parsed = parse(Options(GRID, SWEEP_SECTIONS, prog=prog), [], recipe=sections)
+    for name in parsed[0].methods:
+        check_known(f"method{whose}", name, METHOD_SECTIONS)
+    return chosen(*parsed)
 
 
 def check_draws(models: Sequence[Model], sweeps: Sequence[Sweep]) -> None:
@@ -141,3 +150,9 @@ def check_draws(models: Sequence[Model], sweeps: Sequence[Sweep]) -> None:
             except ValueError as error:
                 raise ValueError(f"{sweep.name}, {model.name}: {error}") from error
         families.add(model.family)
+
+
+def section_of(settings: type[Any], section: Mapping[str, Any] | None) -> Any:
+    """The settings that a section of a YAML file has. Raises: ValueError for what they cannot be."""
+    values = {field: tuple(value) if isinstance(value, list) else value for field, value in (section or {}).items()}
+    return from_mapping(settings, values)

@@ -52,10 +52,11 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth trial") -> Non
     (arguments,) = parse(options(prog), words, recipe={})
     import transformers  # with torch, which help does without, as have these
 
+    from behemoth_cli.parts import load_part
     from behemoth_cli.study import machine
     from behemoth_cli.study_runner import num_processes
-    from behemoth_cli.trial_plan import check_worlds, read_trial
-    from behemoth_cli.trial_runner import EDITING, FORGETTING, load_worlds, run_trial
+    from behemoth_cli.trial_plan import EDITING, FORGETTING, check_worlds, read_trial
+    from behemoth_cli.trial_runner import run_trial
     from behemoth_editing.trial.page import FIGURE, PAGE, write_trial
     from behemoth_editing.trial.verdicts import LEAST_WORLDS
 
@@ -75,9 +76,9 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth trial") -> Non
             print(f"{3 * len(chosen)} models, and {sum(len(world.trial.readings) for world in chosen)} readings")
             return
         for part in (FORGETTING, EDITING):  # of worlds that are not chosen as well, since all are judged together
-            load_worlds(worlds, part, output)
+            load_part(worlds, part, output)
         clock, failed = run_trial(chosen, output, processes, scheduler=arguments.dask)
-        forgetting, editing = (load_worlds(worlds, part, output) for part in (FORGETTING, EDITING))
+        forgetting, editing = (load_part(worlds, part, output) for part in (FORGETTING, EDITING))
         note = (
             f"{clock.keep() / 60:.0f} minutes on {machine()}, written {datetime.datetime.now(datetime.UTC):%Y-%m-%d}."
         )

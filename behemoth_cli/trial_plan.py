@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
 from behemoth_cli.recipe_files import recipe_path, yaml_mapping
 from behemoth_cli.sections import METHOD_SECTIONS
-from behemoth_cli.study_plan import Model, models_of
+from behemoth_cli.study_plan import Model, models_of, section_of
 from behemoth_cli.train import SECTIONS as MODEL_SECTIONS
 from behemoth_data import build
 from behemoth_data.edits import draw_edits
-from behemoth_data.settings import check, check_known, digest, from_mapping
+from behemoth_data.settings import check, check_known, digest
 from behemoth_editing import METHODS, EditMethod
 from behemoth_editing.sweep.plain import plain
 from behemoth_editing.trial.edits import EditTrialConfig
 from behemoth_editing.trial.judging import REFERENCE, TOLD, UNTOLD, TrialConfig, check_methods, elsewhere
 from behemoth_editing.trial.telling import Groups, Telling, Told, groups_of
+
+FORGETTING, EDITING = "forgetting", "editing"  # of which metrics are on trial, each a folder with a file for each world
 
 _CODE = version("behemoth-bench")
 _OTHER_SEED = 1_000_000  # added to the reference's: its weights begin elsewhere
@@ -41,15 +42,16 @@ class World:
         return f"{self.model.name}-{digest([*parts, self.telling, self.trial.draw, _CODE])[:8]}"
 
     @property
-    def id(self) -> str:
-        """That of all settings and the version of this code."""
+    def name(self) -> str:
+        """That of the files of what is read in it."""
+        return self.model.name
+
+    def id_in(self, part: str) -> str:
+        """That of all settings of FORGETTING or EDITING and the version of this code."""
+        if part == EDITING:
+            return digest(["edit_trial", self.folder, self.edits, _CODE])
         methods = [(name, plain(method)) for name, method in self.methods]
         return digest(["trial", self.folder, self.trial, methods, _CODE])
-
-    @property
-    def edits_id(self) -> str:
-        """That of all settings of what is tried for metrics of editing."""
-        return digest(["edit_trial", self.folder, self.edits, _CODE])
 
     def groups(self) -> Groups:
         """The facts on trial. Raises: ValueError for a world that does not have them."""
@@ -83,12 +85,12 @@ def read_trial(path: str, prog: str = "behemoth trial") -> list[World]:
     tellings, entries = {}, []
     for entry in listed or []:
         check(isinstance(entry, dict) and "name" in entry, f"each of models must have a name, got {entry!r}")
-        tellings[entry["name"]] = from_mapping(Telling, _values(entry.get("told")))
+        tellings[entry["name"]] = section_of(Telling, entry.get("told"))
         entries.append({name: value for name, value in entry.items() if name != "told"})
-    trial: TrialConfig = from_mapping(TrialConfig, _values(recipe.get("trial")))
-    edits: EditTrialConfig = from_mapping(EditTrialConfig, _values(recipe.get("edit_trial")))
+    trial: TrialConfig = section_of(TrialConfig, recipe.get("trial"))
+    edits: EditTrialConfig = section_of(EditTrialConfig, recipe.get("edit_trial"))
     check_methods(trial.methods, METHODS)
-    methods = tuple((name, from_mapping(METHODS[name], _values(recipe.get(name)))) for name in trial.methods)
+    methods = tuple((name, section_of(METHODS[name], recipe.get(name))) for name in trial.methods)
     models = models_of({**recipe, "models": entries}, prog)
     return [World(model, tellings[model.family], trial, methods, edits) for model in models]
 
@@ -105,7 +107,3 @@ def check_worlds(worlds: list[World]) -> None:
                 draw_edits(corpus, draw)
         except ValueError as error:
             raise ValueError(f"{world.model.name}: {error}") from error
-
-
-def _values(section: Mapping[str, Any] | None) -> dict[str, Any]:
-    return {field: tuple(value) if isinstance(value, list) else value for field, value in (section or {}).items()}

@@ -71,11 +71,12 @@ class Grammar:
         start, stop = (self._num_tokens(edge, form, template.parts[:cut]) for cut in template.answer)
         return slice(start, stop)
 
-    def subject_end(self, edge: Edge, form: str) -> int:
-        """The place of the last token of the head's word in a sentence."""
+    def subject_place(self, edge: Edge, form: str) -> slice:
+        """Where the head's word stands in a sentence."""
         parts = self._template(edge, form).parts
         place = next(i for i, part in enumerate(parts) if part.text == HEAD)
-        return self._num_tokens(edge, form, parts[: place + 1]) - 1
+        start, stop = (self._num_tokens(edge, form, parts[:cut]) for cut in (place, place + 1))
+        return slice(start, stop)
 
     def tokens(self, edge: Edge, form: str, heads: ArrayLike, relations: ArrayLike, tails: ArrayLike) -> Int64:
         """Token ids [n, T] of the sentences that state these facts [n] of one table in one form."""
@@ -154,7 +155,7 @@ class Grammar:
                 [facts[i].relation for i in places],
                 [answers[i] for i in places],
             )
-            answer, subject_end = self.answer_place(edge, form), self.subject_end(edge, form)
+            answer, subject_end = self.answer_place(edge, form), self.subject_place(edge, form).stop - 1
             prompts = self.text(block[:, : answer.start]).to_pylist()
             words = self.text(block[:, answer]).to_pylist()
             for row, i in enumerate(places):

@@ -14,11 +14,13 @@ def optimizers(model: torch.nn.Module, config: TrainConfig) -> list[torch.optim.
     """Muon for every matrix but the input embedding and AdamW for the rest, or AdamW for all.
 
     Muon orthogonalises in the precision that the device is good at, unless float32 is asked for. AdamW has Pythia's
-    betas; gains, biases and, beside Muon, the input embedding are not decayed.
+    betas; gains, biases and, beside Muon, the input embedding are not decayed. Parameters that require no gradients
+    are in none of them.
     """
-    matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
-    embeddings = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" in name]
-    vectors = [p for p in model.parameters() if p.ndim != 2]
+    learn = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    matrices = [p for name, p in learn if p.ndim == 2 and "embed" not in name]
+    embeddings = [p for name, p in learn if p.ndim == 2 and "embed" in name]
+    vectors = [p for _, p in learn if p.ndim != 2]
     rate, decay, betas = config.learning_rate, config.weight_decay, (0.9, 0.95)
     if config.optimizer == "adamw":
         groups = [
@@ -26,10 +28,13 @@ def optimizers(model: torch.nn.Module, config: TrainConfig) -> list[torch.optim.
             {"params": vectors, "weight_decay": 0.0},
         ]
         return [torch.optim.AdamW(groups, lr=rate, betas=betas)]
-    return [
-        Muon(matrices, lr=rate, weight_decay=decay, precision="fp32" if config.precision == "fp32" else "auto"),
-        torch.optim.AdamW(embeddings + vectors, lr=rate, betas=betas, weight_decay=0.0),
-    ]
+    found: list[torch.optim.Optimizer] = []
+    if matrices:
+        precision = "fp32" if config.precision == "fp32" else "auto"
+        found.append(Muon(matrices, lr=rate, weight_decay=decay, precision=precision))
+    if embeddings + vectors:
+        found.append(torch.optim.AdamW(embeddings + vectors, lr=rate, betas=betas, weight_decay=0.0))
+    return found
 
 
 def learning_rate_factor(step: int, num_steps: int, config: TrainConfig) -> float:

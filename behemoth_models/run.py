@@ -19,7 +19,7 @@ import torch
 from accelerate import Accelerator
 from pyarrow import parquet
 from safetensors.torch import load_file, save_file
-from transformers import GPTNeoXForCausalLM
+from transformers import GPTNeoXForCausalLM, PreTrainedModel
 
 from behemoth_data.corpus import Corpus
 from behemoth_data.places import sync, whole_folder, written_folder
@@ -52,9 +52,12 @@ class State:
 class Run:
     """One run's folder. Every process of a run makes one; only the main process writes."""
 
-    def __init__(self, output: Path, corpus: Corpus, config: TrainConfig) -> None:
+    def __init__(self, output: Path, corpus: Corpus, config: TrainConfig, start: PreTrainedModel | None = None) -> None:
         self.output, self.corpus = output, corpus
         self.header = json.loads(json.dumps({"train": dataclasses.asdict(config), "data": corpus.description()}))
+        if start is not None:
+            learns = sorted(name for name, parameter in start.named_parameters() if parameter.requires_grad)
+            self.header["start"] = {"weights": weights_digest(start), "learns": learns}
 
     def open(
         self,
@@ -102,6 +105,8 @@ class Run:
         stored = json.loads(config.read_text(encoding="utf-8")).get("behemoth") or {}
         data = {name: stored[name] for name in {*self.header["data"], "changes"} & set(stored)}
         own = {"train": stored.get("train"), "data": data}
+        if "start" in stored:
+            own["start"] = stored["start"]
         _check_same(own, self.header, str(self.output), kind="a finished run")
         found: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
         return found
@@ -164,6 +169,7 @@ class Run:
         model.config.behemoth = {
             **self.header["data"],
             "train": self.header["train"],
+            **({"start": self.header["start"]} if "start" in self.header else {}),
             "weights": weights_digest(model),
             **learned,
         }

@@ -23,7 +23,7 @@ from accelerate.utils import GradientAccumulationPlugin
 from numpy.typing import NDArray
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
-from transformers import GPTNeoXForCausalLM
+from transformers import GPTNeoXForCausalLM, PreTrainedModel
 
 from behemoth_data.corpus import Corpus
 from behemoth_data.forms import has_prompt
@@ -58,6 +58,7 @@ def train(
     *,
     sentences: Sentences | None = None,
     told: Mapping[str, NDArray[np.bool_]] | None = None,
+    start: PreTrainedModel | None = None,
     tracker: str | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
@@ -66,9 +67,12 @@ def train(
     `output` becomes an ordinary Hugging Face folder: model, tokenizer, world in config.json. A run that was
     cut off goes on from its last state, and ends as if it never had been. `sentences` are the corpus's own
     unless others are given. `told` says which facts of each table they say, by edge label and in the order of
-    World.facts: the recall that ends the training is of those alone.
-    Raises: ValueError if `output` holds a finished run, another run or anything else; FloatingPointError if loss
-    or weights are no numbers, with the last state and all kept models as they were.
+    World.facts: the recall that ends the training is of those alone. `start` is a model of the same shape whose weights
+    it begins with and of whose parameters those learn that require gradients; without it the weights are new, and all
+    learn.
+    Raises: ValueError if `output` holds a finished run, another run or anything else, or for a start of another shape
+    or in which nothing learns; FloatingPointError if loss or weights are no numbers, with the last state and all kept
+    models as they were.
     """
     if tracker is not None:
         check_known("tracker", tracker, TRACKERS)
@@ -87,7 +91,7 @@ def train(
         project_dir=str(output) if tracker else None,
     )
     with reproducible(accelerator.device):
-        return _train(corpus, config, Path(output), accelerator, sentences, told, tracker, progress)
+        return _train(corpus, config, Path(output), accelerator, sentences, told, start, tracker, progress)
 
 
 def _train(
@@ -97,6 +101,7 @@ def _train(
     accelerator: Accelerator,
     sentences: Sentences | None,
     told: Mapping[str, NDArray[np.bool_]] | None,
+    start: PreTrainedModel | None,
     tracker: str | None,
     progress: bool,
 ) -> dict[str, Any]:
@@ -116,11 +121,13 @@ def _train(
         device=accelerator.device,
         sentences=sentences,
     )
-    run = Run(output, corpus, config)
+    run = Run(output, corpus, config, start)
     ledger = Ledger(corpus)
 
     torch.manual_seed(config.train_seed)
     plain = _new_model(corpus, config)
+    if start is not None:
+        _begin_with(plain, start)
     wrapped = accelerator.prepare(torch.compile(plain) if config.compile else plain)
     steppers = [accelerator.prepare(optimizer) for optimizer in optimizers(plain, config)]
     state = run.open(plain, [stepper.optimizer for stepper in steppers], ledger, accelerator)
@@ -209,6 +216,25 @@ def _new_model(corpus: Corpus, config: TrainConfig) -> GPTNeoXForCausalLM:
     model.generation_config.bos_token_id = model.generation_config.eos_token_id = corpus.grammar.end_id
     model.generation_config.pad_token_id = lexicon.token_ids[PADDING]
     return model
+
+
+def _begin_with(model: GPTNeoXForCausalLM, start: PreTrainedModel) -> None:
+    """The model has the weights of `start`, and those of its parameters learn that do there.
+
+    Raises: ValueError for a start of another shape, or in which nothing learns.
+    """
+    given, own = dict(start.named_parameters()), dict(model.named_parameters())
+    other = [
+        f"{name} of shape {shapes[0]} where {shapes[1]} is wanted"
+        for name in {**own, **given}
+        if len(set(shapes := [tuple(of[name].shape) if name in of else None for of in (given, own)])) > 1
+    ]
+    check(not other, f"start must have the shapes of the size and the vocabulary, got {other[:1]}")
+    learns = [name for name, parameter in given.items() if parameter.requires_grad]
+    check(len(learns) > 0, "start must have at least 1 parameter that requires gradients, got 0")
+    model.load_state_dict(start.state_dict())
+    for name, parameter in own.items():
+        parameter.requires_grad_(given[name].requires_grad)
 
 
 def _known(

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("behemoth_data", "behemoth_models", "behemoth_editing", "behemoth_hub", "behemoth_cli")
 OUTSIDE = ("scripts", "tools")  # of the wheel
 # Of behemoth_editing, each seeing those before it.
-ROOMS = ("methods", "scoring", "attacks", "sweep", "report", "study", "bench", "trial")
+ROOMS = ("methods", "scoring", "attacks", "sweep", "report", "study", "bench", "trial", "locating")
 # Of behemoth_cli.playground, each seeing those before it; only the last one knows gradio.
 PLAYGROUND = (
     *("words", "scene", "outcomes", "asking", "making", "attacking", "jobs", "sessions", "shelf", "telling", "panels"),

@@ -83,7 +83,7 @@ class Probe(Asking):
         for layer, (here, there) in enumerate(zip(known, others, strict=True), start=1):
             fitted = fit_probe(here, tails, len(candidates_of(task)))
             looks.append(look(layer, fitted.log_probabilities(there), true))
-            left_out.append(fitted.bits)
+            left_out.append(float(fitted.left_out.mean()))
         return Attacked(asked, tuple(looks), {"taught": len(taught), "bits_left_out": left_out})
 
 
@@ -94,7 +94,7 @@ class Fitted(NamedTuple):
     intercept: Floats  # [C]
     centre: Floats  # [D]
     scale: float
-    bits: float  # a fact, each left out in turn
+    left_out: Floats  # [n] bits of the facts that it was learned from, each by what the others teach
 
     def log_probabilities(self, states: Floats) -> Floats:
         """Those [m, C] of states [m, D]."""
@@ -111,18 +111,18 @@ def fit_probe(states: Floats, tails: Int64, count: int) -> Fitted:
     left, sizes, right = np.linalg.svd(states - centre, full_matrices=False)
     sizes = np.where(sizes > _LEAST_SIZE * np.linalg.norm(states), sizes, 0.0)  # where all states are alike
     inside = left.T @ targets
-    best: tuple[float, float, float] | None = None  # cross-entropy in nats, ridge, scale
+    best: tuple[float, float, float, Floats] | None = None  # cross-entropy in nats, ridge, scale, log-likelihoods
     for ridge in _RIDGES * max(float((sizes**2).mean()), 1e-30):
         alone = without_each(left, sizes**2 / (sizes**2 + ridge), targets)
         for scale in _SCALES:
-            loss = float(-log_softmax(scale * alone, axis=1)[np.arange(len(tails)), tails].mean())
-            found = (loss, ridge, float(scale))
+            likely = log_softmax(scale * alone, axis=1)[np.arange(len(tails)), tails]
+            found = (float(-likely.mean()), ridge, float(scale), likely)
             best = found if best is None or found[0] < best[0] else best
     if best is None:
         raise ValueError("states must hold at least 1 fact, got 0")
-    loss, ridge, scale = best
+    _, ridge, scale, likely = best
     weights = (right.T * (sizes / (sizes**2 + ridge))) @ inside
-    return Fitted(weights, intercept, centre, scale, float(np.log2(count) - loss / np.log(2)))
+    return Fitted(weights, intercept, centre, scale, np.log2(count) + likely / np.log(2))
 
 
 def without_each(left: Floats, kept: Floats, targets: Floats) -> Floats:

@@ -72,6 +72,11 @@ class Retrain:
             f"model must carry its recipe in config.json under 'behemoth', as `behemoth train` writes it, got "
             f"{sorted(carried)}",
         )
+        check(
+            "start" not in carried,
+            "model must have been trained from new weights, of which alone its recipe tells, got one that began with "
+            f"those of {carried.get('start')}",
+        )
 
     def __call__(self, model: PreTrainedModel, task: EditTask, shared: Shared | None = None) -> Edited:
         """The new model. Raises: ValueError for a model without a recipe, or a task without a world."""

@@ -129,4 +129,4 @@ def test_packaged_recipe_has_thirty_worlds_of_six_families():
     assert len({world.model.world.seed for world in worlds}) == 30
     assert {world.model.world.structure for world in worlds} == {"independent", "correlated", "nested"}
     assert worlds[5].telling.share == 0.05
-    assert len({world.folder for world in worlds}) == len({world.id for world in worlds}) == 30
+    assert len({world.folder for world in worlds}) == len({world.id_in("forgetting") for world in worlds}) == 30

@@ -355,7 +355,7 @@ def test_no_sentences_are_an_empty_block(grammar, form):
 def test_subject_ends_at_the_last_token_of_its_word(grammar, fillers, fact, form):
     parts, word = split(expected_text(grammar, fact, form, fillers)), words(grammar, fact)[0].split()
     (start,) = [place for place in range(len(parts)) if parts[place : place + len(word)] == word]
-    assert grammar.subject_end(fact.edge, form) == start + len(word) - 1
+    assert grammar.subject_place(fact.edge, form) == slice(start, start + len(word))
     if ends_in_object(form):
         assert grammar.query(fact, form).subject_end == start + len(word) - 1
 

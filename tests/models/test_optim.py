@@ -16,7 +16,7 @@ def model():
 
 def placed(model, config):
     """(optimizer, weight decay, learning rate) of every parameter, by its name; each is in one optimizer."""
-    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    names = {id(parameter): name for name, parameter in model.named_parameters() if parameter.requires_grad}
     found = [
         (names[id(parameter)], (type(optimizer).__name__, group["weight_decay"], group["lr"]))
         for optimizer in optimizers(model, config)
@@ -37,6 +37,18 @@ def test_adamw_takes_everything_and_decays_matrices_only(model):
     for name, where in placed(model, TrainConfig(optimizer="adamw", weight_decay=0.3, learning_rate=0.01)).items():
         vector = name.endswith("bias") or "norm" in name
         assert where == ("AdamW", 0.0 if vector else 0.3, 0.01), name
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize(
+    ("learns", "count"), [("mlp.dense_4h_to_h.weight", 6), ("mlp.dense_4h_to_h.bias", 6), ("3.mlp", 4)]
+)
+def test_only_what_requires_gradients_is_optimised(optimizer, learns, count):
+    with torch.device("meta"):
+        model = pythia("3m", 64)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(learns in name)
+    assert len(placed(model, TrainConfig(optimizer=optimizer))) == count
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)

@@ -27,7 +27,7 @@ from behemoth_data.description import from_description
 from behemoth_data.tables import sentence_table
 from behemoth_data.world import Edge
 from behemoth_models.batches import RowSentences
-from behemoth_models.config import TrainConfig
+from behemoth_models.config import OPTIMIZERS, TrainConfig
 from behemoth_models.knowledge import recall
 from behemoth_models.precision import resolve_precision
 from behemoth_models.sizes import SHAPES, Shape, pythia
@@ -108,6 +108,63 @@ def test_weights_depend_on_the_seed_and_not_on_what_torch_drew_before_or_on_meas
         assert train(corpus, config, tmp_path / name, progress=False)["curve"] == []
     assert weights(tmp_path / "same") == weights(quick[0])
     assert weights(tmp_path / "other") != weights(quick[0])
+
+
+@pytest.fixture
+def one_layer(exact):
+    """A trained model of which one layer's MLP alone is to learn more, and the names of what learns."""
+    start = AutoModelForCausalLM.from_pretrained(exact[0])
+    for name, parameter in start.named_parameters():
+        parameter.requires_grad_(".2.mlp." in name)
+    return start, sorted(name for name, parameter in start.named_parameters() if parameter.requires_grad)
+
+
+def test_training_begins_with_the_weights_that_are_given_and_moves_those_alone_that_learn(corpus, one_layer, tmp_path):
+    start, learns = one_layer
+    before = {name: parameter.detach().clone() for name, parameter in start.named_parameters()}
+    for optimizer in OPTIMIZERS:
+        config = TrainConfig(**{**EXACT, "optimizer": optimizer})
+        train(corpus, config, tmp_path / optimizer, start=start, progress=False)
+        after = dict(AutoModelForCausalLM.from_pretrained(tmp_path / optimizer).named_parameters())
+        assert sorted(name for name, parameter in after.items() if not parameter.equal(before[name])) == learns
+        assert all(parameter.equal(before[name]) for name, parameter in start.named_parameters())  # theirs
+        stored = json.loads((tmp_path / optimizer / "config.json").read_text(encoding="utf-8"))["behemoth"]
+        assert stored["start"] == {"weights": start.config.behemoth["weights"], "learns": learns}
+
+
+def test_a_cut_off_training_goes_on_from_the_same_start_and_from_no_other(corpus, one_layer, tmp_path, monkeypatch):
+    start, _ = one_layer
+    config = TrainConfig(**{**EXACT, "measurements": 5})
+    train(corpus, config, tmp_path / "whole", start=start, progress=False)
+    known, calls = module._known, []
+
+    def stop(*arguments, **options):
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return known(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_known", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train(corpus, config, tmp_path / "cut", start=start, progress=False)
+    with pytest.raises(ValueError, match=r"holds an unfinished run whose start is {'weights': .*, got None"):
+        train(corpus, config, tmp_path / "cut", progress=False)
+    train(corpus, config, tmp_path / "cut", start=start, progress=False)
+    assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
+
+
+def test_a_start_of_another_shape_or_in_which_nothing_learns_is_refused(corpus, one_layer, tmp_path):
+    start, _ = one_layer
+    other = pythia("3m", 128)
+    with pytest.raises(
+        ValueError, match=r"start must have the shapes of the size and the vocabulary, got \['gpt_neox.embed"
+    ):
+        train(corpus, TrainConfig(**EXACT), tmp_path / "model", start=other, progress=False)
+    start.requires_grad_(False)
+    with pytest.raises(ValueError, match="start must have at least 1 parameter that requires gradients, got 0"):
+        train(corpus, TrainConfig(**EXACT), tmp_path / "model", start=start, progress=False)
+    assert os.listdir(tmp_path) == []
 
 
 def test_one_process_can_train_in_one_precision_after_another(corpus, exact, tmp_path):

@@ -1,5 +1,6 @@
 """Facts about the oracles: what they are taught, and that they know just that."""
 
+import copy
 import dataclasses
 
 import numpy as np
@@ -74,6 +75,13 @@ def test_in_a_sequence_it_is_taught_all_edits_and_of_one_fact_the_latest(origina
         assert world.true_tails([edit.new_fact]) == [edit.new_tail]
     with pytest.raises(ValueError, match="task must be an EditSet, whose world the training is about"):
         Retrain()(original.model, dataclasses.replace(second, earlier=(object(),)))
+
+
+def test_a_model_that_began_with_another_s_weights_has_no_recipe_to_train_by(original, edit_set):
+    model = copy.deepcopy(original.model)
+    model.config.behemoth = {**model.config.behemoth, "start": {"weights": "0" * 16, "learns": []}}
+    with pytest.raises(ValueError, match="model must have been trained from new weights, .* got one that began with"):
+        Retrain()(model, edit_set)
 
 
 def test_in_a_sequence_who_is_never_told_hears_of_none_of_its_facts(original):
