@@ -33,7 +33,6 @@ _TITLES = {
     "success": "edit success",
     "paraphrase": "paraphrase success",
     "collateral": "collateral accuracy",
-    "relation": "kept of the relation",
 }
 _COLUMNS = 4  # of the figure
 
@@ -45,10 +44,15 @@ def write_locate(begun: Sequence[Found], models: Sequence[Found], output: Path, 
     Raises: ValueError for models of fewer than 2 worlds, or worlds that were not read in the same layers.
     """
     seen, made = sights(models), edits(models)
-    text = (
-        "\n".join([*_known(begun, models), *_seen(seen, models), *_made(made), *_chosen(models), note]).rstrip("\n")
-        + "\n"
-    )
+    lines = [
+        *_known(begun, models),
+        *_seen(seen, models),
+        *_made(made),
+        *_by_layer(made, models),
+        *_chosen(models),
+        note,
+    ]
+    text = "\n".join(lines).rstrip("\n") + "\n"
     put_file(output / PAGE, text.encode("utf-8"))
     put_file(output / FIGURE, figure(seen, made, layers_of_all(models)).encode("utf-8"))
     return text
@@ -104,6 +108,23 @@ def _made(found: Sequence[Edits]) -> list[str]:
     for one in found:
         numbers = map(interval_or_dash, (one.true, one.elsewhere, one.difference))
         lines.append(markdown_row([f"`{one.method}`", _TITLES[one.measure], *numbers]))
+    return [*lines, ""]
+
+
+def _by_layer(found: Sequence[Edits], models: Sequence[Found]) -> list[str]:
+    layers = layers_of_all(models)
+    lines = [
+        "Edit success and collateral accuracy by the layer that is edited, the mean over all models, wherever in them "
+        "the facts are:",
+        "",
+        markdown_row(["method", *(f"layer {layer}" for layer in layers)]),
+        markdown_row(["---"] * (1 + len(layers))),
+    ]
+    tables = {(one.method, one.measure): one.layers.mean(axis=0) for one in found}
+    for method in dict.fromkeys(one.method for one in found):
+        pair = [tables.get((method, measure)) for measure in ("success", "collateral")]
+        cells = [" / ".join("-" if one is None else f"{one[at]:.2f}" for one in pair) for at in range(len(layers))]
+        lines.append(markdown_row([f"`{method}`", *cells]))
     return [*lines, ""]
 
 

@@ -25,7 +25,7 @@ from behemoth_models.knowledge import known_facts
 
 Row = dict[str, Any]
 
-# What is read of edits, beside the share kept of the relation's other facts ("relation").
+# What is read of edits.
 HEADLINES = {"success": "edit_success", "paraphrase": "paraphrase_success", "collateral": "collateral_accuracy"}
 _DIGITS = 6
 
@@ -126,7 +126,6 @@ def edited_everywhere(
                 continue
             scores = score_units(units_after(task, before, edited))
             found = {word: scores[name] for word, name in HEADLINES.items()}
-            found["relation"] = scores["by_kind"].get("same_relation")
             rows.append(row | {word: None if score is None else score["value"] for word, score in found.items()})
     return rows
 

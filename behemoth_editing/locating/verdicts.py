@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from behemoth_data.settings import check
+from behemoth_editing.locating.placing import HEADLINES
 from behemoth_editing.scoring.intervals import Interval, estimate_mean
 
 Floats = NDArray[np.float64]
@@ -21,7 +22,6 @@ Found = Mapping[str, Any]  # one file of what was read in a model
 
 LEAST_MODELS = 2  # worlds, for an interval to be there
 TRUE, FIXED = "the true layer", "the layer that is best in the other worlds"
-MEASURES = ("success", "paraphrase", "collateral", "relation")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Sight:
 
 @dataclasses.dataclass(frozen=True)
 class Edits:
-    """How one method's edits of late facts come out, by one of the MEASURES, by where they are made."""
+    """How one method's edits of late facts come out, by one of the HEADLINES, by where they are made."""
 
     method: str
     measure: str
@@ -133,7 +133,7 @@ def edits(models: Sequence[Found]) -> list[Edits]:
     methods = dict.fromkeys(row["method"] for one in models for row in one["rows"])
     found = []
     for method in methods:
-        for measure in MEASURES:
+        for measure in HEADLINES:
             tables = table_of(models, method, measure)
             if not any(np.isnan(table).any() for table in tables.values()):
                 found.append(_edits(method, measure, tables))
@@ -164,7 +164,7 @@ def choices(models: Sequence[Found], method: str) -> dict[str, dict[str, Interva
     the highest mean success over all their models, of several the one with the higher collateral accuracy.
     """
     layers = layers_of_all(models)
-    tables = {measure: table_of(models, method, measure) for measure in MEASURES}
+    tables = {measure: table_of(models, method, measure) for measure in HEADLINES}
     names = [one["model"] for one in models]
     chosen: dict[str, list[int]] = {TRUE: [layers.index(one["layer"]) for one in models]}
     chosen[FIXED] = [_best(tables, name) for name in names]
@@ -173,7 +173,7 @@ def choices(models: Sequence[Found], method: str) -> dict[str, dict[str, Interva
         chosen[localiser] = [int(np.argmax(top)) for top in tops]
     found: dict[str, dict[str, Interval]] = {}
     for who, places in chosen.items():
-        for measure in MEASURES:
+        for measure in HEADLINES:
             values = [
                 tables[measure][one["model"]][layers.index(one["layer"]), place]
                 for one, place in zip(models, places, strict=True)

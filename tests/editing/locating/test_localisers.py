@@ -89,6 +89,8 @@ def likely(model, tokens, answer):
 
 
 def test_tracing_restores_one_mlp_at_one_token_under_the_same_noise(model, asked, monkeypatch):
+    samples = 2
+    monkeypatch.setattr(localisers, "SAMPLES", samples)
     monkeypatch.setattr(localisers, "_ROWS", 1)  # a fact at a time, so that the noise is easily drawn again
     some = asked.some(range(2))
     found = localisers.tracing(model, some)
@@ -98,11 +100,11 @@ def test_tracing_restores_one_mlp_at_one_token_under_the_same_noise(model, asked
     drawn = torch.Generator().manual_seed(0)
     for number in range(2):
         tokens, answer = some.tokens[number : number + 1], some.answers[number]
-        noise = deviation * torch.randn((10, subject.stop - subject.start, width), generator=drawn)
+        noise = deviation * torch.randn((samples, subject.stop - subject.start, width), generator=drawn)
         noised = copy.deepcopy(model)
         # A row of noise for each sample: every sample is asked alone.
-        lost, effects = [], np.full((10, len(layers_of(model)), tokens.shape[1]), -np.inf)
-        for sample in range(10):
+        lost, effects = [], np.full((samples, len(layers_of(model)), tokens.shape[1]), -np.inf)
+        for sample in range(samples):
             noised.set_input_embeddings(Replaced(model.get_input_embeddings(), plus(subject, noise[sample])))
             lost.append(likely(noised, tokens, answer).exp().item())
             for layer, place in itertools.product(range(len(layers_of(model))), range(subject.start, tokens.shape[1])):
@@ -151,36 +153,55 @@ def test_gradient_is_the_norm_of_autograd_s_for_the_matrix(model, asked, trainab
         np.testing.assert_allclose(found[number], norms, rtol=1e-4)
 
 
-def test_attributions_add_up_to_what_keys_do_and_a_point_is_a_gradient(model, asked):
-    some = asked.some(range(FACTS))
-    whole = localisers.attributions(model, some, points=400)
-    assert whole.shape == (FACTS, len(layers_of(model)), mlp_output(model, 0).weight.shape[1])
-    for number, layer in itertools.product(range(FACTS), range(len(layers_of(model)))):
+def with_keys(model, layer, keys_of):
+    """A copy of the model in which one layer's keys [1, D] of the last token become what the function makes of them."""
+    changed = copy.deepcopy(model)
+
+    def replace(_module, inputs):
+        return (torch.cat([inputs[0][:, :-1], keys_of(inputs[0][:, -1])[:, None]], 1),)
+
+    mlp_output(changed, layer).register_forward_pre_hook(replace)
+    return changed
+
+
+def test_attributions_are_keys_times_the_mean_gradient_on_the_way_to_them(model, asked):
+    found = localisers.attributions(model, asked.some(range(2)), points=3)
+    assert found.shape == (2, len(layers_of(model)), mlp_output(model, 0).weight.shape[1])
+    for number, layer in itertools.product(range(2), (0, 3)):
+        total = 0.0
+        for share in (0, 1 / 3, 2 / 3):
+            factor = torch.ones(found.shape[2], dtype=torch.float64, requires_grad=True)
+            scaled = with_keys(model, layer, lambda keys, share=share, factor=factor: share * keys * factor)
+            row, answer = asked.tokens[number : number + 1], asked.answers[number]
+            scaled(input_ids=row).logits[0, -1].softmax(-1)[answer].backward()
+            # The gradient for a factor of each key is the key, so scaled, times the gradient for it.
+            total = total + (factor.grad / share if share else _at_nothing(model, layer, row, answer)) / 3
+        np.testing.assert_allclose(found[number, layer], total.numpy(), rtol=1e-4, atol=1e-9)
+
+
+def _at_nothing(model, layer, row, answer):
+    """Keys times the gradient for them where there are none."""
+    seen, added = [], None
+
+    def nothing(keys):
+        nonlocal added
+        seen.append(keys.detach())
+        added = torch.zeros_like(keys, requires_grad=True)
+        return added
+
+    with_keys(model, layer, nothing)(input_ids=row).logits[0, -1].softmax(-1)[answer].backward()
+    return (seen[0] * added.grad)[0]
+
+
+def test_attributions_add_up_to_what_the_answer_loses_without_the_keys(model, asked):
+    some, found = asked.some(range(3)), localisers.attributions(model, asked.some(range(3)), points=48).sum(axis=2)
+    lost = np.zeros_like(found)
+    for number, layer in itertools.product(range(3), range(len(layers_of(model)))):
         row, answer = some.tokens[number : number + 1], some.answers[number]
-        without = copy.deepcopy(model)
-
-        def drop(_module, inputs):
-            keys = inputs[0].clone()
-            keys[:, -1] = 0
-            return (keys,)
-
-        mlp_output(without, layer).register_forward_pre_hook(drop)
-        difference = likely(model, row, answer).exp() - likely(without, row, answer).exp()
-        assert whole[number, layer].sum() == pytest.approx(difference.item(), abs=2e-3)
-    # With one point alone, gradients are taken where there are no keys at all.
-    first = localisers.attributions(model, some, points=1)
-    keys = torch.zeros((1, first.shape[2]), dtype=torch.float64, requires_grad=True)
-    seen = []
-
-    def given(_module, inputs):
-        seen.append(inputs[0][:, -1].detach())
-        return (torch.cat([inputs[0][:, :-1], keys[:, None]], 1),)
-
-    handle = mlp_output(model, 1).register_forward_pre_hook(given)
-    with torch.enable_grad():
-        model(input_ids=some.tokens[:1]).logits[0, -1].softmax(-1)[some.answers[0]].backward()
-    handle.remove()
-    np.testing.assert_allclose(first[0, 1], (seen[0] * keys.grad)[0].numpy(), rtol=1e-4, atol=1e-9)
+        without = with_keys(model, layer, torch.zeros_like)
+        lost[number, layer] = (likely(model, row, answer).exp() - likely(without, row, answer).exp()).item()
+    assert np.abs(lost).max() > 0.01
+    np.testing.assert_allclose(found, lost, atol=0.05 * np.abs(lost).max())
 
 
 def test_neurons_count_attributions_of_a_fifth_of_the_largest(model, asked, monkeypatch):
@@ -209,6 +230,7 @@ def test_probes_say_what_each_layer_adds_to_what_was_read_before_it(beginner, mo
 
 @pytest.mark.parametrize("name", LOCALISERS)
 def test_a_localiser_leaves_the_model_as_it_is_and_says_the_same_in_parts(model, asked, name, monkeypatch):
+    asked = asked.some(range(8))
     weights = {key: value.clone() for key, value in model.state_dict().items()}
     hooks = [len(part._forward_hooks) + len(part._forward_pre_hooks) for part in model.modules()]
     found = LOCALISERS[name].says(model, asked)
@@ -219,5 +241,5 @@ def test_a_localiser_leaves_the_model_as_it_is_and_says_the_same_in_parts(model,
     assert all(value.equal(weights[key]) for key, value in model.state_dict().items())
     np.testing.assert_array_equal(LOCALISERS[name].says(model, asked), found)
     if not name.startswith("tracing"):  # whose noise is drawn part by part
-        monkeypatch.setattr(localisers, "_ROWS", 7)
+        monkeypatch.setattr(localisers, "_ROWS", 5)
         np.testing.assert_allclose(LOCALISERS[name].says(model, asked), found, rtol=1e-4, atol=1e-6)

@@ -36,7 +36,7 @@ def model(world, layer, rows=None):
             success = 1.0 if edited == layer else 0.5 if edited == 2 else 0.0
             rows.append({"method": "rome", "layer": edited, "success": success, "paraphrase": success})
             rows.append({"method": "memit", "layer": edited, "success": 0.5, "paraphrase": 0.25})
-        rows = [{**row, "collateral": 0.75, "relation": 0.5} for row in rows]
+        rows = [{**row, "collateral": 0.75} for row in rows]
     recall = {"late": 1.0, "early": 0.5, "others": 0.25}
     return {
         "model": world,
@@ -141,6 +141,7 @@ def test_page_has_a_row_for_each_localiser_and_method_and_the_figure_says_them(t
     assert "| layer 2 | 1.000 | 0.500 | 0.250 |" in text
     assert "| causal tracing, MLP | 1.00 [1.00, 1.00] | 1.00 [1.00, 1.00] |" in text
     assert "| `rome` | edit success | 1.00 [1.00, 1.00] | 0.17 [0.17, 0.17] | 0.83 [0.83, 0.83] |" in text
+    assert "| `rome` | 0.33 / 0.75 | 0.33 / 0.75 | 0.67 / 0.75 |" in text
     assert "| the true layer | 1.00 [1.00, 1.00] / 0.75 [0.75, 0.75] |" in text
     svg = (tmp_path / FIGURE).read_text(encoding="utf-8")
     assert svg.startswith("<svg ")
