@@ -152,7 +152,8 @@ def results(cell: Cell, draw: Draw, shared: Shared, keep: Keep | None = None) ->
         # What a model in the middle of a sequence is good for, no other cell is.
         own = shared
         if model is not original:
-            own = Shared(dict(shared.key_statistics), original=original, progress=shared.progress)
+            known = dict(shared.key_statistics), dict(shared.unasked)
+            own = Shared(*known, original=original, progress=shared.progress)
         task = dataclasses.replace(edit_set, earlier=draw.sets[:number]) if chained and number else edit_set
         watch = None
         if cell.edits.whole and cell.edits.look_every:

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import importlib
 import itertools
 import json
 import math
@@ -581,6 +582,15 @@ def test_statistics_of_models_within_a_sequence_are_not_kept(beginner, tmp_path,
     own, later = kept
     assert len(own.key_statistics) == 2
     assert len(later.key_statistics) == 3  # layer 1 has the keys it had, layer 2 others
+
+
+def test_what_is_left_out_of_the_original_s_statistics_is_read_once_in_a_sequence(beginner, tmp_path, monkeypatch):
+    keys, read = importlib.import_module("behemoth_editing.methods.keys"), []
+    plain = keys.without_asked
+    monkeypatch.setattr(keys, "without_asked", lambda *given: read.append(1) or plain(*given))
+    config = dataclasses.replace(EDITS, scenario="sequence", num_edits=3)
+    run(grid([beginner], [Memit(layers=(1, 2), steps=2, statistics_of="original")], [config]), tmp_path, progress=False)
+    assert len(read) == 2  # of each layer
 
 
 def test_statistics_within_a_sequence_are_a_cost_of_its_edits(checkpoint, tmp_path, monkeypatch):
