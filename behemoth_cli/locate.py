@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth locate") -> No
     from behemoth_cli.study import machine
     from behemoth_cli.study_runner import num_processes
     from behemoth_editing.locating.page import FIGURE, PAGE, write_locate
-    from behemoth_editing.locating.verdicts import LEAST_MODELS
+    from behemoth_editing.locating.verdicts import LEAST_WORLDS, whole_worlds
     from behemoth_models.sizes import SHAPES
 
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
@@ -80,8 +80,11 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth locate") -> No
             f"{clock.keep() / 60:.0f} minutes on {machine()}, written {datetime.datetime.now(datetime.UTC):%Y-%m-%d}."
         )
         print("\n".join(failed), end="\n" * bool(failed), file=sys.stderr)
-        if len({one["model"] for one in found}) < LEAST_MODELS:
-            print(f"{len(found)} models were read: there are no verdicts of fewer than {LEAST_MODELS} worlds")
+        found, missing = whole_worlds(found)
+        if missing:
+            print(f"left out, since not every layer of them was read: {', '.join(missing)}", file=sys.stderr)
+        if len({one["model"] for one in found}) < LEAST_WORLDS:
+            print(f"{len(found)} models were read: there are no verdicts of fewer than {LEAST_WORLDS} worlds")
         else:
             print(write_locate(begun, found, output, note))
             print(f"{output / PAGE} has these tables, {output / FIGURE} a figure")

@@ -6,8 +6,6 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 
-import numpy as np
-
 from behemoth_cli.edit import SECTIONS as SWEEP_SECTIONS
 from behemoth_cli.recipe_files import recipe_path, yaml_mapping
 from behemoth_cli.study_plan import Model, models_of, section_of, sweep_of
@@ -124,7 +122,7 @@ def check_models(placed: Sequence[Placed]) -> None:
             count = SHAPES[size].num_layers
             check(0 <= one.layer < count, f"layers must lie in [0, {count}), the layers of a {size}, got {one.layer}")
             facts = one.beginning.facts()
-            late_edits(facts, np.ones(len(facts.late), np.bool_), one.draw)
+            late_edits(facts, one.draw)
             one.lesson()
         except ValueError as error:
             raise ValueError(f"{one.name}: {error}") from error

@@ -12,6 +12,7 @@ from behemoth_cli.locate_plan import BEGUN, PLACED, Beginning, Placed
 from behemoth_cli.parts import Found, do_part, finding
 from behemoth_cli.study_jobs import at_work, check_seen
 from behemoth_cli.study_runner import Clock
+from behemoth_data.settings import check
 from behemoth_editing.checkpoint import load_checkpoint
 from behemoth_editing.locating.late import check_place, learns_in
 from behemoth_editing.locating.placing import edited_everywhere, knows, locate
@@ -49,13 +50,18 @@ class LocateDesk:
         }
         said = {"name": placed.name, "id": placed.id_in(PLACED), "model": placed.beginning.name, "layer": placed.layer}
         with finding({**said, "settings": settings}) as found:
-            late, twin = placed.beginning.facts(), load_checkpoint(_twin(folder).as_posix()).model
+            late, place = placed.beginning.facts(), _twin(folder)
+            check(
+                (place / "config.json").is_file(),
+                f"models must hold {folder.name}/{place.name}, whose facts were read, got none; remove "
+                f"{BEGUN}/{placed.beginning.name}.json to train it again",
+            )
+            twin = load_checkpoint(place.as_posix()).model
             model = _told(placed, folder, twin)
             check_place(model, twin, placed.layer)
             found["recall"] = _shares(model, placed.beginning)
-            found["said"] = locate(model, late, placed.locate)
-            known = knows(model, late)["late"]
-            found["rows"] = edited_everywhere(model, late, known, placed.draw, dict(placed.methods))
+            found |= locate(model, late, placed.locate)
+            found["rows"] = edited_everywhere(model, late, placed.draw, dict(placed.methods))
         return found
 
 

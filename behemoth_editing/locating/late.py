@@ -87,23 +87,22 @@ def late_facts(corpus: Corpus, config: LateConfig) -> Late:
     )
 
 
-def late_edits(late: Late, known: NDArray[np.bool_], config: EditConfig) -> EditSet:
+def late_edits(late: Late, config: EditConfig) -> EditSet:
     """Edits of as many late facts as are asked for, each of another object, to objects that none of them had.
 
-    `known` [m] says of the late facts which the models answer rightly: only those are edited.
-    Raises: ValueError for another scenario, or fewer facts of different objects than that, or too few new objects.
+    They are the first in the order of the draw, whatever a model knows, so that all models of a world get the same.
+    Raises: ValueError for another scenario, or fewer late facts of different objects than that, or new objects.
     """
     check(config.scenario == "different", f"scenarios must be different to edit late facts, got {config.scenario}")
     world = late.corpus.world
     facts: dict[int, Fact] = {}
-    for fact, right in zip(late.late, known, strict=True):
-        if right:
-            facts.setdefault(fact.tail, fact)
+    for fact in late.late:
+        facts.setdefault(fact.tail, fact)
     bound = min(len(facts), world.num_tails(EDGE, RELATION) // 2)
     check(
         config.num_edits <= bound,
-        f"num_edits must be at most {bound}, the late facts of different objects that every model knows and the "
-        f"objects left for them, got {config.num_edits}",
+        f"num_edits must be at most {bound}, the late facts of different objects and the objects left for them, got "
+        f"{config.num_edits}",
     )
     chosen = list(facts.values())[: config.num_edits]
     order = Stream(world.config.seed, f"locating/edits/{config.edit_seed}").choice(

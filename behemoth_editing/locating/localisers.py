@@ -40,6 +40,7 @@ class Asked(NamedTuple):
     answers: torch.Tensor  # [n] first tokens of the objects
     tails: Int64  # [n] objects
     subject: slice  # places of the subject's tokens
+    deviation: float  # of the entries of the subjects' embeddings, over all facts of the relation that are asked
     num_objects: int  # C
 
     def some(self, places: Sequence[int]) -> Asked:
@@ -57,9 +58,10 @@ class Asked(NamedTuple):
 def tracing(model: PreTrainedModel, asked: Asked) -> Floats:
     """What each layer's MLP restores of the answer's probability [n, L], at the place where it restores most.
 
-    The subject's embeddings are noised, by which the answer is lost; then the output of one MLP at one token is put
-    back to what it is without noise. The indirect effect is what that adds to the probability of the answer's first
-    token, the mean over samples of the noise. Every fact has the same noise for all layers and places.
+    The subject's embeddings are noised; then the output of one MLP at one token is put back to what it is without
+    noise. The indirect effect is what that adds to the probability of the answer's first token, the mean over samples
+    of the noise. Every fact has noise of its own, the same for all layers and places; theirs is the same for all facts.
+    To take the place where most is restored is ours: they look at a table of places.
     Source: Meng et al., "Locating and editing factual associations in GPT", 2022, section 2.1, with a window of one
     layer, and their experiments/causal_trace.py (trace_with_patch; noise of three deviations of the embeddings of
     subjects, ten samples).
@@ -77,24 +79,13 @@ def _traced(
 ) -> Floats:
     found = []
     with evaluating(model) as model:
-        embedding: Any = model.get_input_embeddings()
-        deviation = NOISE * float(embedding(asked.tokens[:, asked.subject]).std())
-        drawn = torch.Generator().manual_seed(0)
-        for some in asked.parts(max(1, _ROWS // SAMPLES)):
-            size = (len(some.tokens), SAMPLES, asked.subject.stop - asked.subject.start, embedding.weight.shape[1])
-            noise = deviation * torch.randn(size, generator=drawn).to(some.tokens.device)
+        parts = [part(model, layer) for layer in range(len(layers_of(model)))]
+        for some, noise in _noise(model, asked):
             tokens = some.tokens.repeat_interleave(SAMPLES, 0)
-
-            def noised(_module: nn.Module, _inputs: Any, output: torch.Tensor, noise: torch.Tensor = noise) -> Any:
-                changed = output.clone()
-                changed[:, asked.subject] += noise.flatten(0, 1)
-                return changed
-
-            parts = [part(model, layer) for layer in range(len(layers_of(model)))]
             with contextlib.ExitStack() as hooks:
                 clean = [hooks.enter_context(recorded(one)) for one in parts]
                 _last(model, some.tokens)
-            with _changed(embedding, noised):
+            with _changed(model.get_input_embeddings(), noise):
                 lost = _probability(model, tokens, some.answers)
                 restored = []
                 for one, (states,) in zip(parts, clean, strict=True):
@@ -106,6 +97,22 @@ def _traced(
                     restored.append(torch.stack(with_each).amax(0))
             found.append(torch.stack(restored, 1).cpu().double().numpy())
     return np.concatenate(found)
+
+
+def _noise(model: PreTrainedModel, asked: Asked) -> Iterator[tuple[Asked, Callable[..., Any]]]:
+    """Facts, some at a time, with a hook that adds noise to the embeddings of their subjects, sample by sample."""
+    drawn = torch.Generator().manual_seed(0)
+    width = int(model.config.hidden_size)
+    for some in asked.parts(max(1, _ROWS // SAMPLES)):
+        size = (len(some.tokens) * SAMPLES, asked.subject.stop - asked.subject.start, width)
+        noise = NOISE * asked.deviation * torch.randn(size, generator=drawn).to(some.tokens.device)
+
+        def add(_module: nn.Module, _inputs: Any, output: torch.Tensor, noise: torch.Tensor = noise) -> torch.Tensor:
+            changed = output.clone()
+            changed[:, asked.subject] += noise
+            return changed
+
+        yield some, add
 
 
 def _put(wanted: torch.Tensor, place: int) -> Callable[..., Any]:
@@ -128,8 +135,8 @@ def _probability(model: PreTrainedModel, tokens: torch.Tensor, answers: torch.Te
 def ablation(model: PreTrainedModel, asked: Asked) -> Floats:
     """What the answer loses in log-probability [n, L], nats, where a layer's MLP puts out the mean over these facts.
 
-    Source: mean ablation, as in Wang et al., "Interpretability in the wild", 2023, section 2.1; of a whole MLP here,
-    at all places at once.
+    Source: mean ablation, as in Wang et al., "Interpretability in the wild", 2023, section 2.1, whose means are over
+    other prompts of one form; of a whole MLP here, at all places at once.
     """
     with evaluating(model) as model:
         parts = [mlp_of(model, layer) for layer in range(len(layers_of(model)))]
@@ -151,10 +158,39 @@ def ablation(model: PreTrainedModel, asked: Asked) -> Floats:
     return np.concatenate(found)
 
 
+def output_norm(model: PreTrainedModel, asked: Asked) -> Floats:
+    """The mean norm of what a layer's MLP puts out [n, L], over the tokens from the subject on.
+
+    It knows nothing of answers: whoever sees no more than this has seen that a layer is louder than others.
+    """
+    found = []
+    with evaluating(model) as model:
+        for some in asked.parts(_ROWS):
+            with contextlib.ExitStack() as hooks:
+                layers = range(len(layers_of(model)))
+                outputs = [hooks.enter_context(recorded(mlp_of(model, layer))) for layer in layers]
+                _last(model, some.tokens)
+            norms = [one[:, asked.subject.start :].norm(dim=2).mean(1) for (one,) in outputs]
+            found.append(torch.stack(norms, 1).cpu().double().numpy())
+    return np.concatenate(found)
+
+
+def answer_probabilities(model: PreTrainedModel, asked: Asked) -> tuple[float, float]:
+    """The mean probability of the answers' first tokens, and under the noise of causal tracing."""
+    clean, noised = [], []
+    with evaluating(model) as model:
+        for some, noise in _noise(model, asked):
+            clean.append(_log_likelihood(model, some).exp())
+            with _changed(model.get_input_embeddings(), noise):
+                noised.append(_probability(model, some.tokens.repeat_interleave(SAMPLES, 0), some.answers))
+    return float(torch.cat(clean).mean()), float(torch.cat(noised).mean())
+
+
 def gradient(model: PreTrainedModel, asked: Asked) -> Floats:
     """The norm of the gradient of each answer's negative log-likelihood [n, L] for the layer's MLP output matrix.
 
-    A fact's gradient is the sum over its tokens of what comes back to the matrix's output times the key.
+    A fact's gradient is the sum over its tokens of what comes back to the matrix's output times the key. All of them
+    shrink as the answer's probability nears 1: it is layers of one fact that can be compared, not facts.
     """
     model = widened(model)
     return np.concatenate([_gradients(model, some) for some in asked.parts(_ROWS)])
@@ -182,8 +218,8 @@ def attributions(model: PreTrainedModel, asked: Asked, points: int = POINTS) -> 
 
     Keys are what goes into a layer's MLP output matrix. One layer's are scaled from nothing to what they are in equal
     steps, and the gradients are added up at the left end of each.
-    Source: Dai et al., "Knowledge neurons in pretrained transformers", 2022, equation 2, and their
-    src/1_analyze_mlm.py (scaled_input).
+    Source: Dai et al., "Knowledge neurons in pretrained transformers", 2022, section 3.1, as their
+    src/1_analyze_mlm.py (scaled_input) adds them up.
     """
     model, found = widened(model), []
     for some in asked.parts(_ROWS):
@@ -218,8 +254,8 @@ def _attributed(model: PreTrainedModel, matrix: nn.Module, asked: Asked, share: 
 def neurons(model: PreTrainedModel, asked: Asked) -> Floats:
     """How many neurons of each layer [n, L] have at least a fifth of the fact's largest attribution.
 
-    Source: Dai et al., 2022, section 3.2 (knowledge neurons of one prompt; theirs are then those that prompts of one
-    fact share), threshold of their src/2_get_kn.py.
+    To count them by layer is ours; theirs are those that several prompts of a fact share.
+    Source: Dai et al., 2022, section 3.2, threshold of their src/2_get_kn.py.
     """
     found = attributions(model, asked)
     largest = found.max(axis=(1, 2), keepdims=True)
@@ -287,6 +323,7 @@ LOCALISERS = {
     "tracing": Localiser("causal tracing, MLP", tracing),
     "tracing_states": Localiser("causal tracing, states of the subject", tracing_states),
     "ablation": Localiser("mean ablation, MLP", ablation, together=True),
+    "output_norm": Localiser("norm of the MLP's output", output_norm),
     "gradient": Localiser("norm of the gradient", gradient),
     "neurons": Localiser("knowledge neurons", neurons),
     "probe": Localiser("linear probe, prompt's last token", probe, together=True),

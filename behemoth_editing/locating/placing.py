@@ -17,16 +17,17 @@ from behemoth_data.settings import check, conform, setting
 from behemoth_data.world import Fact
 from behemoth_editing.architecture import layers_of
 from behemoth_editing.locating.late import EDGE, RELATION, Late, late_edits
-from behemoth_editing.locating.localisers import LOCALISERS, Asked
+from behemoth_editing.locating.localisers import LOCALISERS, Asked, answer_probabilities
 from behemoth_editing.methods.contract import EditMethod, Shared
-from behemoth_editing.scoring.counts import said_by, units_after
-from behemoth_editing.scoring.scores import score_units
+from behemoth_editing.scoring.answers import predict
+from behemoth_editing.scoring.outcomes import answered
 from behemoth_models.knowledge import known_facts
 
 Row = dict[str, Any]
 
-# What is read of edits.
-HEADLINES = {"success": "edit_success", "paraphrase": "paraphrase_success", "collateral": "collateral_accuracy"}
+# What is counted of edits: prompts with the new answer, by kind of probe, and facts that are still known.
+MADE = {"success": "edited", "paraphrase": "paraphrase"}
+KEPT = {"late": "other late facts kept", "early": "facts told from the start kept", "others": "other relations kept"}
 _DIGITS = 6
 
 
@@ -61,41 +62,50 @@ def knows(model: PreTrainedModel, late: Late) -> dict[str, NDArray[np.bool_]]:
 def asked_about(model: PreTrainedModel, corpus: Corpus, facts: Sequence[Fact]) -> Asked:
     """The facts as localisers ask them, in the corpus's first form."""
     queries = corpus.grammar.queries(list(facts), corpus.forms[0])
+    tokens = torch.tensor([query.prompt_ids for query in queries], device=model.device)
     subject = corpus.grammar.subject_place(EDGE, corpus.forms[0])
+    embedding: Any = model.get_input_embeddings()
     return Asked(
-        tokens=torch.tensor([query.prompt_ids for query in queries], device=model.device),
+        tokens=tokens,
         answers=torch.tensor([query.answer_ids[0] for query in queries], device=model.device),
         tails=np.array([fact.tail for fact in facts], np.int64),
         subject=subject,
+        deviation=float(embedding.weight.detach()[tokens[:, subject]].float().std()),
         num_objects=corpus.world.num_tails(EDGE, RELATION),
     )
 
 
-def locate(model: PreTrainedModel, late: Late, config: LocateConfig) -> dict[str, dict[str, list[list[float]]]]:
-    """What each localiser says [m][layers] of late and of early facts that the model answers rightly.
+def locate(model: PreTrainedModel, late: Late, config: LocateConfig) -> dict[str, Any]:
+    """What each localiser says [m][layers] of late and of early facts that the model answers rightly (`said`).
 
-    Those in which facts depend on each other are asked of all such facts of the relation together, since who asks does
-    not know which are late.
+    `heads` [m] are those facts', `answer` their answer's mean probability without noise and with that of causal
+    tracing. Localisers that compare facts are asked of all such facts of the relation together, since who asks does not
+    know which are late.
     Raises: ValueError for a model that answers fewer than 2 facts of a group.
     """
     right, asked = knows(model, late), {}
     for group, facts in (("late", late.late), ("early", late.early)):
         asked[group] = [fact for fact, known in zip(facts, right[group], strict=True) if known]
         check(len(asked[group]) >= 2, f"model must know at least 2 {group} facts, got {len(asked[group])}")
-    together = asked_about(model, late.corpus, asked["late"] + asked["early"])
-    groups = {"late": range(len(asked["late"])), "early": range(len(asked["late"]), len(together.tails))}
+    every = asked["late"] + asked["early"]
+    together = asked_about(model, late.corpus, every)
+    groups = {"late": range(len(asked["late"])), "early": range(len(asked["late"]), len(every))}
     chosen = {group: list(places)[: config.most_facts] for group, places in groups.items()}
-    found = {}
+    said: dict[str, dict[str, list[list[float]]]] = {}
     for name in config.localisers:
         localiser = LOCALISERS[name]
         if localiser.together:
-            said = localiser.says(model, together)
-            found[name] = {group: _listed(said[places]) for group, places in chosen.items()}
+            numbers = localiser.says(model, together)
+            said[name] = {group: _listed(numbers[places]) for group, places in chosen.items()}
         else:
-            found[name] = {
+            said[name] = {
                 group: _listed(localiser.says(model, together.some(places))) for group, places in chosen.items()
             }
-    return found
+    return {
+        "heads": {group: [every[place].head for place in places] for group, places in chosen.items()},
+        "answer": {group: answer_probabilities(model, together.some(places)) for group, places in chosen.items()},
+        "said": said,
+    }
 
 
 def at_layer(method: EditMethod, layer: int) -> EditMethod:
@@ -108,25 +118,33 @@ def at_layer(method: EditMethod, layer: int) -> EditMethod:
 
 
 def edited_everywhere(
-    model: PreTrainedModel, late: Late, known: NDArray[np.bool_], draw: EditConfig, methods: Mapping[str, EditMethod]
+    model: PreTrainedModel, late: Late, draw: EditConfig, methods: Mapping[str, EditMethod]
 ) -> list[Row]:
-    """A row for each method and layer: edits of late facts that are known [m] made there, and what is left.
+    """A row for each method and layer: edits of late facts made there, and what is left of all that was known.
 
-    What fails is the row's `error`. Raises: ValueError as late_edits() does.
+    Of MADE, how many prompts of the edits are answered with the new object, of KEPT, how many of all other facts that
+    the model knew it still knows, each beside of how many. What fails is the row's `error`.
+    Raises: ValueError as late_edits() does.
     """
-    task, rows = late_edits(late, known, draw), []
-    before, shared = said_by(model, task), Shared(progress=False)
+    task, rows, shared = late_edits(late, draw), list[Row](), Shared(progress=False)
+    edited_heads = [edit.fact.head for edit in task.edits]
+    before = knows(model, late)
+    before["late"] = before["late"] & ~np.isin([fact.head for fact in late.late], edited_heads)
+    probes = {kind: [probe for probe in task.probes if probe.kind == kind] for kind in MADE.values()}
     for name, method in methods.items():
         for layer in range(len(layers_of(model))):
             row: Row = {"method": name, "layer": layer}
             try:
                 edited = at_layer(method, layer)(model, task, shared).model
-            except (FloatingPointError, RuntimeError) as error:  # a search that diverges, a matrix without an inverse
+            except (FloatingPointError, torch.linalg.LinAlgError) as error:  # type: ignore[attr-defined]
                 rows.append(row | {"error": str(error)})
                 continue
-            scores = score_units(units_after(task, before, edited))
-            found = {word: scores[name] for word, name in HEADLINES.items()}
-            rows.append(row | {word: None if score is None else score["value"] for word, score in found.items()})
+            for word, kind in MADE.items():
+                answers = zip(probes[kind], predict(edited, probes[kind]), strict=True)
+                row[word] = [sum(answered(now, probe.after.answer_ids) for probe, now in answers), len(probes[kind])]
+            after = knows(edited, late)
+            row |= {group: [int((after[group] & was).sum()), int(was.sum())] for group, was in before.items()}
+            rows.append(row)
     return rows
 
 

@@ -17,13 +17,15 @@ from transformers import PreTrainedModel
 
 from behemoth_data.edits import EditTask
 from behemoth_data.grammar import Query
-from behemoth_data.settings import check, conform, setting
+from behemoth_data.settings import check, check_known, conform, setting
 from behemoth_editing.architecture import check_layers, mlp_output, weight_of
 from behemoth_editing.copies import check_types, copy_of, stored_like
 from behemoth_editing.methods.contract import Edited, Shared
+from behemoth_editing.methods.keys import STATISTICS_OF
 from behemoth_editing.methods.memit import pseudo_edits
 from behemoth_editing.methods.mixture import IGNORED, rows_of
 
+SCALE_OF_HELP = "whose mean norms: of the model given, or in a sequence of the original before its first edit"
 _ROWS = 256  # prompts whose gradients are taken in one batch
 
 
@@ -38,6 +40,8 @@ class UltraEdit:
     and of `pool` facts that are to stay, asked for one another's answers, read anew from the model that is edited.
     Their rate of 1e-6 belongs to one width and scale; here it is step x |w| / (D H^(1/2)), |w| being the mean norm of
     what the matrix puts out: a key and gradient of usual size change it by about `step` such norms.
+    In a sequence that norm may grow with every edit, and the steps with it: `scale_of: original` takes that of the
+    model before the first one, as theirs is one number throughout.
     Nothing holds other keys, which after prompts of one form are much alike.
     Source: Gu et al., "UltraEdit: training-, subject-, and memory-free lifelong editing in language models", TMLR 2026
     (arXiv 2505.14679), and their editor/ultraedit.py (predict_param_shifts, cache) and nets.py
@@ -51,6 +55,7 @@ class UltraEdit:
     layers: tuple[int, ...] = setting((3, 4, 5), "layers whose MLP output matrices are edited")
     step: float = setting(2.0, "size of the one step, in mean norms of what the matrix puts out")
     ridge: float = setting(1.0, "added to the diagonal of the keys' K^T K")
+    scale_of: str = setting("given", SCALE_OF_HELP, later=True)
     pool: int = setting(64, "retain facts asked for other answers, by which keys and gradients are normalised too")
 
     def __post_init__(self) -> None:
@@ -60,6 +65,7 @@ class UltraEdit:
         check(len(set(self.layers)) == len(self.layers), f"layers must name each layer once, got {self.layers}")
         for field in ("step", "ridge"):
             check(getattr(self, field) > 0, f"{field} must be above 0, got {getattr(self, field)}")
+        check_known("scale_of", self.scale_of, STATISTICS_OF)
         check(self.pool >= 1, f"pool must be at least 1, got {self.pool}")
 
     def check(self, model: PreTrainedModel) -> None:
@@ -75,21 +81,34 @@ class UltraEdit:
         self.check(model)
         edited = copy_of(model)
         matrices = [mlp_output(edited, layer) for layer in self.layers]
+        pseudo = pseudo_edits(task, self.pool)
         asked, before = features(edited, matrices, task.requests)
-        others, _ = features(edited, matrices, pseudo_edits(task, self.pool))
+        others, _ = features(edited, matrices, pseudo)
+        sizes = self._sizes(edited, asked, others)
+        if self.scale_of == "original" and shared is not None and shared.original is not None:
+            original = copy_of(shared.original)
+            parts = [mlp_output(original, layer) for layer in self.layers]
+            sizes = self._sizes(original, *(features(original, parts, some)[0] for some in (task.requests, pseudo)))
         pooled = torch.cat([torch.cat([keys, gradients], 1) for keys, gradients in asked + others])
         mean, deviation = pooled.mean(0), pooled.std(0)
         details: dict[str, Any] = {"loss_before": before, "change": []}
-        for matrix, (keys, gradients), (other_keys, _) in zip(matrices, asked, others, strict=True):
+        for matrix, (keys, gradients), puts_out in zip(matrices, asked, sizes, strict=True):
             weight = weight_of(edited, matrix)
             old = weight.cpu().double()
-            puts_out = float((torch.cat([keys, other_keys]) @ old.T).norm(dim=1).mean())
             rate = self.step * puts_out / (old.shape[1] * old.shape[0] ** 0.5)
             change = one_step(keys, gradients, mean, deviation, rate, self.ridge)
             weight.copy_((old + change).to(weight.dtype))
             details["change"].append(float(change.norm() / old.norm()))
         _, details["loss"] = features(edited, matrices, task.requests)
         return Edited(stored_like(model, edited), details)
+
+    def _sizes(self, model: PreTrainedModel, *rows: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> list[float]:
+        """The mean norm of what each layer's matrix puts out for all of these keys."""
+        found = []
+        for layer, *pairs in zip(self.layers, *rows, strict=True):
+            weight = weight_of(model, mlp_output(model, layer)).cpu().double()
+            found.append(float((torch.cat([keys for keys, _ in pairs]) @ weight.T).norm(dim=1).mean()))
+        return found
 
 
 def features(

@@ -9,6 +9,7 @@ import torch
 from behemoth_data.edits import EditConfig, draw_edits
 from behemoth_editing.architecture import mlp_output
 from behemoth_editing.copies import copy_of
+from behemoth_editing.methods.contract import Shared
 from behemoth_editing.methods.memit import pseudo_edits
 from behemoth_editing.methods.ultraedit import UltraEdit, features, one_step
 
@@ -104,6 +105,23 @@ def test_every_layer_is_changed_by_what_the_model_said_before_and_nothing_else_i
         change = np.linalg.solve(keys.T @ keys + np.eye(384), keys.T @ values).T
         found = edited.get_parameter(MATRIX.format(layer)) - checkpoint.model.get_parameter(MATRIX.format(layer))
         np.testing.assert_allclose(found.detach(), change, rtol=1e-3, atol=1e-5 * np.abs(change).max() + 1e-7)
+
+
+def test_in_a_sequence_the_size_of_the_step_may_be_that_of_the_model_before_it(checkpoint, task):
+    """A layer that came to put out three times as much is changed three times as much, or as before."""
+    grown = copy_of(checkpoint.model)
+    with torch.no_grad():
+        grown.get_parameter(MATRIX.format(2)).mul_(3.0)
+
+    def change(scale_of, original):
+        edited = UltraEdit(layers=(2,), step=0.01, scale_of=scale_of)(grown, task, Shared(original=original)).model
+        return (edited.get_parameter(MATRIX.format(2)) - grown.get_parameter(MATRIX.format(2))).detach().double()
+
+    given = change("given", checkpoint.model)
+    torch.testing.assert_close(change("original", checkpoint.model), given / 3, rtol=1e-3, atol=1e-7)
+    torch.testing.assert_close(change("original", None), given)
+    with pytest.raises(ValueError, match="scale_of must be one of given, original, got 'mine'"):
+        UltraEdit(scale_of="mine")
 
 
 def test_step_lowers_the_loss(checkpoint, task):
