@@ -72,12 +72,15 @@ def test_verdicts_are_there_and_the_same_command_does_what_is_missing(here, caps
     table = (here / "out" / "locate.md").read_text(encoding="utf-8")
     assert table in said
     assert said.endswith("out/locate.md has these tables, out/locate.svg a figure\n")
-    assert "| localiser | AUC | named | AUC beside other facts | AUC of other facts |" in table
+    assert "| localiser | layers | named | copies | layers, other facts | copies, other facts |" in table
     assert "| `rome (subject_last)` | edit success |" in table
     found = json.loads((here / "out" / "placed" / "plain-1-layer4.json").read_text(encoding="utf-8"))
     assert found["settings"]["late"]["layers"] == [1, 4]
     assert {row["layer"] for row in found["rows"]} == set(range(6))
     assert np.array(found["said"]["ablation"]["late"]).shape == (4, 6)
+    assert [len(found["heads"][group]) for group in ("late", "early")] == [4, 4]
+    assert all(row["success"][1] == 2 for row in found["rows"])
+    assert all(row["others"][1] == 40 for row in found["rows"])
 
     # All but one MLP of each copy is the first model's, bit by bit, and the folder says how it was made.
     (folder,) = [path for path in (here / "out" / "models").iterdir() if path.name.startswith("plain-1-")]
@@ -106,7 +109,7 @@ def test_what_a_recipe_cannot_have_is_refused_in_one_line(here, capsys):
         ("late: {", "lately: {", "section of mine.yaml must be one of models, late, locate, world, "),
         ("[1, 4]", "[1]", "layers must name at least 2 layers, each once, got (1,)"),
         ("[1, 4]", "[1, 6]", "plain-0-layer6: layers must lie in [0, 6), the layers of a 3m, got 6"),
-        ("[ablation,", "[guess,", "localisers must be some of tracing, tracing_states, ablation, gradient, "),
+        ("[ablation,", "[guess,", "localisers must be some of tracing, tracing_states, ablation, "),
         ("num_edits: 2", "num_edits: 9", "plain-0-layer1: num_edits must be at most "),
         ("[different]", "[single]", "plain-0-layer1: scenarios must be different to edit late facts, got single"),
         ("[different]", "[different, single]", "sweep must name 1 draw of edits, got 2"),
@@ -120,10 +123,7 @@ def test_what_a_recipe_cannot_have_is_refused_in_one_line(here, capsys):
 
 @pytest.mark.slow
 def test_a_model_that_knows_nothing_late_says_so_and_costs_no_other(here, capsys, monkeypatch):
-    asked = []
-
     def known(model, corpus):
-        asked.append(corpus.world.config.seed)
         right = corpus.world.config.seed == 1
         return {edge.label: np.full(corpus.world.num_facts(edge), right) for edge in corpus.world.edges}
 
@@ -145,6 +145,7 @@ def test_packaged_recipe_has_six_layers_of_three_worlds():
     assert [(one.beginning.model.world.seed, one.layer) for one in placed] == [
         (seed, layer) for seed in range(3) for layer in range(6)
     ]
-    assert [name for name, _ in placed[0].methods] == ["rome (prompt_last)", "rome (subject_last)", "memit", "finetune"]
+    sites = [f"{method} ({site})" for method in ("rome", "memit") for site in ("prompt_last", "subject_last")]
+    assert [name for name, _ in placed[0].methods] == [*sites, "finetune"]
     assert len({one.id_in("placed") for one in placed}) == 18
     assert len({one.folder for one in placed}) == 3

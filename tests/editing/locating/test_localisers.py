@@ -96,7 +96,7 @@ def test_tracing_restores_one_mlp_at_one_token_under_the_same_noise(model, asked
     found = localisers.tracing(model, some)
     embedding = model.get_input_embeddings()
     subject, width = some.subject, embedding.weight.shape[1]
-    deviation = 3 * embedding.weight[some.tokens[:, subject]].std()
+    deviation = 3 * embedding.weight[asked.tokens[:, subject]].std()  # of all facts, whichever are asked
     drawn = torch.Generator().manual_seed(0)
     for number in range(2):
         tokens, answer = some.tokens[number : number + 1], some.answers[number]
@@ -112,6 +112,24 @@ def test_tracing_restores_one_mlp_at_one_token_under_the_same_noise(model, asked
                 restored = with_mlp(noised, layer, placed_at(place, clean))
                 effects[sample, layer, place] = likely(restored, tokens, answer).exp().item() - lost[-1]
         np.testing.assert_allclose(found[number], effects.mean(0).max(1), rtol=1e-4, atol=1e-7)
+
+
+def test_noise_is_what_loses_the_answer(beginner, model, asked):
+    clean, noised = localisers.answer_probabilities(model, asked)
+    pairs = zip(asked.tokens, asked.answers, strict=True)
+    assert clean == pytest.approx(np.mean([likely(model, row[None], answer).exp().item() for row, answer in pairs]))
+    silent = asked._replace(deviation=0.0)
+    assert localisers.answer_probabilities(model, silent)[1] == pytest.approx(clean)
+    np.testing.assert_allclose(localisers.tracing(model, silent.some(range(2))), 0, atol=1e-7)
+    assert noised != pytest.approx(clean)
+
+
+def test_output_norm_is_that_of_the_tokens_from_the_subject_on(model, asked):
+    found = localisers.output_norm(model, asked)
+    for layer in (0, 3):
+        outputs = outputs_of(mlp_of(model, layer), model, asked.tokens).numpy()
+        expected = np.sqrt((outputs[:, asked.subject.start :] ** 2).sum(2)).mean(1)
+        np.testing.assert_allclose(found[:, layer], expected, rtol=1e-5)
 
 
 def test_restoring_the_last_state_that_is_read_brings_everything_back(model, asked):
