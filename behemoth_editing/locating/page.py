@@ -158,7 +158,7 @@ def figure(seen: Sequence[Sight], made: Sequence[Edits], layers: Sequence[int]) 
     shades = LinearSegmentedColormap.from_list("shades", ["#f4f4f4", COLOURS[0]])
     with matplotlib.style.context(["default", STYLE]):
         drawn = Figure(figsize=(2.3 * _COLUMNS, 2.35 * rows), layout="constrained")
-        grid = drawn.subplots(rows, _COLUMNS, squeeze=False, sharex=True, sharey=True).ravel()
+        grid = drawn.subplots(rows, _COLUMNS, squeeze=False, sharey=True).ravel()
         for axes, (title, table) in zip(grid, panels, strict=False):
             mesh = axes.pcolormesh(table, vmin=0, vmax=1, cmap=shades, edgecolors="none")
             axes.set_title(title.replace(", ", ",\n"), fontsize=8)
