@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from behemoth_cli.edit import asked_methods, method_sections, outside_methods
 from behemoth_cli.recipe_files import recipe_path, yaml_mapping
 from behemoth_cli.sections import METHOD_SECTIONS, Section
-from behemoth_cli.settings import Options, one_line_errors, parse, place, spelled
+from behemoth_cli.settings import Options, WorkerArguments, one_line_errors, parse, place, spelled
 from behemoth_data.settings import check, check_known, from_mapping, setting
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ RECIPE = "recipes/bench.yaml"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class BenchArguments:
+class BenchArguments(WorkerArguments):
     """What is compared, on what, and where it goes."""
 
     methods: list[str] = setting(
@@ -37,16 +37,6 @@ class BenchArguments:
     output_dir: str = place("bench/mine", "folder for models/, results/ and the board, index.html")
     track: list[str] = setting([], "tracks: batch, sequence, ripple, forget, transfer, cost; none: all")
     level: list[str] = setting([], "levels: easy, medium, hard; none: all")
-    processes: int | None = setting(
-        None,
-        "processes that train and edit side by side; none: one for each core it may use, or one if there is a GPU; "
-        "several are workers of a dask cluster that ends with the bench",
-    )
-    dask: str | None = setting(
-        None,
-        "address of a dask scheduler of your own, whose workers train and edit in place of processes here; they must "
-        "have this version of behemoth-bench and see output_dir under the same name",
-    )
     untuned: bool = setting(False, "methods keep their defaults at levels that have settings for them, too")
     run_by: str | None = setting(None, "who you are, for the lines of the board; none: whoever the folder's board says")
     dry_run: bool = setting(False, "only count the models and the cells that there are at most")

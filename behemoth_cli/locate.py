@@ -14,23 +14,17 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from behemoth_cli.settings import Options, one_line_errors, parse, place
+from behemoth_cli.settings import Options, WorkerArguments, one_line_errors, parse, place
 from behemoth_data.settings import setting
 
 _RECIPE = "recipes/locate.yaml"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LocateArguments:
+class LocateArguments(WorkerArguments):
     """Where it goes and what works on it."""
 
     output_dir: str = place("locate/small", "folder for models/, begun/, placed/, locate.md and locate.svg")
-    processes: int | None = setting(
-        None,
-        "processes that work side by side; none: one for each core it may use, or one if there is a GPU; several are "
-        "workers of a dask cluster that ends with the command",
-    )
-    dask: str | None = setting(None, "address of a dask scheduler of your own, as in behemoth study")
     dry_run: bool = setting(False, "only count the models and what is read in each")
 
 

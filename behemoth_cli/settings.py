@@ -39,6 +39,22 @@ def place(default: Any, help: str) -> Any:
     return dataclasses.field(default=default, metadata=metadata)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WorkerArguments:
+    """Who works on many models side by side."""
+
+    processes: int | None = setting(
+        None,
+        "processes that work side by side; none: one for each core it may use, or one if there is a GPU; several are "
+        "workers of a dask cluster that ends with the command",
+    )
+    dask: str | None = setting(
+        None,
+        "address of a dask scheduler of your own, whose workers work in place of processes here; they must have this "
+        "version of behemoth-bench and see output_dir under the same name",
+    )
+
+
 class Options(argparse.ArgumentParser):
     """The options of a command, one for each field of its dataclasses; its errors are one line.
 

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from behemoth_cli.cores import usable_cores
-from behemoth_cli.settings import Options, one_line_errors, parse, place
+from behemoth_cli.settings import Options, WorkerArguments, one_line_errors, parse, place
 from behemoth_data.settings import check, check_known, setting
 
 if TYPE_CHECKING:
@@ -40,20 +40,10 @@ _PAGE_FIGURES = {
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class StudyArguments:
+class StudyArguments(WorkerArguments):
     """Where a study goes and what works on it."""
 
     output_dir: str = place("study/tiny", "folder for models/, results/, report/ and verdicts.md")
-    processes: int | None = setting(
-        None,
-        "processes that train and edit side by side; none: one for each core it may use, or one if there is a GPU; "
-        "several are workers of a dask cluster that ends with the study",
-    )
-    dask: str | None = setting(
-        None,
-        "address of a dask scheduler of your own, whose workers train and edit in place of processes here; they must "
-        "have this version of behemoth-bench and see output_dir under the same name",
-    )
     only: list[str] = setting([], "names of the recipe's models to train and edit now, the others later; none: all")
     readme: str = place(
         "",

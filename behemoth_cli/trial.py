@@ -15,23 +15,17 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from behemoth_cli.settings import Options, one_line_errors, parse, place
+from behemoth_cli.settings import Options, WorkerArguments, one_line_errors, parse, place
 from behemoth_data.settings import check_known, setting
 
 _RECIPE = "recipes/trial.yaml"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TrialArguments:
+class TrialArguments(WorkerArguments):
     """Where a trial goes and what works on it."""
 
     output_dir: str = place("trial/small", "folder for models/, forgetting/, editing/, trial.md and trial.svg")
-    processes: int | None = setting(
-        None,
-        "processes that work side by side; none: one for each core it may use, or one if there is a GPU; several are "
-        "workers of a dask cluster that ends with the trial",
-    )
-    dask: str | None = setting(None, "address of a dask scheduler of your own, as in behemoth study")
     only: list[str] = setting([], "names of the recipe's models whose worlds are tried now; none: all")
     dry_run: bool = setting(False, "only count the worlds and what is read in each")
 

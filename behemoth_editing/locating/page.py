@@ -160,7 +160,7 @@ def figure(seen: Sequence[Sight], made: Sequence[Edits], layers: Sequence[int]) 
         drawn = Figure(figsize=(2.3 * _COLUMNS, 2.35 * rows), layout="constrained")
         grid = drawn.subplots(rows, _COLUMNS, squeeze=False, sharey=True).ravel()
         for axes, (title, table) in zip(grid, panels, strict=False):
-            mesh = axes.pcolormesh(table, vmin=0, vmax=1, cmap=shades, edgecolors="none")
+            mesh = axes.pcolormesh(table, vmin=0, vmax=1, cmap=shades, rasterized=True)
             axes.set_title(title.replace(", ", ",\n"), fontsize=8)
             for place in range(len(layers)):
                 axes.plot(place + 0.5, place + 0.5, marker=".", markersize=3, color=COLOURS[4])
