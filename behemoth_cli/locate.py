@@ -74,7 +74,8 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth locate") -> No
             f"{clock.keep() / 60:.0f} minutes on {machine()}, written {datetime.datetime.now(datetime.UTC):%Y-%m-%d}."
         )
         print("\n".join(failed), end="\n" * bool(failed), file=sys.stderr)
-        found, missing = whole_worlds(found)
+        found, missing = whole_worlds(found, placed[0].beginning.late.layers)
+        begun = [one for one in begun if one["name"] not in missing]
         if missing:
             print(f"left out, since not every layer of them was read: {', '.join(missing)}", file=sys.stderr)
         if len({one["model"] for one in found}) < LEAST_WORLDS:

@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 
 from behemoth_cli.crew import crew_of
 from behemoth_cli.locate_plan import BEGUN, PLACED, Beginning, Placed
-from behemoth_cli.parts import Found, do_part, finding
+from behemoth_cli.parts import Found, do_part, finding, read_of
 from behemoth_cli.study_jobs import at_work, check_seen
 from behemoth_cli.study_runner import Clock
 from behemoth_data.settings import check
@@ -97,6 +97,6 @@ def run_locate(
     beginnings = list({one.beginning.name: one.beginning for one in placed}.values())
     with clock.running(), crew_of(processes, scheduler, LocateDesk) as crew:
         failed = do_part(crew, LocateDesk.begin, BEGUN, beginnings, output, "model")
-        if not failed:
-            failed = do_part(crew, LocateDesk.place, PLACED, placed, output, "model")
+        there = [one for one in placed if read_of(one.beginning, BEGUN, output) is not None]
+        failed += do_part(crew, LocateDesk.place, PLACED, there, output, "model")
     return clock, failed

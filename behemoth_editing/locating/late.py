@@ -94,6 +94,11 @@ def late_edits(late: Late, config: EditConfig) -> EditSet:
     Raises: ValueError for another scenario, or fewer late facts of different objects than that, or new objects.
     """
     check(config.scenario == "different", f"scenarios must be different to edit late facts, got {config.scenario}")
+    check(
+        config.edge == EDGE.label and config.relation in (None, RELATION) and not config.matched,
+        f"edits must be of relation {RELATION} of {EDGE.label}, not matched, as late facts are, got relation "
+        f"{config.relation} of {config.edge}, matched = {config.matched}",
+    )
     world = late.corpus.world
     facts: dict[int, Fact] = {}
     for fact in late.late:

@@ -87,11 +87,12 @@ def _seen(found: Sequence[Sight], models: Sequence[Found]) -> list[str]:
         "the chance that a layer has more of a fact that was told there than of the same fact in a copy that was told "
         "it elsewhere. By chance 0.50, also for who says the same of all models. The same of facts that were told from "
         "the start, for the layer of the late ones. 95% intervals of other worlds:",
-        ["localiser", "layers", "named", "copies", "layers, other facts", "copies, other facts"],
+        ["localiser", "layers", "named", "copies", *(f"{word}, other facts" for word in ("layers", "named", "copies"))],
         (
             [
                 LOCALISERS[one.name].title,
-                *map(interval_or_dash, (one.layers, one.named, one.copies, one.early_layers, one.early_copies)),
+                *map(interval_or_dash, (one.layers, one.named, one.copies)),
+                *map(interval_or_dash, (one.early_layers, one.early_named, one.early_copies)),
             ]
             for one in found
         ),

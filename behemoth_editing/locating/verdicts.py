@@ -7,7 +7,7 @@ interval: they have the same facts and begin with the same model.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -35,6 +35,7 @@ class Sight:
     named: Interval  # share of late facts of which the true layer has the most
     copies: Interval  # AUC: the chance that a layer has more of a fact that was told there than in another copy
     early_layers: Interval  # the first of facts told from the start, for the layer of the late ones
+    early_named: Interval  # the second of them
     early_copies: Interval  # the third of them
     by_layer: Floats  # [L] the first, by the true layer
     names: Floats  # [L, L] share of late facts, of copies told in one layer, for which each layer has the most
@@ -69,11 +70,10 @@ def most(said: Floats) -> Floats:
     return found
 
 
-def whole_worlds(models: Sequence[_One]) -> tuple[list[_One], list[str]]:
-    """The models of those worlds that were read in every layer, and the names of the other worlds."""
-    layers = {one["layer"] for one in models}
+def whole_worlds(models: Sequence[_One], layers: Collection[int]) -> tuple[list[_One], list[str]]:
+    """The models of those worlds that were read in every one of these layers, and the names of the other worlds."""
     worlds = dict.fromkeys(one["model"] for one in models)
-    missing = [name for name in worlds if {one["layer"] for one in models if one["model"] == name} != layers]
+    missing = [name for name in worlds if {one["layer"] for one in models if one["model"] == name} != set(layers)]
     return [one for one in models if one["model"] not in missing], missing
 
 
@@ -84,7 +84,7 @@ def layers_of_all(models: Sequence[Found]) -> list[int]:
     """
     layers, worlds = sorted({one["layer"] for one in models}), {one["model"] for one in models}
     check(len(worlds) >= LEAST_WORLDS, f"models must be of at least {LEAST_WORLDS} worlds, got {len(worlds)}")
-    _, missing = whole_worlds(models)
+    _, missing = whole_worlds(models, layers)
     check(not missing, f"models must have every layer of {layers} for each world, got others of {missing}")
     return layers
 
@@ -108,6 +108,7 @@ def _sight(name: str, models: Sequence[Found], layers: Sequence[int]) -> Sight:
         named=_of_facts(models, [most(said)[:, place] for said, place in zip(late, true, strict=True)]),
         copies=_of_facts(models, list(_copy_auc(name, "late", models))),
         early_layers=_of_facts(models, [layer_auc(said, place) for said, place in zip(early, true, strict=True)]),
+        early_named=_of_facts(models, [most(said)[:, place] for said, place in zip(early, true, strict=True)]),
         early_copies=_of_facts(models, list(_copy_auc(name, "early", models))),
         by_layer=np.array([_mean(by_layer, true, place) for place in range(len(layers))]),
         names=np.array([tops[np.array(true) == place].mean(axis=0) for place in range(len(layers))]),
@@ -167,7 +168,8 @@ def edits(models: Sequence[Found]) -> list[Edits]:
 
 
 def _edits(method: str, measure: str, counts: Mapping[str, Floats]) -> Edits | None:
-    names, there, elsewhere, gained = list[str](), list[Floats](), list[Floats](), list[float]()
+    names, there, elsewhere = list[str](), list[Floats](), list[Floats]()
+    gained: dict[str, list[tuple[float, float]]] = {}
     for name, table in counts.items():
         for layer in range(len(table)):
             own, others = table[layer, layer], np.delete(table[:, layer], layer, axis=0).sum(axis=0)
@@ -175,16 +177,17 @@ def _edits(method: str, measure: str, counts: Mapping[str, Floats]) -> Edits | N
                 names.append(name)
                 there.append(own)
                 elsewhere.append(others)
-                gained.append(own[0] - own[1] * others[0] / others[1])
+                gained.setdefault(name, []).append((own[0] - own[1] * others[0] / others[1], own[1]))
     if not names:
         return None
     own, others = np.array(there), np.array(elsewhere)
+    sums = np.array([np.sum(pairs, axis=0) for pairs in gained.values()])  # of each world
     return Edits(
         method=method,
         measure=measure,
         there=estimate_share(own[:, :1], own[:, 1:], names).at(),
         elsewhere=estimate_share(others[:, :1], others[:, 1:], names).at(),
-        difference=estimate_difference(np.rint(gained)[:, None], own[:, 1:], names).at(),
+        difference=estimate_difference(np.rint(sums[:, :1]), sums[:, 1:], list(gained)).at(),
         table=_shares(np.sum(list(counts.values()), axis=0)),
     )
 

@@ -72,7 +72,10 @@ def test_verdicts_are_there_and_the_same_command_does_what_is_missing(here, caps
     table = (here / "out" / "locate.md").read_text(encoding="utf-8")
     assert table in said
     assert said.endswith("out/locate.md has these tables, out/locate.svg a figure\n")
-    assert "| localiser | layers | named | copies | layers, other facts | copies, other facts |" in table
+    assert (
+        "| localiser | layers | named | copies | layers, other facts | named, other facts | copies, other facts |"
+        in table
+    )
     assert "| `rome (subject_last)` | edit success |" in table
     found = json.loads((here / "out" / "placed" / "plain-1-layer4.json").read_text(encoding="utf-8"))
     assert found["settings"]["late"]["layers"] == [1, 4]

@@ -72,6 +72,9 @@ def test_edits_are_of_late_facts_each_of_another_object_and_the_same_whatever_a_
     assert [edit.new_tail for edit in other.edits] != new
     with pytest.raises(ValueError, match="num_edits must be at most 10, the late facts of different objects"):
         late_edits(late, EditConfig(scenario="different", num_edits=11))
+    for fields in ({"relation": 1}, {"edge": "object_nested"}):
+        with pytest.raises(ValueError, match="edits must be of relation 0 of subject_object, not matched"):
+            late_edits(late, EditConfig(scenario="different", **fields))
     with pytest.raises(ValueError, match="scenarios must be different to edit late facts, got single"):
         late_edits(late, EditConfig())
 

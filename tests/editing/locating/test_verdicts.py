@@ -72,13 +72,13 @@ def test_who_says_the_same_of_all_models_is_at_chance_whatever_it_says():
 
 def test_sights_tell_who_sees_the_facts_from_who_sees_the_layer():
     found = {one.name: one for one in sights(MODELS)}
-    columns = ("layers", "named", "copies", "early_layers", "early_copies")
+    columns = ("layers", "named", "copies", "early_layers", "early_named", "early_copies")
     values = {name: [round(getattr(one, column).value, 3) for column in columns] for name, one in found.items()}
     assert values == {
-        "tracing": [1.0, 1.0, 1.0, 0.5, 0.5],
-        "ablation": [0.5, 0.333, 0.5, 0.5, 0.5],
-        "gradient": [1.0, 1.0, 1.0, 1.0, 1.0],
-        "probe": [0.5, 0.333, 1.0, 0.5, 0.5],
+        "tracing": [1.0, 1.0, 1.0, 0.5, 0.333, 0.5],
+        "ablation": [0.5, 0.333, 0.5, 0.5, 0.333, 0.5],
+        "gradient": [1.0, 1.0, 1.0, 1.0, 1.0, 1.0],
+        "probe": [0.5, 0.333, 1.0, 0.5, 0.333, 0.5],
     }
     np.testing.assert_array_equal(found["tracing"].names, np.eye(3))
     np.testing.assert_array_equal(found["ablation"].names, [[1, 0, 0]] * 3)
@@ -154,10 +154,11 @@ def test_worlds_that_were_not_read_in_every_layer_are_refused_or_left_out_by_nam
     some = [one for one in MODELS if one["name"] != "b-layer1"]
     with pytest.raises(ValueError, match=r"models must have every layer of \[0, 1, 2\] for each world, got .*'b'"):
         layers_of_all(some)
-    kept, missing = whole_worlds(some)
+    kept, missing = whole_worlds(some, (0, 1, 2))
     assert missing == ["b"]
     assert {one["model"] for one in kept} == {"a", "c"}
     assert layers_of_all(kept) == [0, 1, 2]
+    assert whole_worlds(MODELS, (0, 1, 2, 3)) == ([], list(WORLDS))
     with pytest.raises(ValueError, match="models must be of at least 2 worlds, got 1"):
         sights(MODELS[:3])
 
