@@ -136,9 +136,11 @@ def _mean(values: Sequence[Floats], true: Sequence[int], place: int) -> float:
 
 def _of_facts(models: Sequence[Found], values: Sequence[Floats]) -> Interval:
     """The mean over facts of numbers from 0 to 1, as a share of the facts, whose interval has two ends at 1 too."""
-    sizes = np.array([len(value) for value in values], np.float64)
-    sums = np.rint([value.sum() for value in values])
-    return estimate_share(sums[:, None], sizes[:, None], [one["model"] for one in models]).at()
+    sums: dict[str, Floats] = {}
+    for one, value in zip(models, values, strict=True):
+        sums.setdefault(one["model"], np.zeros(2))[:] += value.sum(), len(value)
+    found = np.array(list(sums.values()))
+    return estimate_share(np.rint(found[:, :1]), found[:, 1:], list(sums)).at()
 
 
 def counts_of(models: Sequence[Found], method: str, measure: str) -> dict[str, Floats]:

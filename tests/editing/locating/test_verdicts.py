@@ -92,10 +92,10 @@ def test_copies_are_compared_fact_by_fact_also_where_one_of_them_does_not_know_i
     for name in NAMES:
         models[0]["said"][name]["late"] = [[0.0, 5.0, 0.0]]
     found = next(one for one in sights(models) if one.name == "tracing")
-    # In world a layer 0 has as little of head 9 in the first copy as elsewhere: 0.5, which is counted as 0. Layer 1 has
-    # less of it in its own copy than in the first and more than in the last, 0.5, and more of head 4 than in the one
-    # copy that knows it, 1: counted as 2. All else is 1.
-    assert found.copies.value == pytest.approx((0 + 2 + 2 + 6) / 11)
+    # In world a layer 0 has as little of head 9 in the first copy as elsewhere: 0.5. Layer 1 has less of it in its own
+    # copy than in the first and more than in the last, 0.5, and more of head 4 than in the one copy that knows it: 1.
+    # All else is 1: 4 of 5 in world a, 6 of 6 in world b.
+    assert found.copies.value == pytest.approx((4 + 6) / 11)
 
 
 def test_intervals_are_of_worlds_and_not_of_models():
