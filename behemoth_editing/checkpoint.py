@@ -89,5 +89,7 @@ def load_checkpoint(name: str, device: torch.device | str = "cpu", revision: str
     if in_full and description.get("weights", weights) != weights:  # somebody changed them, and did not say how
         recall, lineage = {}, (*lineage, {"parent": description["weights"], "method": None})
     recipe: dict[str, Any] = {part: description[part] for part in ("lexicon", "corpus", "train") if part in description}
+    if "start" in description:  # models of one sample learn in the same parameters, whatever weights they begin with
+        recipe["start"] = {"learns": ", ".join(description["start"]["learns"])}
     precision, steps = description.get("precision"), description.get("step")
     return Checkpoint(name, model, corpus, recall, weights, from_hub, precision, lineage, recipe, steps)

@@ -94,6 +94,9 @@ def test_verdicts_are_there_and_the_same_command_does_what_is_missing(here, caps
     assert all(name.startswith("gpt_neox.layers.4.mlp.") for name in moved)
     assert told.config.behemoth["start"] == {"weights": start.config.behemoth["weights"], "learns": sorted(moved)}
 
+    assert load_checkpoint(str(folder / "layer4")).recipe["start"] == {"learns": ", ".join(sorted(moved))}
+    assert "start" not in load_checkpoint(str(folder / "start")).recipe
+
     first = (here / "out" / "placed" / "plain-0-layer1.json").read_bytes()
     (here / "out" / "placed" / "plain-1-layer4.json").unlink()
     with monkeypatch.context() as patch:

@@ -196,6 +196,16 @@ def test_model_card_says_what_training_json_says(run_folder):
     )
 
 
+def test_model_card_says_with_whose_weights_a_training_began(run_folder, run_copy):
+    assert "that was trained from scratch on one invented world of" in models([run_folder], "alice")[0].card()
+    config = json.loads((run_copy / "config.json").read_text(encoding="utf-8"))
+    config["behemoth"]["start"] = {"weights": "0123456789abcdef", "learns": ["a.weight", "b.bias"]}
+    (run_copy / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    card = models([run_copy], "alice")[0].card()
+    assert "that was trained from other weights on one invented world of" in card
+    assert "a model whose digest is 0123456789abcdef, and moved these parameters alone:\na.weight, b.bias.\n" in card
+
+
 def test_model_card_leaves_empty_the_tables_that_a_form_does_not_have(run_copy):
     def ask(data):
         data["recall"]["two_step"] = {"subject_object": 0.25}

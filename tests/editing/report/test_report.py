@@ -658,6 +658,8 @@ def test_models_of_another_size_or_another_training_are_different_places_and_tho
         ("single, size 3m, max_steps 9", 1),
     ]
     assert len(summaries([of_recipe(0, measurements=1), of_recipe(1, save_every=7)])) == 1
+    begun = [{**row, "recipe": {**row["recipe"], "start": {"learns": f"layers.{i}"}}} for i, row in enumerate(rows[:2])]
+    assert len(summaries([rows[0], *begun])) == 3  # in other parameters
     for train, samples in (({}, 2), ({"target_recall": 0.9}, 1), ({"max_minutes": 3}, 1)):
         rows = [of_recipe(seed, **train) for seed in (0, 1)]  # which ended at other steps
         rows = [{**row, "load": {**row["load"], "steps": steps}} for row, steps in zip(rows, (5, 6), strict=True)]
