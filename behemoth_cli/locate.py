@@ -9,7 +9,6 @@ missing. What was read stands in begun/ and placed/, the models in models/, the 
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,7 +46,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth locate") -> No
     from behemoth_cli.locate_plan import BEGUN, PLACED, check_models, read_locate
     from behemoth_cli.locate_runner import run_locate
     from behemoth_cli.parts import load_part
-    from behemoth_cli.study import machine
+    from behemoth_cli.study import made_in
     from behemoth_cli.study_runner import num_processes
     from behemoth_editing.locating.page import FIGURE, PAGE, write_locate
     from behemoth_editing.locating.verdicts import LEAST_WORLDS, whole_worlds
@@ -70,9 +69,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth locate") -> No
         load_part(placed, PLACED, output)  # what is of another recipe is refused before anything is done
         clock, failed = run_locate(placed, output, processes, scheduler=arguments.dask)
         begun, found = load_part(beginnings, BEGUN, output), load_part(placed, PLACED, output)
-        note = (
-            f"{clock.keep() / 60:.0f} minutes on {machine()}, written {datetime.datetime.now(datetime.UTC):%Y-%m-%d}."
-        )
+        note = made_in(clock)
         print("\n".join(failed), end="\n" * bool(failed), file=sys.stderr)
         found, missing = whole_worlds(found, placed[0].beginning.late.layers)
         begun = [one for one in begun if one["name"] not in missing]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from importlib.metadata import version
 
 from behemoth_cli.edit import SECTIONS as SWEEP_SECTIONS
 from behemoth_cli.recipe_files import recipe_path, yaml_mapping
@@ -23,8 +22,6 @@ from behemoth_models.sizes import SHAPES
 
 BEGUN, PLACED = "begun", "placed"  # parts: models that were told nothing late, and those that were
 
-_CODE = version("behemoth-bench")
-
 
 @dataclasses.dataclass(frozen=True)
 class Beginning:
@@ -41,8 +38,7 @@ class Beginning:
     @property
     def folder(self) -> str:
         """The name of the folder for it and for the models that begin with it."""
-        parts = [self.model.world, self.model.lexicon, self.model.corpus, self.model.train]
-        return f"{self.model.name}-{digest([*parts, self.late, _CODE])[:8]}"
+        return self.model.folder(self.late)
 
     def id_in(self, part: str) -> str:
         """That of all settings and the version of this code."""

@@ -166,6 +166,12 @@ def _preview(models: Sequence[Model], sweeps: Sequence[Sweep]) -> None:
     print(f"{len(models)} models, and {sum(sweep.num_cells(models) for sweep in sweeps)} cells at most")
 
 
+def made_in(clock: Clock) -> str:
+    """How long it took, on which machine, and when it ended, in words."""
+    minutes = clock.keep() / 60
+    return f"{minutes:.0f} minutes on {machine()}, written {datetime.datetime.now(datetime.UTC):%Y-%m-%d}."
+
+
 def machine() -> str:
     """The machine in words: its GPU if it has one, or its processor and the number of cores."""
     import torch  # here, since help does without

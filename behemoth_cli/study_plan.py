@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import version
 from typing import Any
 
 from behemoth_cli.edit import GRID, chosen
@@ -16,9 +17,11 @@ from behemoth_cli.train import WORLDS
 from behemoth_data import CorpusConfig, LexiconConfig, WorldConfig, build
 from behemoth_data.edits import EditConfig, draw_edits
 from behemoth_data.scenarios import check_distinct, draw
-from behemoth_data.settings import check, check_known, from_mapping
+from behemoth_data.settings import check, check_known, digest, from_mapping
 from behemoth_editing import EditMethod
 from behemoth_models.config import TrainConfig
+
+_CODE = version("behemoth-bench")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +34,10 @@ class Model:
     lexicon: LexiconConfig
     corpus: CorpusConfig
     train: TrainConfig
+
+    def folder(self, *more: Any) -> str:
+        """The name of a folder for what this recipe makes together with more settings, and this version of the code."""
+        return f"{self.name}-{digest([self.world, self.lexicon, self.corpus, self.train, *more, _CODE])[:8]}"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,6 @@ verdicts in trial.md and trial.svg.
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,7 +46,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth trial") -> Non
     import transformers  # with torch, which help does without, as have these
 
     from behemoth_cli.parts import load_part
-    from behemoth_cli.study import machine
+    from behemoth_cli.study import made_in
     from behemoth_cli.study_runner import num_processes
     from behemoth_cli.trial_plan import EDITING, FORGETTING, check_worlds, read_trial
     from behemoth_cli.trial_runner import run_trial
@@ -73,9 +72,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "behemoth trial") -> Non
             load_part(worlds, part, output)
         clock, failed = run_trial(chosen, output, processes, scheduler=arguments.dask)
         forgetting, editing = (load_part(worlds, part, output) for part in (FORGETTING, EDITING))
-        note = (
-            f"{clock.keep() / 60:.0f} minutes on {machine()}, written {datetime.datetime.now(datetime.UTC):%Y-%m-%d}."
-        )
+        note = made_in(clock)
         print("\n".join(failed), end="\n" * bool(failed), file=sys.stderr)
         if len(forgetting) < LEAST_WORLDS or not editing:
             print(f"{len(forgetting)} worlds were tried: there are no verdicts of fewer than {LEAST_WORLDS}")

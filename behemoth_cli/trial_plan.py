@@ -38,8 +38,7 @@ class World:
     @property
     def folder(self) -> str:
         """The name of the folder for its models, which are these and no others."""
-        parts = [self.model.world, self.model.lexicon, self.model.corpus, self.model.train]
-        return f"{self.model.name}-{digest([*parts, self.telling, self.trial.draw, _CODE])[:8]}"
+        return self.model.folder(self.telling, self.trial.draw)
 
     @property
     def name(self) -> str:

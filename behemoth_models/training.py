@@ -224,14 +224,11 @@ def _begin_with(model: GPTNeoXForCausalLM, start: PreTrainedModel) -> None:
     Raises: ValueError for a start of another shape, or in which nothing learns.
     """
     given, own = dict(start.named_parameters()), dict(model.named_parameters())
-    other = [
-        f"{name} of shape {shapes[0]} where {shapes[1]} is wanted"
-        for name in {**own, **given}
-        if len(set(shapes := [tuple(of[name].shape) if name in of else None for of in (given, own)])) > 1
-    ]
-    check(not other, f"start must have the shapes of the size and the vocabulary, got {other[:1]}")
-    learns = [name for name, parameter in given.items() if parameter.requires_grad]
-    check(len(learns) > 0, "start must have at least 1 parameter that requires gradients, got 0")
+    for name in {**own, **given}:
+        wanted, found = (tuple(of[name].shape) if name in of else None for of in (own, given))
+        check(wanted == found, f"start must have {name} of shape {wanted}, by size and vocabulary, got {found}")
+    learn = any(parameter.requires_grad for parameter in given.values())
+    check(learn, "start must have at least 1 parameter that requires gradients, got 0")
     model.load_state_dict(start.state_dict())
     for name, parameter in own.items():
         parameter.requires_grad_(given[name].requires_grad)

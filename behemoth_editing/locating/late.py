@@ -78,13 +78,10 @@ def late_facts(corpus: Corpus, config: LateConfig) -> Late:
         f"share must give at least 2 of relation 0's {len(rows)} facts to those that are told late, and leave one of "
         f"each of its {len(first)} objects, got {config.share}",
     )
-    late = set(others[:count].tolist())
     facts = [Fact(EDGE, int(heads[row]), RELATION, int(tails[row])) for row in rows]
-    return Late(
-        corpus,
-        tuple(fact for place, fact in enumerate(facts) if place in late),
-        tuple(fact for place, fact in enumerate(facts) if place not in late),
-    )
+    late = others[:count]
+    early = np.delete(np.arange(len(rows)), late)
+    return Late(corpus, tuple(facts[place] for place in late), tuple(facts[place] for place in early))
 
 
 def late_edits(late: Late, config: EditConfig) -> EditSet:

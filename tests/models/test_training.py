@@ -157,9 +157,7 @@ def test_a_cut_off_training_goes_on_from_the_same_start_and_from_no_other(corpus
 def test_a_start_of_another_shape_or_in_which_nothing_learns_is_refused(corpus, one_layer, tmp_path):
     start, _ = one_layer
     other = pythia("3m", 128)
-    with pytest.raises(
-        ValueError, match=r"start must have the shapes of the size and the vocabulary, got \['gpt_neox.embed"
-    ):
+    with pytest.raises(ValueError, match=r"start must have .*embed_in.weight of shape \(64, 32\), .* got \(128, 32\)"):
         train(corpus, TrainConfig(**EXACT), tmp_path / "model", start=other, progress=False)
     start.requires_grad_(False)
     with pytest.raises(ValueError, match="start must have at least 1 parameter that requires gradients, got 0"):
